@@ -83,7 +83,7 @@ func (s *Store) importLayer(ctx context.Context, r io.Reader) (_ LayerDescriptor
 	if err != nil {
 		return LayerDescriptor{}, err
 	}
-	if err := s.extract(ctx, io.TeeReader(in, c), w.path("layer")); err != nil {
+	if err := s.extract(ctx, io.TeeReader(in, c), w.path("layer"), true); err != nil {
 		return LayerDescriptor{}, errors.Join(err, c.abort())
 	}
 	return s.finishLayer(w, c, w.path("layer"))

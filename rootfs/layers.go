@@ -108,7 +108,7 @@ func (s *Store) unpackInto(ctx context.Context, w *workspace, l LayerDescriptor)
 	}
 	defer r.Close()
 	diff := digest.SHA256.Hash()
-	if err := s.extract(ctx, io.TeeReader(r, diff), w.path("layer")); err != nil {
+	if err := s.extract(ctx, io.TeeReader(r, diff), w.path("layer"), false); err != nil {
 		return s.orCorrupt(l.Descriptor, err)
 	}
 	if _, err := io.Copy(io.Discard, blob); err != nil {
@@ -129,8 +129,9 @@ func (s *Store) orCorrupt(d v1.Descriptor, err error) error {
 	return &CorruptError{Digest: d.Digest, Path: s.blobPath(d.Digest), Why: err.Error()}
 }
 
-// extract unpacks a tar stream into a new directory.
-func (s *Store) extract(ctx context.Context, r io.Reader, dir string) error {
+// extract unpacks a tar stream into a new directory. Whole says that the end
+// of the stream must be looked for, since there is no digest to go by.
+func (s *Store) extract(ctx context.Context, r io.Reader, dir string, whole bool) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (s *Store) extract(ctx context.Context, r io.Reader, dir string) error {
 	if err != nil {
 		return err
 	}
-	o := layer.UnpackOptions{Mapping: s.o.Mapping, Limits: s.o.Limits, Warn: s.o.Warn}
+	o := layer.UnpackOptions{Mapping: s.o.Mapping, Limits: s.o.Limits, Whole: whole, Warn: s.o.Warn}
 	return layer.Unpack(ctx, bufio.NewReaderSize(r, 256<<10), dir, o)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
@@ -104,7 +105,7 @@ func Mount(o MountOptions) (_ *Mounted, err error) {
 }
 
 // makeUpper makes upper and work directory. The merged root has the owner and
-// mode of the upper one, so that gets those of the topmost layer's.
+// mode of the upper one, and its time, so that gets those of the topmost layer.
 func (p *plan) makeUpper() error {
 	var st unix.Stat_t
 	if err := unix.Stat(p.lower[0], &st); err != nil {
@@ -124,13 +125,12 @@ func (p *plan) makeUpper() error {
 	if err := errors.Join(os.Mkdir(p.upper, 0o700), os.Mkdir(p.work, 0o700)); err != nil {
 		return err
 	}
-	if err := os.Lchown(p.upper, p.rootOwner[0], p.rootOwner[1]); err != nil {
-		return err
+	err := errors.Join(os.Lchown(p.upper, p.rootOwner[0], p.rootOwner[1]), unix.Chmod(p.upper, p.rootMode))
+	if p.idmapScratch {
+		err = errors.Join(err, os.Lchown(p.work, mounterID, mounterID))
 	}
-	if !p.idmapScratch {
-		return unix.Chmod(p.upper, p.rootMode)
-	}
-	return errors.Join(unix.Chmod(p.upper, p.rootMode), os.Lchown(p.work, mounterID, mounterID))
+	mtime := time.Unix(st.Mtim.Unix())
+	return errors.Join(err, os.Chtimes(p.upper, mtime, mtime))
 }
 
 // apply opens the directories, idmapped where needed, and mounts.

@@ -6,6 +6,7 @@ package layer
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -189,8 +190,11 @@ func (u *unpacker) finishDir(fd int, name string, hdr *tar.Header, own ownership
 
 // finishDirs sets the times of directories. One that has since been replaced
 // by something else keeps that something's times.
-func (u *unpacker) finishDirs() error {
+func (u *unpacker) finishDirs(ctx context.Context) error {
 	for _, d := range u.dirs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		fd, err := u.lookup(d.name)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			continue

@@ -4,6 +4,7 @@
 package layer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -57,6 +58,8 @@ type boundedReader struct {
 	r     io.Reader
 	n     int64
 	limit int64
+	// zeroes is how many of the bytes read last are zero.
+	zeroes int64
 }
 
 func (b *boundedReader) Read(p []byte) (int, error) {
@@ -65,6 +68,11 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p)
 	b.n += int64(n)
+	if end := len(bytes.TrimRight(p[:n], "\x00")); end > 0 {
+		b.zeroes = int64(n - end)
+	} else {
+		b.zeroes += int64(n)
+	}
 	if b.n > b.limit {
 		return 0, fmt.Errorf("layer is larger than the limit of %d bytes", b.limit)
 	}

@@ -6,7 +6,7 @@ package layer
 import (
 	"errors"
 	"fmt"
-	"path"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -76,22 +76,28 @@ func (u *unpacker) parent(name string) (int, error) {
 }
 
 // makeParents makes the directories of name that are missing, also in place of
-// a whiteout. The caller closes the descriptor.
-func (u *unpacker) makeParents(name string) (fd int, err error) {
-	if name == "" {
-		return u.lookup(".")
-	}
-	up, base := path.Split(name)
-	up = path.Clean("/" + up)[1:]
-	at, err := u.lookup(up)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		at, err = u.makeParents(up)
-	}
+// a whiteout. It goes down step by step, so that a long name costs no more than
+// its length. The caller closes the descriptor.
+func (u *unpacker) makeParents(name string) (int, error) {
+	fd, err := u.lookup(".")
 	if err != nil {
 		return -1, err
 	}
-	defer func() { err = errors.Join(err, unix.Close(at)) }()
-	return u.implicitDir(target{at: at, base: base, name: name})
+	for start := 0; start < len(name); {
+		end := len(name)
+		if i := strings.IndexByte(name[start:], '/'); i >= 0 {
+			end = start + i
+		}
+		next, err := openDir(fd, name[start:end])
+		if err != nil {
+			next, err = u.implicitDir(target{at: fd, base: name[start:end], name: name[:end]})
+		}
+		if err = errors.Join(err, unix.Close(fd)); err != nil {
+			return -1, err
+		}
+		fd, start = next, end+1
+	}
+	return fd, nil
 }
 
 // implicitDir makes a directory that the layer has no entry for: root's, 0755.
@@ -102,7 +108,7 @@ func (u *unpacker) implicitDir(t target) (int, error) {
 	}
 	if err := unix.Mkdirat(t.at, t.base, 0o755); err != nil {
 		if errors.Is(err, unix.EEXIST) {
-			return u.lookup(t.name) // with the reason why that is none
+			return u.lookup(t.name) // by way of a link, or with the reason why not
 		}
 		return -1, err
 	}

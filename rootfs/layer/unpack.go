@@ -21,6 +21,9 @@ type UnpackOptions struct {
 	// Mapping says which ids the files get on disk.
 	Mapping idmap.Mapping
 	Limits  Limits
+	// Whole: the stream must have the mark that ends a tar stream. For one
+	// whose digest is not known, that shows whether it is all there.
+	Whole bool
 	// Warn, if set, is told what could not be kept and why.
 	Warn func(string)
 }
@@ -48,7 +51,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (err 
 	if err := u.stream(in); err != nil {
 		return full(dir, err)
 	}
-	return full(dir, u.finishDirs())
+	return full(dir, u.finishDirs(ctx))
 }
 
 // full names the directory where an error says that there is no room.
@@ -79,7 +82,7 @@ type dirTime struct {
 	mtime unix.Timespec
 }
 
-func (u *unpacker) stream(in io.Reader) error {
+func (u *unpacker) stream(in *boundedReader) error {
 	tr := tar.NewReader(in)
 	for {
 		hdr, err := tr.Next()
@@ -99,6 +102,10 @@ func (u *unpacker) stream(in io.Reader) error {
 	// What follows the end of the archive belongs to the layer's digest.
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return fmt.Errorf("read layer: %w", err)
+	}
+	const endMark = 1024
+	if u.o.Whole && in.zeroes < endMark {
+		return fmt.Errorf("read layer: %w: the stream is cut short (%d bytes came)", io.ErrUnexpectedEOF, in.n)
 	}
 	return nil
 }
