@@ -100,7 +100,7 @@ func heredocScript(c *instructions.RunCommand) (string, error) {
 		return b.String(), nil
 	}
 	if strings.HasPrefix(first.Data, "#!") {
-		return "", unsupported("RUN heredoc with a #! line", "name the interpreter: RUN python3 <<EOF")
+		return "", unsupported("a heredoc with a #! line", "name the interpreter: RUN python3 <<EOF")
 	}
 	if first.Chomp {
 		return parser.ChompHeredocContent(first.Data), nil
@@ -212,7 +212,7 @@ func (s *stagePlanner) applyConfig(cmd instructions.Command, o *op) error {
 			Test: c.Health.Test, Interval: c.Health.Interval, Timeout: c.Health.Timeout,
 			StartPeriod: c.Health.StartPeriod, StartInterval: c.Health.StartInterval, Retries: c.Health.Retries,
 		}
-		o.Text = jsonList(c.Health.Test)
+		_, o.Text, _ = strings.Cut(oneLine(c.String()), " ")
 	case *instructions.MaintainerCommand:
 		s.config.Author, o.Text = c.Maintainer, c.Maintainer
 	default:

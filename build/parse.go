@@ -7,9 +7,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/command"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
@@ -129,20 +132,68 @@ func (d *dockerfile) parserFault(err error) error {
 	return d.fault(loc, cleanParserError(err))
 }
 
+// didYouMean is how the parser appends a suggestion.
 var didYouMean = regexp.MustCompile(`(?s)^(.*) \(did you mean (.*)\?\)$`)
 
 // cleanParserError makes a hint of the parser's suggestion, and says what is
 // missing in our words where the parser's are hard to understand.
 func cleanParserError(err error) error {
 	msg := err.Error()
+	suggested := ""
 	if m := didYouMean.FindStringSubmatch(msg); m != nil {
-		return withHint(errors.New(visible(m[1])), "did you mean "+visible(m[2])+"?")
+		msg, suggested = m[1], m[2]
+	}
+	msg = visible(msg)
+	if u, ok := errors.AsType[*instructions.UnknownInstructionError](err); ok {
+		if near := nearest(u.Instruction, slices.Sorted(maps.Keys(command.Commands))); near != "" {
+			return withHint(errors.New(msg), "did you mean "+strings.ToUpper(near)+"?")
+		}
+		return withHint(errors.New(msg), `a line that continues the previous one needs a \ at that one's end`)
 	}
 	if strings.Contains(msg, "unterminated heredoc") {
 		return withHint(errors.New("unterminated heredoc"), "end it with a line that holds its name and nothing else")
 	}
-	if _, ok := errors.AsType[*instructions.UnknownInstructionError](err); ok {
-		return withHint(errors.New(visible(msg)), `a line that continues the previous one needs a \ at that one's end`)
+	if suggested == "" {
+		return errors.New(msg)
 	}
-	return errors.New(visible(msg))
+	if strings.HasPrefix(msg, "unknown flag: --") {
+		suggested = "--" + suggested
+	}
+	return withHint(errors.New(msg), "did you mean "+visible(suggested)+"?")
+}
+
+// nearest is the word of words that is at most two typing errors away from
+// typed, "" without one. Swapping two neighbours is one error.
+func nearest(typed string, words []string) string {
+	best, found := 3, ""
+	for _, w := range words {
+		if d := typos([]rune(strings.ToLower(bounded(typed, 40))), []rune(w)); d < best {
+			best, found = d, w
+		}
+	}
+	return found
+}
+
+// typos is the optimal string alignment distance of a and b.
+func typos(a, b []rune) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
 }

@@ -103,7 +103,7 @@ func checkAdd(c *instructions.AddCommand) error {
 func checkLocalSources(sources []string) error {
 	for _, s := range sources {
 		if remoteSource.MatchString(s) || strings.HasSuffix(s, ".git") && strings.Contains(s, ":") {
-			return unsupported("ADD of a remote source: "+bounded(visible(s), 80),
+			return unsupported("a remote source: "+bounded(visible(s), 80),
 				"fetch it in a RUN step, or put it into the context")
 		}
 	}

@@ -137,10 +137,21 @@ func (x *expander) check(env *environ, size int, err error) error {
 	if env.over || size > x.limit {
 		return errExpansion
 	}
-	if err != nil {
-		return errors.New(visible(err.Error()))
+	if err == nil {
+		return nil
 	}
-	return nil
+	msg := err.Error()
+	switch {
+	case strings.Contains(msg, "missing '}'"), strings.Contains(msg, "unsupported modifier (\uffff)"),
+		strings.Contains(msg, "unsupported modifier (\ufffd)"):
+		msg = "a variable's closing } is missing"
+	default:
+		// The lexer puts the whole word in front; the excerpt shows it.
+		if _, cause, ok := strings.Cut(msg, `": `); ok && strings.HasPrefix(msg, "failed to process") {
+			msg = cause
+		}
+	}
+	return errors.New(visible(msg))
 }
 
 // arg is one build argument in scope, in the order of its ARG.
