@@ -244,8 +244,16 @@ func (c *copier) put(from *tree, e entry, p string) error {
 // unpack extracts an archive beside the image first and copies the result, so
 // that nothing in the image can redirect what the archive names.
 func (c *copier) unpack(s *source, dest string) (err error) {
+	m := c.target.mapping
 	dir, err := os.MkdirTemp(c.staging, "add-")
 	if err != nil {
+		return err
+	}
+	root, err := m.ToStore(0)
+	if err != nil {
+		return err
+	}
+	if err := os.Chown(dir, int(root), int(root)); err != nil {
 		return err
 	}
 	f, err := s.tree.root.Open(s.entries[0].path)
@@ -258,7 +266,6 @@ func (c *copier) unpack(s *source, dest string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
-	m := c.target.mapping
 	if err := layer.Unpack(c.ctx, plain, dir, layer.UnpackOptions{Mapping: m, Warn: c.target.warn}); err != nil {
 		return fmt.Errorf("%s: %w", visible(s.base), err)
 	}

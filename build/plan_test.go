@@ -65,7 +65,7 @@ func golden(t *testing.T, file string, ar *txtar.Archive, got string) {
 	if !strings.HasSuffix(got, "\n") {
 		got += "\n"
 	}
-	if *update {
+	if *update || os.Getenv("CPC_BUILD_TEST_UPDATE") != "" {
 		for i := range ar.Files {
 			if ar.Files[i].Name == "want" {
 				ar.Files[i].Data = []byte(got)

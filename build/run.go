@@ -85,73 +85,97 @@ type attributes struct {
 	uid, gid uint32
 }
 
-// seen is which mount points there were before a step; nil means none.
-type seen map[string]*attributes
+// seen is what was where mount points go, before a step: by path without
+// symlinks, nil for nothing. order has the mount points, parents first.
+type seen struct {
+	at    map[string]*attributes
+	order []string
+}
 
-// look notes which mount points exist. A symlink counts as existing.
-func look(t *target) (seen, error) {
-	s := seen{}
-	for _, p := range append([]string{"."}, mountPoints...) {
-		info, err := t.root.Lstat(p)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || escapes(err) {
-			s[p] = nil
-			if escapes(err) {
-				s[p] = &attributes{} // below a symlink that leads away: not ours
-			}
-			continue
-		}
+// look notes which mount points exist, and what the directories are like that
+// they are in. A runtime follows symlinks inside the root file system when it
+// makes a mount point, so that is where they are looked for.
+func look(t *target) (*seen, error) {
+	s := &seen{at: map[string]*attributes{}}
+	for _, p := range mountPoints {
+		dir, err := t.resolve(path.Dir(p))
 		if err != nil {
 			return nil, err
 		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return nil, fmt.Errorf("%s: owner is not known", p)
+		real := path.Join(dir, path.Base(p))
+		s.order = append(s.order, real)
+		for _, p := range []string{dir, real} {
+			if s.at[p], err = t.attributes(p); err != nil {
+				return nil, err
+			}
 		}
-		s[p] = &attributes{mode: info.Mode(), uid: st.Uid, gid: st.Gid}
 	}
 	return s, nil
 }
 
-// strip removes the mount points that are new and empty, children first, and
-// returns the directories they were in that are as they were otherwise.
-func (s seen) strip(t *target) ([]string, error) {
-	var touched []string
-	for _, p := range slices.Backward(mountPoints) {
-		if s[p] != nil {
-			continue
-		}
-		info, err := t.root.Lstat(p)
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || escapes(err) {
-				continue
-			}
-			return nil, err
-		}
-		if !info.IsDir() && (!info.Mode().IsRegular() || info.Size() > 0) {
-			continue
-		}
-		err = t.root.Remove(p)
-		if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if dir := path.Dir(p); s[dir] != nil && !slices.Contains(touched, dir) {
-			touched = append(touched, dir)
-		}
+// attributes returns nil if there is nothing at p.
+func (t *target) attributes(p string) (*attributes, error) {
+	info, err := t.root.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
 	}
-	return s.unchanged(t, touched)
-}
-
-func (s seen) unchanged(t *target, dirs []string) ([]string, error) {
-	now, err := look(t)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(dirs, func(d string) bool {
-		return d == "." || now[d] == nil || *now[d] != *s[d] || !now[d].mode.IsDir()
-	}), nil
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil, fmt.Errorf("/%s: owner is not known", visible(p))
+	}
+	return &attributes{mode: info.Mode(), uid: st.Uid, gid: st.Gid}, nil
+}
+
+// strip removes the mount points that are new and empty, children first, and
+// returns the directories they were in that are as they were otherwise.
+func (s *seen) strip(t *target) ([]string, error) {
+	var touched []string
+	for _, p := range slices.Backward(s.order) {
+		if s.at[p] != nil {
+			continue
+		}
+		removed, err := t.removeEmpty(p)
+		if err != nil {
+			return nil, err
+		}
+		if dir := path.Dir(p); removed && s.at[dir] != nil && !slices.Contains(touched, dir) {
+			touched = append(touched, dir)
+		}
+	}
+	var same []string
+	for _, dir := range touched {
+		now, err := t.attributes(dir)
+		if err != nil {
+			return nil, err
+		}
+		if dir != "." && now != nil && now.mode.IsDir() && *now == *s.at[dir] {
+			same = append(same, dir)
+		}
+	}
+	return same, nil
+}
+
+// removeEmpty removes an empty file or directory; it leaves all else alone. The
+// step may have put symlinks on the way, which os.Root does not let out.
+func (t *target) removeEmpty(p string) (bool, error) {
+	info, err := t.root.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || escapes(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if !info.IsDir() && (!info.Mode().IsRegular() || info.Size() > 0) {
+		return false, nil
+	}
+	err = t.root.Remove(p)
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // dropCopiedUp removes directories from the upper layer that overlayfs copied

@@ -103,7 +103,7 @@ func emptyLayer(scratch string, m idmap.Mapping) (rootfs.Layer, error) {
 	if err != nil {
 		return rootfs.Layer{}, err
 	}
-	return rootfs.Layer{Dir: dir}, os.Chown(dir, int(root), int(root))
+	return rootfs.Layer{Dir: dir}, errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, int(root), int(root)))
 }
 
 // openSources finds what COPY and ADD copy and returns its digest.
