@@ -1,0 +1,191 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/logfile"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+// prepareRoot unpacks what is not unpacked yet and mounts the root file system.
+func (m *monitor) prepareRoot(ctx context.Context) error {
+	r := m.entry.Record
+	store, err := rootfs.Open(rootfs.Options{Dir: m.task.Dirs.Data, Mapping: r.Mapping})
+	if err != nil {
+		return err
+	}
+	m.store = store
+	m.later(store.Close)
+	img, err := store.Image(ctx, r.ImageDigest)
+	if err != nil {
+		return err
+	}
+	release, err := store.Use(img)
+	if err != nil {
+		return err
+	}
+	m.later(func() error { release(); return nil })
+	layers, err := store.Layers(ctx, img)
+	if err != nil {
+		return err
+	}
+	scratch, err := store.NewScratch(r.ID)
+	if err != nil {
+		return err
+	}
+	m.later(func() error { return store.RemoveScratch(r.ID) })
+	target := filepath.Join(m.entry.Dir, "rootfs")
+	if err := os.Mkdir(target, 0o700); err != nil {
+		return fmt.Errorf("mount point: %w", err)
+	}
+	m.mounted, err = rootfs.Mount(rootfs.MountOptions{
+		Layers: layers, Scratch: scratch, Target: target, Mapping: r.Mapping, Volatile: true,
+	})
+	if err != nil {
+		return err
+	}
+	m.later(m.mounted.Close)
+	return m.prepareUser(img)
+}
+
+// prepareUser finds out who the program will be: the option, else the image's
+// user, else the default.
+func (m *monitor) prepareUser(img *rootfs.Image) error {
+	asked := m.task.Options.User
+	if asked == "" {
+		asked = img.Config.Config.User
+	}
+	if asked == "" {
+		asked = bundle.DefaultUser
+	}
+	user, err := bundle.ResolveUser(m.mounted.Root, asked)
+	if err != nil {
+		return err
+	}
+	m.user = user
+	m.entry.Record.Settings.User = asked
+	return m.writeBundle(img)
+}
+
+func (m *monitor) writeBundle(img *rootfs.Image) error {
+	r := m.entry.Record
+	if err := os.Mkdir(filepath.Join(m.entry.Dir, "bundle"), 0o700); err != nil {
+		return fmt.Errorf("bundle: %w", err)
+	}
+	files, err := writeNetFiles(m.entry.Dir, r.Settings.Hostname, r.Settings.Network, r.Mapping)
+	if err != nil {
+		return err
+	}
+	spec, err := bundle.Plan(bundle.Input{
+		Options: m.task.Options, Image: img.Config.Config, User: m.user, Mapping: r.Mapping,
+		Cgroup: m.task.Plan, Rootfs: m.mounted.Root, Files: files, InitPath: r.Settings.Runtime,
+	})
+	if err != nil {
+		return err
+	}
+	m.process = *spec.Process
+	m.entry.Record.Command = spec.Process.Args
+	raw, err := json.MarshalIndent(spec, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(m.entry.Dir, "bundle", "config.json"), raw, 0o600)
+}
+
+// create has the runtime make the container, up to but not including its program.
+func (m *monitor) create() error {
+	r := m.entry.Record
+	log, err := logfile.Create(m.entry.DataDir)
+	if err != nil {
+		return err
+	}
+	m.out = &fanout{log: log}
+	m.later(log.Close)
+	uid, gid := m.owners()
+	if m.io, err = newStdio(r.Settings.TTY, r.Settings.OpenStdin, uid, gid); err != nil {
+		return err
+	}
+	m.later(func() error { m.io.close(); return nil })
+	console := ""
+	if r.Settings.TTY {
+		console = "console.sock"
+		if err := m.io.listenConsole(m.entry.Dir, console); err != nil {
+			return err
+		}
+	}
+	m.oci = &oci{path: r.Settings.Runtime, dir: m.entry.Dir, id: r.ID, systemd: m.task.Plan.Systemd}
+	m.later(m.task.Plan.Remove)
+	m.later(m.oci.remove)
+	if m.pid, err = m.oci.create(m.io.child, console); err != nil {
+		return err
+	}
+	if m.pidfd, err = unix.PidfdOpen(m.pid, 0); err != nil {
+		return fmt.Errorf("watch process %d: %w", m.pid, err)
+	}
+	m.io.started()
+	if console != "" {
+		if err := m.io.takeConsole(); err != nil {
+			return err
+		}
+	}
+	return m.checkLimits()
+}
+
+// owners are the ids, in this user namespace, that the program will have.
+func (m *monitor) owners() (uid, gid int) {
+	mapping := m.entry.Record.Mapping
+	u, errU := mapping.ToCaller(m.user.UID)
+	g, errG := mapping.ToCaller(m.user.GID)
+	if errors.Join(errU, errG) != nil {
+		return int(mapping.Base), int(mapping.Base) // Single mode: there is only one
+	}
+	return int(u), int(g)
+}
+
+// checkLimits reads back what the kernel enforces, before the program runs,
+// and watches for violations from then on.
+func (m *monitor) checkLimits() error {
+	if err := m.task.Plan.Check(m.pid); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	events, err := cgroups.Watch(ctx, m.pid)
+	if err != nil {
+		stop()
+		return err
+	}
+	m.later(func() error { stop(); return nil })
+	go m.onEvents(events)
+	return nil
+}
+
+func (m *monitor) onEvents(events <-chan cgroups.Event) {
+	for e := range events {
+		switch e.Kind {
+		case cgroups.OOMKill:
+			m.mu.Lock()
+			m.entry.Record.Outcome.OOMKilled = true
+			m.mu.Unlock()
+			m.kill(fmt.Sprintf("killed: out of memory at the %s limit", bundle.FormatBytes(m.entry.Record.Settings.Memory)))
+		case cgroups.PidsMax:
+			m.mu.Lock()
+			m.entry.Record.Outcome.PidsHits = e.Count
+			m.mu.Unlock()
+		}
+	}
+}
+
+var _ = wire.Exit
