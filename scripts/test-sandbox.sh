@@ -75,13 +75,13 @@ editor() {
 	local seen='' status=0 pid
 	export cpc image
 	# shellcheck disable=SC2016 # expanded by script's shell
-	coproc terminal { TERM=xterm script -qefc 'stty rows 24 cols 80; exec "$cpc" run -it --rm "$image" bash --norc' /dev/null; }
+	coproc terminal { TERM=xterm script -qefc 'stty rows 24 cols 80; exec "$cpc" run -it --rm "$image" env "PS1=ready> " bash --norc' /dev/null; }
 	# shellcheck disable=SC2154 # set by coproc
 	pid=$terminal_PID
-	expect '$ ' &&
+	expect 'ready> ' &&
 		type_keys 'vim -N -u NONE note.txt\r' && expect '~' &&
 		type_keys 'ityped in \xc3\xa4 terminal\e' && expect 'typed in' &&
-		type_keys ':wq\r' && expect '$ ' &&
+		type_keys ':wq\r' && expect 'ready> ' &&
 		type_keys 'sed s/^/saved:/ note.txt; stty size\r' && expect 'saved:typed in' && expect '24 80' &&
 		type_keys 'exit 7\r' || status=1
 	[ $status -eq 0 ] || kill "$pid" 2>/dev/null || true
