@@ -133,7 +133,8 @@ setup_go() {
 	work=$(mktemp -d "$root/.cache/toolchain.XXXXXX")
 	trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 	module=golang.org/toolchain@v0.0.1-go$need.linux-$arch
-	# Outside of the project, whose go.mod an old Go cannot read.
+	# A module of its own: an old Go cannot read the project's go.mod.
+	echo "module scratch" >"$work/go.mod"
 	(cd "$work" && GOFLAGS=-modcacherw GO111MODULE=on GOMODCACHE=$work/mod go mod download -json "$module") >"$work/answer" || {
 		cat "$work/answer" >&2
 		say "fetching Go $need did not work; is the Go module proxy reachable? Or install it from https://go.dev/dl"
