@@ -68,26 +68,29 @@ missing_packages() {
 		# shellcheck disable=SC2086 # one argument a probe
 		(set -f; IFS=' '; set -- $probes; set +f; have "$@") || echo "$package"
 	done
+	"$root/scripts/go" --which >/dev/null || have go || echo golang-go
 }
 
-# as_root COMMAND…: runs it as root or says why that is impossible.
+# ask WHY COMMAND: says what only an administrator can do.
+ask() {
+	say "$1. Ask the administrator to run:"
+	say "  $2"
+	return 1
+}
+
+# as_root TEXT COMMAND…: runs the command as root, directly or through sudo, or
+# asks for TEXT, the same for a person to type.
 as_root() {
+	text=$1
+	shift
 	if [ "$me" -eq 0 ]; then
 		"$@"
 	elif ! command -v sudo >/dev/null; then
-		say "this needs root, and sudo is not installed. Ask the administrator to run:"
-		say "  $*"
-		return 1
-	elif [ -t 0 ] || sudo -n true 2>/dev/null; then
-		sudo "$@" || {
-			say "that did not work through sudo. Ask the administrator to run:"
-			say "  $*"
-			return 1
-		}
+		ask "this needs root, and sudo is not installed" "$text"
+	elif ! [ -t 0 ] && ! sudo -n true 2>/dev/null; then
+		ask "this needs root; sudo would ask for a password or refuse, and there is no terminal" "$text"
 	else
-		say "this needs root; sudo asks for a password and there is no terminal. Run, or have run:"
-		say "  sudo $*"
-		return 1
+		sudo "$@" || ask "that did not work" "$text"
 	fi
 }
 
@@ -97,13 +100,13 @@ install_packages() {
 		say "missing: $* (the names of Debian's packages; there is no apt-get here: install them by hand)"
 		return 1
 	fi
-	say "installing missing packages: $*"
-	if [ "$me" -eq 0 ] || command -v sudo >/dev/null; then
-		# Lists may be absent or old. A third-party source that does not
-		# answer must not stop us: the installation decides.
-		as_root apt-get update -q >&2 || [ "$me" -eq 0 ] || return 1
-	fi
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+	say "missing packages: $*"
+	# Lists may be absent or old. A third-party source that does not answer
+	# must not stop us: the installation decides.
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	as_root "apt-get update && apt-get install -y --no-install-recommends $*" \
+		env DEBIAN_FRONTEND=noninteractive sh -c \
+		'apt-get update -q; apt-get install -y -q --no-install-recommends "$@"' sh "$@" >&2
 }
 
 # The content sums (as in go.sum) of the toolchain modules, by architecture.
@@ -119,8 +122,6 @@ toolchain_sum() {
 # release that go.mod names. Debian 12's is too old for that, but can download
 # it as a module, which the sum above and the checksum database check.
 setup_go() {
-	"$root/scripts/go" --which >/dev/null && return
-	have go || install_packages golang-go ca-certificates
 	"$root/scripts/go" --which >/dev/null && return
 	need=$(sed -n 's/^go //p' "$root/go.mod")
 	arch=$(go env GOARCH)
@@ -161,12 +162,13 @@ has_range() { [ -r "$1" ] && grep -q -e "^$(id -un):" -e "^$me:" "$1"; }
 # files of several owners.
 setup_subids() {
 	[ "$me" -ne 0 ] || return 0
-	has_range /etc/subuid && has_range /etc/subgid && return
+	if has_range /etc/subuid && has_range /etc/subgid; then return; fi
 	first=$(cat /etc/subuid /etc/subgid 2>/dev/null |
 		awk -F: 'BEGIN { n = 100000 } $2 + $3 > n { n = $2 + $3 } END { print n }')
 	range=$first-$((first + 65535))
 	say "$(id -un) has no range of subordinate ids in /etc/subuid and /etc/subgid; adding $range"
-	as_root usermod --add-subuids "$range" --add-subgids "$range" "$(id -un)"
+	set -- usermod --add-subuids "$range" --add-subgids "$range" "$(id -un)"
+	as_root "$*" "$@"
 }
 
 case ${1:-} in
