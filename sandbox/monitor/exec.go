@@ -5,17 +5,49 @@ package monitor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
+
+var errEnded = errors.New("the sandbox has ended")
+
+// execs counts the further programs, so that none begins once the sandbox is
+// being taken down, and that is not done before the last has been reported.
+type execs struct {
+	wg sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	count int
+	ended bool
+}
+
+func (e *execs) begin() (n int, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		return 0, false
+	}
+	e.count++
+	e.wg.Add(1)
+	return e.count, true
+}
+
+func (e *execs) end() {
+	e.mu.Lock()
+	e.ended = true
+	e.mu.Unlock()
+	e.wg.Wait()
+}
 
 // session is one further program in the sandbox.
 type session struct {
@@ -32,12 +64,13 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if req.Exec == nil || len(req.Exec.Args) == 0 {
 		return errBadRequest
 	}
-	if !m.beginSession() {
+	n, ok := m.execs.begin()
+	if !ok {
 		return errEnded
 	}
-	s := &session{m: m, name: fmt.Sprintf("exec-%d", m.execs.Add(1)), exited: make(chan struct{})}
+	s := &session{m: m, name: fmt.Sprintf("exec-%d", n), exited: make(chan struct{})}
 	if err := s.start(req); err != nil {
-		m.sessions.Done()
+		m.execs.wg.Done()
 		return err
 	}
 	hostPID, err := userns.HostPID(m.hostProc, s.pid)
@@ -103,7 +136,7 @@ func (s *session) hangup() {
 
 // finish passes the program's output to c, waits for it, and reports its end.
 func (s *session) finish(c *wire.Conn) {
-	defer s.m.sessions.Done()
+	defer s.m.execs.wg.Done()
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
 		st := reap(s.pid)
@@ -151,9 +184,7 @@ func (s *session) start(req wire.RequestBody) error {
 		}
 		defer os.Remove(filepath.Join(s.m.entry.Dir, console))
 	}
-	s.m.execMu.Lock() // one at a time: the runtime's log is named by count
 	s.pid, err = s.m.oci.exec(s.io.child, s.name, console)
-	s.m.execMu.Unlock()
 	s.io.started()
 	if err != nil {
 		s.io.close()
@@ -172,18 +203,16 @@ func (s *session) start(req wire.RequestBody) error {
 }
 
 // execProcess is the sandbox's own process with another command.
-func (m *monitor) execProcess(req *wire.ExecRequest) (*bundle.Process, bundle.ResolvedUser, error) {
-	user := m.user
+func (m *monitor) execProcess(req *wire.ExecRequest) (*specs.Process, bundle.ResolvedUser, error) {
+	user := m.input.User
 	if req.User != "" {
 		var err error
 		if user, err = bundle.ResolveUser(m.mounted.Root, req.User); err != nil {
 			return nil, user, err
 		}
 	}
-	p, err := bundle.Exec(m.process, bundle.ExecInput{
-		Args: req.Args, Env: req.Env, Workdir: req.Workdir, TTY: req.TTY, User: user, Mapping: m.entry.Record.Mapping,
+	p, err := bundle.Exec(m.input, bundle.ExecOptions{
+		Args: req.Args, Env: req.Env, Workdir: req.Workdir, TTY: req.TTY, User: user,
 	})
 	return p, user, err
 }
-
-var _ atomic.Int64

@@ -38,23 +38,22 @@ type monitor struct {
 
 	store   *rootfs.Store
 	mounted *rootfs.Mounted
-	user    bundle.ResolvedUser
 	oci     *oci
 	io      *stdio
 	out     *fanout
 	pid     int // of the sandbox's init, in this pid namespace
 	pidfd   int
 
-	exited  chan struct{}       // closed when init is gone
-	done    chan struct{}       // closed when all is taken down and outcome is final
-	cleanup []func() error      // undone in reverse order
-	process bundle.ExecTemplate // what an exec starts from
+	exited  chan struct{}  // closed when init is gone
+	drained chan struct{}  // closed when all output has been passed on
+	cleanup []func() error // undone in reverse order
+	input   bundle.Input   // what the sandbox, and each exec, is planned from
+	execs   execs
 
-	sessions sync.WaitGroup
-
-	mu      sync.Mutex // guards reason and record updates
-	reason  string
-	waiters []*wire.Conn
+	mu       sync.Mutex // guards the record from here on, and what follows
+	reason   string
+	waiters  []*wire.Conn
+	finished bool
 }
 
 // Main is the monitor process. It returns its exit status.
@@ -64,7 +63,7 @@ func Main(explain Explain) int {
 		fmt.Fprintf(os.Stderr, "cpc monitor: %v\nThe monitor is started by cpc run.\n", err)
 		return 125
 	}
-	m := &monitor{task: t, explain: explain, pidfd: -1, exited: make(chan struct{}), done: make(chan struct{})}
+	m := &monitor{task: t, explain: explain, pidfd: -1, exited: make(chan struct{}), drained: make(chan struct{})}
 	if err := m.adopt(); err != nil {
 		fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
 		return 125
@@ -115,9 +114,6 @@ func (m *monitor) start() (err error) {
 	if err := m.prepareRoot(context.Background()); err != nil {
 		return err
 	}
-	if err := m.prepareBundle(); err != nil {
-		return err
-	}
 	if err := m.create(); err != nil {
 		return err
 	}
@@ -139,7 +135,7 @@ func (m *monitor) launch() error {
 		m.out.attach(m.owner)
 	}
 	go func() {
-		defer close(m.done)
+		defer close(m.drained)
 		m.io.pump(m.exited, m.out.write)
 	}()
 	if err := m.entry.Save(); err != nil {
@@ -180,17 +176,11 @@ func exitCode(s unix.WaitStatus) int {
 
 // finish takes everything down and tells everybody how it ended.
 func (m *monitor) finish(status unix.WaitStatus) {
-	<-m.done // all output has been passed on
-	r := m.entry.Record
-	m.mu.Lock()
-	r.Outcome.ExitCode = exitCode(status)
-	r.Outcome.Reason = m.reason
-	m.mu.Unlock()
+	<-m.drained
+	m.execs.end()
 	err := m.undo()
-	r.Status, r.Finished, r.PID = record.Exited, time.Now().UTC(), 0
-	if err != nil {
-		r.Outcome.Error = err.Error()
-	}
+	body := m.conclude(status, err)
+	r := m.entry.Record
 	if r.Settings.AutoRemove {
 		err = errors.Join(err, m.entry.Delete())
 	} else {
@@ -199,15 +189,26 @@ func (m *monitor) finish(status unix.WaitStatus) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cpc monitor: take down: %v\n", err)
 	}
-	body := wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason}
 	m.mu.Lock()
-	waiters := m.waiters
-	m.waiters = nil
+	m.finished = true
+	told := append(m.out.end(), m.waiters...)
 	m.mu.Unlock()
-	m.sessions.Wait()
-	for _, c := range append(m.out.end(), waiters...) {
+	for _, c := range told {
 		_ = c.WriteJSON(wire.Exit, body)
 	}
+}
+
+// conclude makes the record final.
+func (m *monitor) conclude(status unix.WaitStatus, takedown error) wire.ExitBody {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.entry.Record
+	r.Status, r.Finished, r.PID = record.Exited, time.Now().UTC(), 0
+	r.Outcome.ExitCode, r.Outcome.Reason = exitCode(status), m.reason
+	if takedown != nil {
+		r.Outcome.Error = takedown.Error()
+	}
+	return wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason}
 }
 
 // abort undoes a start that did not succeed and reports why.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // oci drives an OCI runtime by its published command line, so that any will do.
@@ -21,14 +22,14 @@ type oci struct {
 	path    string // the program
 	dir     string // the sandbox's directory, also the working directory
 	id      string
-	systemd bool // cgroups by systemd
-	n       int  // log files so far
+	systemd bool         // cgroups by systemd
+	n       atomic.Int64 // log files so far
 }
 
 var (
-	// errNotFound and errNotExecutable tell a shell's 127 from its 126.
-	errNotFound      = errors.New("command not found")
-	errNotExecutable = errors.New("command cannot be executed")
+	// ErrNotFound and ErrNotExecutable tell a shell's 127 from its 126.
+	ErrNotFound      = errors.New("command not found")
+	ErrNotExecutable = errors.New("command cannot be executed")
 )
 
 const pidFile = "pid"
@@ -36,8 +37,7 @@ const pidFile = "pid"
 // run runs one runtime command to its end. Its standard streams are those of
 // the new program where there is one, so its own words go to a log file.
 func (o *oci) run(files [3]*os.File, args ...string) error {
-	o.n++
-	log := fmt.Sprintf("runtime-%d.log", o.n)
+	log := fmt.Sprintf("runtime-%d.log", o.n.Add(1))
 	global := []string{"--root", filepath.Join(o.dir, "runtime"), "--log", filepath.Join(o.dir, log), "--log-format", "json"}
 	if o.systemd {
 		global = append(global, "--systemd-cgroup")
@@ -61,6 +61,15 @@ func (o *oci) run(files [3]*os.File, args ...string) error {
 	if why == "" {
 		why = err.Error()
 	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		switch exit.ExitCode() { // cpc-runtime's; other runtimes exit 1
+		case 127:
+			return fmt.Errorf("%w: %s", ErrNotFound, why)
+		case 126:
+			return fmt.Errorf("%w: %s", ErrNotExecutable, why)
+		}
+	}
 	return classify(args[0], why)
 }
 
@@ -83,9 +92,9 @@ func classify(op, why string) error {
 	switch {
 	case has("executable file not found", "exec: no command"),
 		has("exec", "stat ") && has("no such file or directory") && !has("mount", "rootfs", "chdir", "cwd"):
-		return fmt.Errorf("%w: %w", errNotFound, err)
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	case has("exec") && has("permission denied", "exec format error", "is a directory") && !has("mount", "chdir", "cwd"):
-		return fmt.Errorf("%w: %w", errNotExecutable, err)
+		return fmt.Errorf("%w: %w", ErrNotExecutable, err)
 	}
 	return fmt.Errorf("runtime %s: %w", op, err)
 }

@@ -11,13 +11,14 @@ import (
 	"os"
 	"path/filepath"
 
+	units "github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
-	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
 // prepareRoot unpacks what is not unpacked yet and mounts the root file system.
@@ -47,8 +48,12 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 		return err
 	}
 	m.later(func() error { return store.RemoveScratch(r.ID) })
-	target := filepath.Join(m.entry.Dir, "rootfs")
-	if err := os.Mkdir(target, 0o700); err != nil {
+	stage, err := userns.Stage(m.task.Dirs.Data, m.task.Dirs.State, r.Settings.Runtime, m.task.Init)
+	if err != nil {
+		return err
+	}
+	target := filepath.Join(stage, "rootfs")
+	if err := os.Mkdir(target, 0o711); err != nil {
 		return fmt.Errorf("mount point: %w", err)
 	}
 	m.mounted, err = rootfs.Mount(rootfs.MountOptions{
@@ -58,51 +63,45 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 		return err
 	}
 	m.later(m.mounted.Close)
-	return m.prepareUser(img)
+	return m.plan(img, stage)
 }
 
-// prepareUser finds out who the program will be: the option, else the image's
-// user, else the default.
-func (m *monitor) prepareUser(img *rootfs.Image) error {
-	asked := m.task.Options.User
-	if asked == "" {
-		asked = img.Config.Config.User
-	}
-	if asked == "" {
-		asked = bundle.DefaultUser
-	}
+// plan finds out who the program will be and writes the bundle.
+func (m *monitor) plan(img *rootfs.Image, stage string) error {
+	r, o := m.entry.Record, m.task.Options
+	asked := o.UserSpec(img.Config.Config)
 	user, err := bundle.ResolveUser(m.mounted.Root, asked)
 	if err != nil {
 		return err
 	}
-	m.user = user
-	m.entry.Record.Settings.User = asked
-	return m.writeBundle(img)
-}
-
-func (m *monitor) writeBundle(img *rootfs.Image) error {
-	r := m.entry.Record
-	if err := os.Mkdir(filepath.Join(m.entry.Dir, "bundle"), 0o700); err != nil {
-		return fmt.Errorf("bundle: %w", err)
-	}
-	files, err := writeNetFiles(m.entry.Dir, r.Settings.Hostname, r.Settings.Network, r.Mapping)
+	r.Settings.User = asked
+	host, err := bundle.ProbeHost()
 	if err != nil {
 		return err
 	}
-	spec, err := bundle.Plan(bundle.Input{
-		Options: m.task.Options, Image: img.Config.Config, User: m.user, Mapping: r.Mapping,
-		Cgroup: m.task.Plan, Rootfs: m.mounted.Root, Files: files, InitPath: r.Settings.Runtime,
-	})
+	files, err := writeNetFiles(stage, r.Settings.Hostname, o.Network)
 	if err != nil {
 		return err
 	}
-	m.process = *spec.Process
-	m.entry.Record.Command = spec.Process.Args
+	m.input = bundle.Input{
+		Options: o, ID: r.ID, Image: img.Config.Config, User: user, Mapping: r.Mapping, Cgroup: m.task.Plan,
+		Rootfs: m.mounted.Root, Seccomp: m.task.Seccomp, Files: files, Host: host,
+		Init: bundle.Init{Path: m.task.Init, Args: []string{"reaper"}},
+	}
+	spec, err := bundle.Plan(m.input)
+	if err != nil {
+		return err
+	}
+	r.Command, r.Settings.Workdir, r.Settings.Env = spec.Process.Args, spec.Process.Cwd, spec.Process.Env
 	raw, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(m.entry.Dir, "bundle", "config.json"), raw, 0o600)
+	dir := filepath.Join(m.entry.Dir, "bundle")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("bundle: %w", err)
+	}
+	return os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600)
 }
 
 // create has the runtime make the container, up to but not including its program.
@@ -114,7 +113,7 @@ func (m *monitor) create() error {
 	}
 	m.out = &fanout{log: log}
 	m.later(log.Close)
-	uid, gid := m.owners()
+	uid, gid := m.callerIDs(m.input.User)
 	if m.io, err = newStdio(r.Settings.TTY, r.Settings.OpenStdin, uid, gid); err != nil {
 		return err
 	}
@@ -144,11 +143,11 @@ func (m *monitor) create() error {
 	return m.checkLimits()
 }
 
-// owners are the ids, in this user namespace, that the program will have.
-func (m *monitor) owners() (uid, gid int) {
+// callerIDs are the ids, in this user namespace, that a program of user's has.
+func (m *monitor) callerIDs(user bundle.ResolvedUser) (uid, gid int) {
 	mapping := m.entry.Record.Mapping
-	u, errU := mapping.ToCaller(m.user.UID)
-	g, errG := mapping.ToCaller(m.user.GID)
+	u, errU := mapping.ToCaller(user.UID)
+	g, errG := mapping.ToCaller(user.GID)
 	if errors.Join(errU, errG) != nil {
 		return int(mapping.Base), int(mapping.Base) // Single mode: there is only one
 	}
@@ -179,7 +178,7 @@ func (m *monitor) onEvents(events <-chan cgroups.Event) {
 			m.mu.Lock()
 			m.entry.Record.Outcome.OOMKilled = true
 			m.mu.Unlock()
-			m.kill(fmt.Sprintf("killed: out of memory at the %s limit", bundle.FormatBytes(m.entry.Record.Settings.Memory)))
+			m.kill(fmt.Sprintf("killed: out of memory at the %s limit", units.BytesSize(float64(m.task.Plan.Limits.Memory))))
 		case cgroups.PidsMax:
 			m.mu.Lock()
 			m.entry.Record.Outcome.PidsHits = e.Count
@@ -187,5 +186,3 @@ func (m *monitor) onEvents(events <-chan cgroups.Event) {
 		}
 	}
 }
-
-var _ = wire.Exit

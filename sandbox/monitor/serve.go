@@ -166,7 +166,8 @@ func (m *monitor) addWaiter(c *wire.Conn) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.finished {
-		_ = c.WriteJSON(wire.Exit, m.exitBody())
+		o := m.entry.Record.Outcome
+		_ = c.WriteJSON(wire.Exit, wire.ExitBody{Code: o.ExitCode, Reason: o.Reason})
 		return false
 	}
 	m.waiters = append(m.waiters, c)

@@ -21,6 +21,8 @@
 package monitor
 
 import (
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/handoff"
@@ -42,10 +44,13 @@ const (
 
 // Task is all that a monitor needs to know.
 type Task struct {
-	Record   record.Record  `json:"record"`
-	Dirs     dirs.Dirs      `json:"dirs"`
-	Options  bundle.Options `json:"options"`
-	Plan     cgroups.Plan   `json:"plan"`
-	Size     *wire.Size     `json:"size,omitempty"`
-	Detached bool           `json:"detached"`
+	Record  record.Record  `json:"record"`
+	Dirs    dirs.Dirs      `json:"dirs"`
+	Options bundle.Options `json:"options"`
+	Plan    cgroups.Plan   `json:"plan"`
+	// Seccomp is the loaded profile; nil only if the options say unconfined.
+	Seccomp  *specs.LinuxSeccomp `json:"seccomp,omitempty"`
+	Init     string              `json:"init,omitempty"` // cpc-runtime's path, for --init
+	Size     *wire.Size          `json:"size,omitempty"`
+	Detached bool                `json:"detached"`
 }
