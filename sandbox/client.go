@@ -108,3 +108,32 @@ func (e *Engine) Wait(name string) (wire.ExitBody, error) {
 	defer s.Close()
 	return s.receive(Streams{})
 }
+
+// ErrRunning reports that a sandbox has to end before it can be removed.
+var ErrRunning = errors.New("sandbox is running")
+
+// Remove removes what is known of a sandbox that has ended. With force a
+// running one is killed first, and one that does not exist is no error.
+func (e *Engine) Remove(name string, force bool) error {
+	entry, err := e.Set.Find(name)
+	if errors.Is(err, record.ErrNotFound) && force {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	id := entry.Record.ID
+	if entry.Record.Status != record.Exited {
+		if !force {
+			return fmt.Errorf("%w: %s", ErrRunning, name)
+		}
+		err := e.Stop(id, unix.SIGKILL, 0)
+		if err != nil && !errors.Is(err, ErrMonitorGone) && !errors.Is(err, ErrNotRunning) && !errors.Is(err, record.ErrNotFound) {
+			return err
+		}
+		if err := e.Sweep(); err != nil {
+			return err
+		}
+	}
+	return entry.Delete()
+}

@@ -29,6 +29,8 @@ type Engine struct {
 	IDs     userns.IDs
 	Runtime string // path of the OCI runtime
 	Set     record.Set
+
+	init string // path of the cpc-runtime that serves as --init
 }
 
 // ErrNoRuntime reports that cpc-runtime is not where it should be.
@@ -42,6 +44,9 @@ func Open(runtime string) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{Dirs: d, IDs: userns.Discover(), Set: record.Set{Dirs: d}}
+	if e.init, err = findRuntime(""); err != nil {
+		return nil, err
+	}
 	e.Runtime, err = findRuntime(runtime)
 	return e, err
 }

@@ -32,6 +32,7 @@ type RunRequest struct {
 	Stdin       bool     // keep the program's input open
 	AutoRemove  bool
 	Detach      bool
+	DryRun      bool // plan only: see Session.Bundle
 	BestEffort  bool // run even where limits cannot be enforced
 	Size        *wire.Size
 	StopTimeout int // seconds
@@ -73,6 +74,10 @@ func (e *Engine) Run(req RunRequest) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	profile, err := loadProfile(req.Options)
+	if err != nil {
+		return nil, err
+	}
 	entry, files, err := e.reserve(id, req, plan)
 	if err != nil {
 		return nil, err
@@ -80,6 +85,7 @@ func (e *Engine) Run(req RunRequest) (*Session, error) {
 	defer files.close()
 	task := monitor.Task{
 		Record: *entry.Record, Dirs: e.Dirs, Options: req.Options, Plan: plan, Size: req.Size, Detached: req.Detach,
+		Seccomp: profile, Init: e.init, DryRun: req.DryRun,
 	}
 	cmd, err := userns.Start(userns.Child{
 		Role: monitor.Role, Args: []string{entry.Record.Name}, IDs: e.IDs, Detached: true, Stderr: files.diagnostics,
@@ -97,6 +103,9 @@ func (e *Engine) Run(req RunRequest) (*Session, error) {
 	files.close() // so that the end of the monitor is the end of the connection
 	if err := s.awaitStart(); err != nil {
 		return nil, errors.Join(err, s.Close())
+	}
+	if req.Detach {
+		return s, s.Close()
 	}
 	return s, nil
 }
@@ -181,7 +190,7 @@ func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (entry *r
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := f.open(entry); err != nil {
+	if err := errors.Join(f.open(entry), monitor.SavePlan(entry, plan)); err != nil {
 		return nil, nil, errors.Join(err, entry.Delete())
 	}
 	return entry, f, nil

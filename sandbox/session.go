@@ -4,6 +4,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,9 @@ type Session struct {
 
 	conn  *wire.Conn
 	entry *record.Entry
-	ended *wire.ExitBody // the program ended before anybody listened
+
+	// Bundle is the config.json of a dry run, in which nothing is started.
+	Bundle json.RawMessage
 }
 
 // Streams are what a session is connected to. Nil streams are not.
@@ -56,6 +59,11 @@ func (s *Session) awaitStart() error {
 			}
 			s.PID, s.TTY = b.PID, b.TTY
 			return nil
+		case wire.Reply:
+			var b wire.ReplyBody
+			err := wire.Decode(t, payload, &b)
+			s.Bundle = b.State
+			return err
 		case wire.Failure:
 			return failure(payload)
 		default:

@@ -26,6 +26,9 @@ import (
 // command that asked, and what to do next.
 type Explain func(error) (code int, hint string)
 
+// errDryRun ends a start that was only to plan.
+var errDryRun = errors.New("dry run")
+
 // monitor is one sandbox being looked after.
 type monitor struct {
 	task    Task
@@ -47,6 +50,7 @@ type monitor struct {
 	exited  chan struct{}  // closed when init is gone
 	drained chan struct{}  // closed when all output has been passed on
 	cleanup []func() error // undone in reverse order
+	config  []byte         // config.json
 	input   bundle.Input   // what the sandbox, and each exec, is planned from
 	execs   execs
 
@@ -95,8 +99,7 @@ func (m *monitor) adopt() error {
 }
 
 func (m *monitor) run() {
-	err := m.start()
-	if err != nil {
+	if err := m.start(); err != nil {
 		m.abort(err)
 		return
 	}
@@ -113,6 +116,9 @@ func (m *monitor) start() (err error) {
 	}
 	if err := m.prepareRoot(context.Background()); err != nil {
 		return err
+	}
+	if m.task.DryRun {
+		return errDryRun
 	}
 	if err := m.create(); err != nil {
 		return err
@@ -217,6 +223,12 @@ func (m *monitor) abort(cause error) {
 		_ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0)
 		reap(m.pid)
 		close(m.exited)
+	}
+	if errors.Is(cause, errDryRun) {
+		if err := errors.Join(m.undo(), m.entry.Delete()); err == nil {
+			_ = m.owner.WriteJSON(wire.Reply, wire.ReplyBody{State: m.config})
+			return
+		}
 	}
 	cause = errors.Join(cause, m.undo(), m.entry.Delete())
 	code, hint := m.explain(cause)

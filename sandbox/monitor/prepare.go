@@ -93,15 +93,14 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 		return err
 	}
 	r.Command, r.Settings.Workdir, r.Settings.Env = spec.Process.Args, spec.Process.Cwd, spec.Process.Env
-	raw, err := json.MarshalIndent(spec, "", "  ")
-	if err != nil {
+	if m.config, err = json.MarshalIndent(spec, "", "  "); err != nil {
 		return err
 	}
 	dir := filepath.Join(m.entry.Dir, "bundle")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("bundle: %w", err)
 	}
-	return os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600)
+	return os.WriteFile(filepath.Join(dir, "config.json"), m.config, 0o600)
 }
 
 // create has the runtime make the container, up to but not including its program.

@@ -52,5 +52,6 @@ type Task struct {
 	Seccomp  *specs.LinuxSeccomp `json:"seccomp,omitempty"`
 	Init     string              `json:"init,omitempty"` // cpc-runtime's path, for --init
 	Size     *wire.Size          `json:"size,omitempty"`
+	DryRun   bool                `json:"dryRun,omitempty"` // answer with the bundle's config.json
 	Detached bool                `json:"detached"`
 }
