@@ -36,7 +36,7 @@ func Forbidden() map[string][]string {
 	return map[string][]string{
 		"cmd/cpc-runtime": {
 			Module + "/rootfs", Module + "/build", Module + "/netns", Module + "/sandbox",
-			"crypto/tls", "net/http", "html/template", "text/template", "go/parser", "testing",
+			"crypto/tls", "net/http", "html/template", "text/template", "testing",
 			"github.com/google/go-containerregistry", "github.com/docker", "github.com/distribution",
 			"github.com/moby/buildkit", "github.com/moby/go-archive", "github.com/klauspost/compress",
 			"github.com/miekg/dns", "github.com/google/nftables", "github.com/prometheus",
