@@ -40,7 +40,7 @@ test: ## set up, then lint and every test
 
 lint: .cache/golangci-lint ## run golangci-lint and shellcheck
 	PATH="$$($(GO) env GOROOT)/bin:$$PATH" .cache/golangci-lint run ./...
-	shellcheck $(wildcard scripts/*.sh build/image/scripts/*.sh) scripts/go .ci/run
+	shellcheck -x $(wildcard scripts/*.sh build/image/scripts/*.sh) scripts/go .ci/run
 
 policy: ## check the import table, licence headers and file sizes
 	$(GO) test ./internal/policy
