@@ -6,17 +6,25 @@ package rootfs
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/rootfs/layer"
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
-
-var errNotWritten = errors.New("not written yet")
 
 // Sentinels that callers branch on.
 var (
-	// ErrNotFound: no image of that name or id is in the store.
+	// ErrNotFound: no image of that name or id is in the store, or in the
+	// registry that was asked.
 	ErrNotFound = errors.New("no such image")
 	// ErrCorrupt: what is on disk or arrived is not what its digest says.
 	ErrCorrupt = errors.New("corrupt")
@@ -28,87 +36,154 @@ var (
 
 // Options says where a store is and how ids are backed in it.
 type Options struct {
-	Dir     string
+	// Dir is the store's directory; made, with mode 0700, if it is missing.
+	Dir string
+	// Mapping is that of the calling process.
 	Mapping idmap.Mapping
+	// Limits bound what a layer may unpack to.
+	Limits layer.Limits
+	// Warn, if set, is told what could not be kept when layers are unpacked
+	// or packed, for example an attribute that the kernel refuses.
+	Warn func(string)
 }
 
 // Store is one image store. Its methods may be called concurrently, also by
 // several processes.
 type Store struct {
 	dir     string
-	mapping idmap.Mapping
+	variant string
+	o       Options
+
+	mu sync.Mutex
+	// held is the shared gc lock taken by CommitUpper, until Close.
+	held *filelock.Lock
 }
 
-// Open opens the store in o.Dir, creating it on first use.
-func Open(o Options) (*Store, error) { return &Store{dir: o.Dir, mapping: o.Mapping}, errNotWritten }
+// Open opens the store in o.Dir, creating it on first use, and removes what
+// interrupted work left in it.
+func Open(o Options) (*Store, error) {
+	if o.Mapping.Size == 0 {
+		return nil, errors.New("open store: no id mapping given")
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	variant, err := variantOf(o.Mapping)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	s := &Store{dir: dir, variant: variant, o: o}
+	if err := s.lay(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := s.sweepTmp(); err != nil {
+		return nil, fmt.Errorf("open store %s: remove unfinished work: %w", dir, err)
+	}
+	return s, nil
+}
+
+// lay makes what is missing of the store's directories and of the OCI layout.
+func (s *Store) lay() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	dirs := []string{"oci/blobs/sha256", "layers/" + s.variant, "cache/" + s.variant, "scratch", "tmp", "locks"}
+	for _, d := range dirs {
+		if err := os.MkdirAll(s.path(d), 0o700); err != nil {
+			return err
+		}
+	}
+	layout := s.path("oci", v1.ImageLayoutFile)
+	if _, err := os.Stat(layout); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	lock, err := filelock.Acquire(context.Background(), s.path("locks/index"), filelock.Exclusive)
+	if err != nil {
+		return err
+	}
+	if _, err = os.Stat(s.path("oci", v1.ImageIndexFile)); errors.Is(err, os.ErrNotExist) {
+		err = s.writeIndex(newIndex())
+	}
+	if err == nil {
+		err = atomicfile.Write(layout, []byte(`{"imageLayoutVersion":"`+v1.ImageLayoutVersion+`"}`))
+	}
+	return errors.Join(err, lock.Close())
+}
+
+// variantOf names how files are owned on disk, which unpacked layers cannot
+// be shared across: the mode and, with a subordinate range, where it starts.
+func variantOf(m idmap.Mapping) (string, error) {
+	if m.Mode != idmap.Mapped {
+		return string(m.Mode), nil
+	}
+	data, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		var inside, outside, size uint32
+		if _, err := fmt.Sscan(line, &inside, &outside, &size); err != nil {
+			return "", fmt.Errorf("parse uid_map: %w", err)
+		}
+		if m.Base >= inside && m.Base-inside < size {
+			return fmt.Sprintf("%s-%d", m.Mode, outside+m.Base-inside), nil
+		}
+	}
+	return "", fmt.Errorf("id %d is not mapped in this user namespace", m.Base)
+}
+
+func (s *Store) path(parts ...string) string {
+	return filepath.Join(append([]string{s.dir}, parts...)...)
+}
+
+func (s *Store) layerDir(diffID digest.Digest) string {
+	return s.path("layers", s.variant, diffID.Encoded())
+}
+
+func (s *Store) warn(msg string) {
+	if s.o.Warn != nil {
+		s.o.Warn(msg)
+	}
+}
 
 // Close gives up the locks that the store holds.
-func (s *Store) Close() error { return errNotWritten }
-
-// Hold keeps everything in the store from being collected until release.
-func (s *Store) Hold() (release func(), err error) { return nil, errNotWritten }
-
-// Use keeps the image and its layers from being removed until release.
-func (s *Store) Use(img *Image) (release func(), err error) { return nil, errNotWritten }
-
-// Image returns the image that ref names: a name, name@digest or id prefix.
-func (s *Store) Image(ctx context.Context, ref string) (*Image, error) { return nil, errNotWritten }
-
-// Images returns all images of the store, newest first.
-func (s *Store) Images(ctx context.Context) ([]*Image, error) { return nil, errNotWritten }
-
-// Tag gives the image that src names the further name dst.
-func (s *Store) Tag(ctx context.Context, src, dst string) error { return errNotWritten }
-
-// Remove removes a name, and the image with its last name.
-func (s *Store) Remove(ctx context.Context, ref string) (removed []string, err error) {
-	return nil, errNotWritten
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == nil {
+		return nil
+	}
+	l := s.held
+	s.held = nil
+	return l.Close()
 }
 
-// ImportOptions says what the image of an imported file tree is like.
-type ImportOptions struct {
-	// Config replaces the default configuration (PATH and a shell).
-	Config *Config
-	// Comment goes into the image's history.
-	Comment string
+// keepGarbage takes the gc lock until Close: what this process made is not
+// referred to yet, and it alone knows for how long.
+func (s *Store) keepGarbage(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil {
+		return nil
+	}
+	l, err := s.lockGC(ctx)
+	if err == nil {
+		s.held = l
+	}
+	return err
 }
 
-// Import makes an image of one layer from a tar stream, as it is or compressed.
-func (s *Store) Import(ctx context.Context, r io.Reader, ref string, o ImportOptions) (*Image, error) {
-	return nil, errNotWritten
+func (s *Store) lockGC(ctx context.Context) (*filelock.Lock, error) {
+	return filelock.Acquire(ctx, s.path("locks/gc"), filelock.Shared)
 }
 
-// Event is one step of progress of a Pull or of unpacking.
-type Event struct {
-	Action string        // "resolve", "download", "exists", "done"
-	Digest digest.Digest // of the blob concerned
-	Done   int64         // bytes so far
-	Total  int64         // bytes in all; 0 where it is not known
+// syncfs makes everything in the store's file system durable. Layers are many
+// small files: one call for all is what is affordable.
+func (s *Store) syncfs() error {
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
 }
-
-// PullOptions are the options of Pull.
-type PullOptions struct {
-	Progress func(Event)
-	// Insecure lists registry hosts that may be spoken to over plain HTTP.
-	Insecure []string
-}
-
-// Pull fetches an image from a registry.
-func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (*Image, error) {
-	return nil, errNotWritten
-}
-
-// Layer is one unpacked layer.
-type Layer struct {
-	DiffID digest.Digest
-	Dir    string
-}
-
-// Layers makes sure that every layer of the image is unpacked; bottom first.
-func (s *Store) Layers(ctx context.Context, img *Image) ([]Layer, error) { return nil, errNotWritten }
-
-// NewScratch creates the scratch directory of id.
-func (s *Store) NewScratch(id string) (dir string, err error) { return "", errNotWritten }
-
-// RemoveScratch removes the scratch directory of id.
-func (s *Store) RemoveScratch(id string) error { return errNotWritten }

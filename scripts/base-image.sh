@@ -21,7 +21,8 @@ if [ "$(id -u)" -eq 0 ]; then mode=root; else mode=unshare; fi
 # By way of a file: a half-made tree must not become an image.
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/cpc-base.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-mmdebstrap --mode=$mode --variant=minbase --quiet --format=tar --dpkgopt=force-unsafe-io \
+mmdebstrap --mode=$mode --variant=minbase --quiet --format=tar --skip=output/dev \
+	--dpkgopt=force-unsafe-io \
 	--dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' \
 	--dpkgopt='path-include=/usr/share/doc/*/copyright' \

@@ -45,9 +45,11 @@ echo "who am I"
 echo "  $(id)"
 echo "  on $(uname -n), Linux $(uname -r), $(find /proc -maxdepth 1 -name '[0-9]*' | wc -l) processes to be seen"
 echo "what can I write"
-for d in / /usr /etc /proc/sys/kernel /tmp "$HOME"; do
+for d in / /usr /etc /tmp "$HOME"; do
 	printf '  %-18s write %-4s execute %s\n' "$d" "$(writable "$d")" "$(executable "$d")"
 done
+setting=/proc/sys/kernel/hostname
+printf '  %-18s write %s\n' "${setting%/*}" "$(if [ -w $setting ]; then echo yes; else echo no; fi)"
 echo "what holds me"
 echo "  capabilities       effective $(status CapEff), bounding $(status CapBnd)"
 echo "  no new privileges  $(status NoNewPrivs)"

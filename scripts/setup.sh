@@ -106,7 +106,7 @@ install_packages() {
 	# shellcheck disable=SC2016 # expanded by the inner shell
 	as_root "apt-get update && apt-get install -y --no-install-recommends $*" \
 		env DEBIAN_FRONTEND=noninteractive sh -c \
-		'apt-get update -q; apt-get install -y -q --no-install-recommends "$@"' sh "$@" >&2
+		'apt-get update -q; apt-get install -y -q -o Dpkg::Use-Pty=0 --no-install-recommends "$@"' sh "$@" >&2
 }
 
 # The content sums (as in go.sum) of the toolchain modules, by architecture.

@@ -1,0 +1,124 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rootfs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/opencontainers/go-digest"
+)
+
+// CacheEntry is the result of one build step.
+type CacheEntry struct {
+	Layer  LayerDescriptor `json:"layer"`
+	Config json.RawMessage `json:"config,omitempty"`
+}
+
+func (s *Store) cachePath(key digest.Digest) string {
+	return s.path("cache", s.variant, key.Encoded()+".json")
+}
+
+// CacheGet returns the entry of key; false if there is none, or none that can
+// be used: what is damaged, or without its blob, is as good as not there. A
+// build must Hold the store from before, so that the layer stays.
+func (s *Store) CacheGet(key digest.Digest) (CacheEntry, bool, error) {
+	if err := checkDigest(key); err != nil {
+		return CacheEntry{}, false, err
+	}
+	e, err := readCacheEntry(s.cachePath(key))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrCorrupt) {
+		return CacheEntry{}, false, nil
+	}
+	if err != nil {
+		return CacheEntry{}, false, err
+	}
+	if !e.Layer.Empty {
+		st, err := os.Stat(s.blobPath(e.Layer.Descriptor.Digest))
+		if err != nil || st.Size() != e.Layer.Descriptor.Size {
+			return CacheEntry{}, false, nil //nolint:nilerr // a miss, whatever the reason
+		}
+	}
+	now := time.Now()
+	return e, true, os.Chtimes(s.cachePath(key), now, now) // for PruneCache
+}
+
+// CachePut stores an entry, over an older one.
+func (s *Store) CachePut(key digest.Digest, e CacheEntry) error {
+	if err := checkDigest(key); err != nil {
+		return err
+	}
+	data, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("build cache: %w", err)
+	}
+	return atomicfile.Write(s.cachePath(key), data)
+}
+
+// PruneCache removes entries that were not used for so long. What they alone
+// referred to goes with the next collection.
+func (s *Store) PruneCache(unused time.Duration) error {
+	dir := s.path("cache", s.variant)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		st, err := e.Info()
+		if err == nil && time.Since(st.ModTime()) >= unused {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func readCacheEntry(path string) (CacheEntry, error) {
+	var e CacheEntry
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return e, err
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return e, fmt.Errorf("build cache %s: %w: %w", path, ErrCorrupt, err)
+	}
+	if e.Layer.Empty {
+		return e, nil
+	}
+	if err := errors.Join(checkDigest(e.Layer.Descriptor.Digest), checkDigest(e.Layer.DiffID)); err != nil {
+		return e, fmt.Errorf("build cache %s: %w: %w", path, ErrCorrupt, err)
+	}
+	return e, nil
+}
+
+// eachCached calls visit for the entries of all variants: they share blobs.
+func (s *Store) eachCached(visit func(CacheEntry)) error {
+	files, err := filepath.Glob(s.path("cache", "*", "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if strings.HasPrefix(filepath.Base(f), ".") {
+			continue // unfinished
+		}
+		e, err := readCacheEntry(f)
+		if errors.Is(err, ErrCorrupt) || errors.Is(err, os.ErrNotExist) {
+			continue // can never be used
+		}
+		if err != nil {
+			return err
+		}
+		visit(e)
+	}
+	return nil
+}

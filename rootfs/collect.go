@@ -1,0 +1,97 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// live is what must stay: encoded digests of blobs and diff ids of layers.
+type live struct{ blobs, layers map[string]bool }
+
+func (l live) addLayer(d LayerDescriptor) {
+	l.blobs[d.Descriptor.Digest.Encoded()] = true
+	l.layers[d.DiffID.Encoded()] = true
+}
+
+// mark finds what must stay. If one image cannot be read, nothing is known
+// about what it needs, and so nothing may go.
+func (s *Store) mark() (live, error) {
+	l := live{blobs: make(map[string]bool), layers: make(map[string]bool)}
+	idx, err := s.readIndex()
+	if err != nil {
+		return l, err
+	}
+	for _, m := range idx.Manifests {
+		if !isManifest(m) {
+			return l, fmt.Errorf("index entry %s of type %s was made by another program: nothing is removed beside it", m.Digest, m.MediaType)
+		}
+		img, err := s.load(m)
+		if err != nil {
+			return l, fmt.Errorf("nothing is removed while an image is damaged: image %s %s: %w", refName(m), m.Digest, err)
+		}
+		l.blobs[m.Digest.Encoded()] = true
+		l.blobs[img.ConfigDigest.Encoded()] = true
+		for _, d := range img.LayerDescriptors() {
+			l.addLayer(d)
+		}
+	}
+	return l, s.eachCached(func(e CacheEntry) {
+		if !e.Layer.Empty {
+			l.addLayer(e.Layer)
+		}
+	})
+}
+
+func (s *Store) collectBlobs(l live) error {
+	dir := s.path("oci", v1.ImageBlobsDir, "sha256")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if !l.blobs[e.Name()] {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// collectLayers goes through the layers of this variant: those of another
+// have owners that this process may not be able to change.
+func (s *Store) collectLayers(ctx context.Context, l live) (err error) {
+	entries, err := os.ReadDir(s.path("layers", s.variant))
+	if err != nil {
+		return err
+	}
+	w, err := s.newWorkspace(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	var errs []error
+	for _, e := range entries {
+		if !l.layers[e.Name()] {
+			errs = append(errs, s.collectLayer(w, e.Name()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// collectLayer takes a layer out of sight; closing the workspace removes it.
+func (s *Store) collectLayer(w *workspace, name string) error {
+	lock, err := tryRemove(s.path("locks", "layer-"+name))
+	if err != nil || lock == nil {
+		return err
+	}
+	err = os.Rename(s.path("layers", s.variant, name), w.path(name))
+	return errors.Join(err, lock.Remove())
+}

@@ -1,0 +1,162 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	goruntime "runtime"
+	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/rootfs/layer"
+	"github.com/klauspost/compress/gzip"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// ImportOptions says what the image of an imported file tree is like.
+type ImportOptions struct {
+	// Config replaces the default configuration (PATH and a shell).
+	Config *Config
+	// Comment goes into the image's history.
+	Comment string
+}
+
+// defaultPath is the search path of an image that says none.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Import makes an image of one layer from a tar stream, as it is or
+// compressed with gzip, zstd or bzip2. The stream is read once: it is
+// unpacked, hashed and compressed at the same time.
+func (s *Store) Import(ctx context.Context, r io.Reader, ref string, o ImportOptions) (_ *Image, err error) {
+	name, err := ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	gc, err := s.lockGC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, gc.Close()) }()
+	l, err := s.importLayer(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("import %s: %w", ref, err)
+	}
+	return s.PutImage(ctx, importConfig(o), []LayerDescriptor{l}, []string{name})
+}
+
+func importConfig(o ImportOptions) Config {
+	now := time.Now().UTC()
+	cfg := Config{}
+	if o.Config != nil {
+		cfg = *o.Config
+	} else {
+		cfg.Image.Config = v1.ImageConfig{Env: []string{"PATH=" + defaultPath}, Cmd: []string{"/bin/bash"}}
+	}
+	if cfg.Architecture == "" {
+		cfg.Architecture, cfg.OS = goruntime.GOARCH, "linux"
+	}
+	if cfg.Created == nil {
+		cfg.Created = &now
+	}
+	cfg.History = append(cfg.History, v1.History{Created: &now, CreatedBy: "cpc import", Comment: o.Comment})
+	return cfg
+}
+
+func (s *Store) importLayer(ctx context.Context, r io.Reader) (_ LayerDescriptor, err error) {
+	w, err := s.newWorkspace(ctx)
+	if err != nil {
+		return LayerDescriptor{}, err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	in, err := layer.Decompress(r, s.o.Limits)
+	if err != nil {
+		return LayerDescriptor{}, err
+	}
+	defer in.Close()
+	c, err := newCompressor(w)
+	if err != nil {
+		return LayerDescriptor{}, err
+	}
+	if err := s.extract(ctx, io.TeeReader(in, c), w.path("layer")); err != nil {
+		return LayerDescriptor{}, errors.Join(err, c.abort())
+	}
+	return s.finishLayer(w, c, w.path("layer"))
+}
+
+// finishLayer puts the compressed blob and the directory of a new layer in
+// their places.
+func (s *Store) finishLayer(_ *workspace, c *compressor, dir string) (LayerDescriptor, error) {
+	l, err := c.finish(s)
+	if err != nil {
+		return l, err
+	}
+	if err := s.syncfs(); err != nil {
+		return l, fmt.Errorf("sync layer: %w", err)
+	}
+	if err := s.adopt(dir, l.DiffID); err != nil {
+		return l, err
+	}
+	return l, atomicfile.SyncDir(s.path("layers", s.variant))
+}
+
+// compressor takes a tar stream and writes it as a gzip blob, beside the
+// goroutine that unpacks or packs it.
+type compressor struct {
+	blob   *blobWriter
+	diff   hash.Hash
+	pipe   *io.PipeWriter
+	result chan error
+}
+
+func newCompressor(w *workspace) (*compressor, error) {
+	blob, err := w.newBlob("blob")
+	if err != nil {
+		return nil, err
+	}
+	r, pipe := io.Pipe()
+	c := &compressor{blob: blob, diff: digest.SHA256.Hash(), pipe: pipe, result: make(chan error, 1)}
+	go func() {
+		err := c.compress(r)
+		c.result <- errors.Join(err, r.CloseWithError(err))
+	}()
+	return c, nil
+}
+
+func (c *compressor) compress(r io.Reader) error {
+	// Level 1: a layer is read often and sent rarely.
+	z, err := gzip.NewWriterLevel(c.blob, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	if _, err := io.CopyBuffer(z, io.TeeReader(r, c.diff), make([]byte, 512<<10)); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// Write adds to the tar stream.
+func (c *compressor) Write(p []byte) (int, error) { return c.pipe.Write(p) }
+
+func (c *compressor) finish(s *Store) (LayerDescriptor, error) {
+	if err := errors.Join(c.pipe.Close(), <-c.result); err != nil {
+		return LayerDescriptor{}, errors.Join(err, c.blob.f.Close())
+	}
+	d, err := c.blob.commit(s)
+	return LayerDescriptor{
+		Descriptor: v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: d, Size: c.blob.size},
+		DiffID:     digest.NewDigest(digest.SHA256, c.diff),
+	}, err
+}
+
+// abort ends the goroutine; its complaint about that is not news.
+func (c *compressor) abort() error {
+	err := c.pipe.CloseWithError(context.Canceled)
+	<-c.result
+	return errors.Join(err, c.blob.f.Close())
+}

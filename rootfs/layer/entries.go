@@ -1,0 +1,274 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package layer
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownership is what an entry's owner is on disk.
+type ownership struct{ uid, gid int }
+
+func (u *unpacker) owner(hdr *tar.Header) (ownership, error) {
+	uid, err := u.storeID(hdr.Uid)
+	if err != nil {
+		return ownership{}, fmt.Errorf("owner: user %w", err)
+	}
+	gid, err := u.storeID(hdr.Gid)
+	if err != nil {
+		return ownership{}, fmt.Errorf("owner: group %w", err)
+	}
+	return ownership{uid, gid}, nil
+}
+
+func (u *unpacker) storeID(id int) (int, error) {
+	if id < 0 || id > math.MaxUint32 {
+		return 0, fmt.Errorf("id %d: not an id", id)
+	}
+	on, err := u.o.Mapping.ToStore(uint32(id))
+	return int(on), err
+}
+
+func modTime(hdr *tar.Header) unix.Timespec {
+	ts, err := unix.TimeToTimespec(hdr.ModTime)
+	if err != nil || hdr.ModTime.IsZero() {
+		return unix.Timespec{}
+	}
+	return ts
+}
+
+// clear removes what is at t, unless it is a directory and one is wanted.
+// It says whether there was a whiteout, and whether a directory was kept.
+func (u *unpacker) clear(t target, wantDir bool) (whiteout, kept bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(t.at, t.base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return false, false, nil
+		}
+		return false, false, err
+	}
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if isDir && wantDir {
+		return false, true, nil
+	}
+	u.forgetOthers(t.at)
+	if isDir {
+		return false, false, removeAt(t.at, t.base)
+	}
+	return isWhiteout(&st), false, unix.Unlinkat(t.at, t.base, 0)
+}
+
+func (u *unpacker) file(t target, hdr *tar.Header, own ownership, content io.Reader) (err error) {
+	if u.bytes += hdr.Size; u.bytes > u.limits.Bytes || u.bytes < 0 {
+		return fmt.Errorf("files of the layer are larger than the limit of %d bytes", u.limits.Bytes)
+	}
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(t.at, t.base, flags, 0o600)
+	if errors.Is(err, unix.EEXIST) {
+		if _, _, err := u.clear(t, false); err != nil {
+			return err
+		}
+		fd, err = unix.Openat(t.at, t.base, flags, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	if err := u.write(fd, content, hdr.Size); err != nil {
+		return err
+	}
+	if err := u.describe(fd, hdr, own); err != nil {
+		return err
+	}
+	mtime := modTime(hdr)
+	return unix.UtimesNanoAt(t.at, t.base, []unix.Timespec{mtime, mtime}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// write copies size bytes; stretches of zeroes become holes.
+func (u *unpacker) write(fd int, content io.Reader, size int64) error {
+	var off int64
+	hole := false
+	for off < size {
+		n, err := io.ReadFull(content, u.buf[:min(int64(len(u.buf)), size-off)])
+		if err != nil {
+			return fmt.Errorf("content: %w", err)
+		}
+		chunk := u.buf[:n]
+		if hole = allZero(chunk); !hole {
+			if err := writeAll(fd, chunk, off); err != nil {
+				return err
+			}
+		}
+		off += int64(n)
+	}
+	if hole {
+		return unix.Ftruncate(fd, size)
+	}
+	return nil
+}
+
+func allZero(p []byte) bool {
+	return p[0] == 0 && bytes.Equal(p[1:], p[:len(p)-1])
+}
+
+func writeAll(fd int, p []byte, off int64) error {
+	for len(p) > 0 {
+		n, err := unix.Pwrite(fd, p, off)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// describe sets owner, mode and attributes of an open file or directory. The
+// order matters: a change of owner clears set-id bits and capabilities.
+func (u *unpacker) describe(fd int, hdr *tar.Header, own ownership) error {
+	if err := unix.Fchown(fd, own.uid, own.gid); err != nil {
+		return fmt.Errorf("change owner to %d:%d: %w", own.uid, own.gid, err)
+	}
+	if err := unix.Fchmod(fd, uint32(hdr.Mode)&0o7777); err != nil {
+		return fmt.Errorf("change mode: %w", err)
+	}
+	return u.setAttributes(fd, hdr)
+}
+
+func (u *unpacker) dir(t target, hdr *tar.Header, own ownership) error {
+	err := unix.Mkdirat(t.at, t.base, 0o700)
+	whiteout := false
+	if errors.Is(err, unix.EEXIST) {
+		var kept bool
+		if whiteout, kept, err = u.clear(t, true); err == nil && !kept {
+			err = unix.Mkdirat(t.at, t.base, 0o700)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	fd, err := openDir(t.at, t.base)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if whiteout {
+		if err := u.markOpaque(fd); err != nil {
+			return err
+		}
+	}
+	return u.finishDir(fd, t.name, hdr, own)
+}
+
+func (u *unpacker) rootDir(hdr *tar.Header) error {
+	own, err := u.owner(hdr)
+	if err != nil {
+		return err
+	}
+	return u.finishDir(u.root, ".", hdr, own)
+}
+
+func (u *unpacker) finishDir(fd int, name string, hdr *tar.Header, own ownership) error {
+	if u.names += int64(len(name)) + dirCost; u.names > maxDirNames {
+		return errors.New("too many directories with long names")
+	}
+	u.dirs = append(u.dirs, dirTime{name, modTime(hdr)})
+	return u.describe(fd, hdr, own)
+}
+
+// finishDirs sets the times of directories. One that has since been replaced
+// by something else keeps that something's times.
+func (u *unpacker) finishDirs() error {
+	for _, d := range u.dirs {
+		fd, err := u.lookup(d.name)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("set times of %s: %w", quote(d.name), err)
+		}
+		err = futimens(fd, d.mtime)
+		if err = errors.Join(err, unix.Close(fd)); err != nil {
+			return fmt.Errorf("set times of %s: %w", quote(d.name), err)
+		}
+	}
+	return nil
+}
+
+func (u *unpacker) symlink(t target, hdr *tar.Header, own ownership) error {
+	if hdr.Linkname == "" || len(hdr.Linkname) > maxPath {
+		return errors.New("symbolic link with a malformed target")
+	}
+	if _, _, err := u.clear(t, false); err != nil {
+		return err
+	}
+	if err := unix.Symlinkat(hdr.Linkname, t.at, t.base); err != nil {
+		return err
+	}
+	return u.finishNode(t, hdr, own)
+}
+
+func (u *unpacker) fifo(t target, hdr *tar.Header, own ownership) error {
+	if _, _, err := u.clear(t, false); err != nil {
+		return err
+	}
+	if err := unix.Mknodat(t.at, t.base, unix.S_IFIFO|0o600, 0); err != nil {
+		return err
+	}
+	if err := u.finishNode(t, hdr, own); err != nil {
+		return err
+	}
+	return unix.Fchmodat(t.at, t.base, uint32(hdr.Mode)&0o7777, 0)
+}
+
+// finishNode sets owner and times of what cannot be opened.
+func (u *unpacker) finishNode(t target, hdr *tar.Header, own ownership) error {
+	if err := unix.Fchownat(t.at, t.base, own.uid, own.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("change owner to %d:%d: %w", own.uid, own.gid, err)
+	}
+	mtime := modTime(hdr)
+	return unix.UtimesNanoAt(t.at, t.base, []unix.Timespec{mtime, mtime}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// hardLink links to an entry of the same layer. A link to a symbolic link is
+// one more name of the link itself; it is never followed.
+func (u *unpacker) hardLink(t target, hdr *tar.Header) (err error) {
+	old, err := cleanName(hdr.Linkname)
+	if err != nil {
+		return fmt.Errorf("hard link to %s: %w", quote(hdr.Linkname), err)
+	}
+	if old == t.name {
+		return errors.New("hard link to itself")
+	}
+	dir, base := path.Split(old)
+	from, err := u.lookup(path.Clean("/" + dir)[1:])
+	if err != nil {
+		return fmt.Errorf("hard link to %s: %w", quote(hdr.Linkname), err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(from)) }()
+	var st unix.Stat_t
+	if err := unix.Fstatat(from, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("hard link to %s: %w", quote(hdr.Linkname), err)
+	}
+	if mode := st.Mode & unix.S_IFMT; mode == unix.S_IFDIR || mode == unix.S_IFCHR {
+		return fmt.Errorf("hard link to %s, which is not a file", quote(hdr.Linkname))
+	}
+	if _, _, err := u.clear(t, false); err != nil {
+		return err
+	}
+	if err := unix.Linkat(from, base, t.at, t.base, 0); err != nil {
+		return fmt.Errorf("hard link to %s: %w", quote(hdr.Linkname), err)
+	}
+	return nil
+}

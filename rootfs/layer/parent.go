@@ -1,0 +1,150 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// parent is the directory used last, kept open since entries come in runs.
+type parent struct {
+	name string
+	fd   int
+}
+
+// forget closes the kept directory.
+func (u *unpacker) forget() {
+	if u.at.fd >= 0 && u.at.fd != u.root {
+		_ = unix.Close(u.at.fd) // opened for reading: nothing to lose
+	}
+	u.at = parent{fd: -1}
+}
+
+// forgetOthers is called before a name in the directory at is given a new
+// meaning: a kept descriptor other than at may no longer be what its name is.
+func (u *unpacker) forgetOthers(at int) {
+	if u.at.fd != at {
+		u.forget()
+	}
+}
+
+// lookup opens the directory called name in the layer. Links in the name stay
+// inside of the layer. The caller closes it.
+func (u *unpacker) lookup(name string) (int, error) {
+	if name == "" {
+		name = "."
+	}
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	for {
+		fd, err := unix.Openat2(u.root, name, &how)
+		// EAGAIN: something was renamed somewhere while ".." was resolved.
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
+			continue
+		}
+		if errors.Is(err, unix.ENOSYS) {
+			return -1, errors.New("openat2: Linux 5.6 or newer is needed")
+		}
+		return fd, err
+	}
+}
+
+// parent returns the directory called name, making it where it is missing. The
+// descriptor is the unpacker's.
+func (u *unpacker) parent(name string) (int, error) {
+	if u.at.fd >= 0 && u.at.name == name {
+		return u.at.fd, nil
+	}
+	fd, err := u.lookup(name)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		fd, err = u.makeParents(name)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("parent directory: %w", err)
+	}
+	u.forget()
+	u.at = parent{name: name, fd: fd}
+	return fd, nil
+}
+
+// makeParents makes the directories of name that are missing, also in place of
+// a whiteout. The caller closes the descriptor.
+func (u *unpacker) makeParents(name string) (fd int, err error) {
+	if name == "" {
+		return u.lookup(".")
+	}
+	up, base := path.Split(name)
+	up = path.Clean("/" + up)[1:]
+	at, err := u.lookup(up)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		at, err = u.makeParents(up)
+	}
+	if err != nil {
+		return -1, err
+	}
+	defer func() { err = errors.Join(err, unix.Close(at)) }()
+	return u.implicitDir(target{at: at, base: base, name: name})
+}
+
+// implicitDir makes a directory that the layer has no entry for: root's, 0755.
+func (u *unpacker) implicitDir(t target) (int, error) {
+	whiteout, err := u.dropWhiteout(t)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Mkdirat(t.at, t.base, 0o755); err != nil {
+		if errors.Is(err, unix.EEXIST) {
+			return u.lookup(t.name) // with the reason why that is none
+		}
+		return -1, err
+	}
+	fd, err := openDir(t.at, t.base)
+	if err != nil {
+		return -1, err
+	}
+	id, err := u.o.Mapping.ToStore(0)
+	if err == nil {
+		err = errors.Join(unix.Fchown(fd, int(id), int(id)), unix.Fchmod(fd, 0o755))
+	}
+	if err == nil && whiteout {
+		err = u.markOpaque(fd)
+	}
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+func (u *unpacker) dropWhiteout(t target) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(t.at, t.base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil || !isWhiteout(&st) {
+		return false, err
+	}
+	return true, unix.Unlinkat(t.at, t.base, 0)
+}
+
+func openDir(at int, base string) (int, error) {
+	return unix.Openat(at, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// futimens sets both times of an open file; utimensat(2) without a path.
+func futimens(fd int, t unix.Timespec) error {
+	ts := [2]unix.Timespec{t, t}
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

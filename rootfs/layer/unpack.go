@@ -1,0 +1,207 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package layer
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"golang.org/x/sys/unix"
+)
+
+// UnpackOptions are the options of Unpack.
+type UnpackOptions struct {
+	// Mapping says which ids the files get on disk.
+	Mapping idmap.Mapping
+	Limits  Limits
+	// Warn, if set, is told what could not be kept and why.
+	Warn func(string)
+}
+
+// Unpack writes the tar stream in r, which is not compressed, into the
+// directory dir, which is empty and nobody else's. It reads r to its end. When
+// it returns an error dir holds a part of the layer; the caller removes it.
+//
+// Preconditions: uid 0 with CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER and
+// CAP_MKNOD in a user namespace that maps the ids of o.Mapping.
+func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (err error) {
+	root, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", dir, err)
+	}
+	u := &unpacker{
+		root: root, at: parent{fd: -1}, o: o, opaque: opaqueName(o.Mapping),
+		limits: o.Limits.withDefaults(), buf: make([]byte, 64<<10),
+	}
+	defer func() {
+		u.forget()
+		err = errors.Join(err, unix.Close(root))
+	}()
+	in := &boundedReader{ctx: ctx, r: r, limit: u.limits.Bytes}
+	if err := u.stream(in); err != nil {
+		return full(dir, err)
+	}
+	return full(dir, u.finishDirs())
+}
+
+// full names the directory where an error says that there is no room.
+func full(dir string, err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("no room below %s: %w", dir, err)
+	}
+	return err
+}
+
+type unpacker struct {
+	root   int
+	at     parent
+	o      UnpackOptions
+	opaque string
+	limits Limits
+	buf    []byte
+
+	entries int64
+	bytes   int64
+	dirs    []dirTime
+	names   int64 // memory that dirs takes
+}
+
+// dirTime is a directory whose times are set when all that is in it is there.
+type dirTime struct {
+	name  string
+	mtime unix.Timespec
+}
+
+func (u *unpacker) stream(in io.Reader) error {
+	tr := tar.NewReader(in)
+	for {
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read layer: %w", err)
+		}
+		if u.entries++; u.entries > u.limits.Entries {
+			return fmt.Errorf("layer has more than %d entries", u.limits.Entries)
+		}
+		if err := u.entry(hdr, tr); err != nil {
+			return fmt.Errorf("unpack %s: %w", quote(hdr.Name), err)
+		}
+	}
+	// What follows the end of the archive belongs to the layer's digest.
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return fmt.Errorf("read layer: %w", err)
+	}
+	return nil
+}
+
+// quote returns a name for an error message: printable, and not endless.
+func quote(name string) string {
+	const most = 200
+	if len(name) > most {
+		return fmt.Sprintf("%q…", name[:most])
+	}
+	return fmt.Sprintf("%q", name)
+}
+
+// cleanName returns name as a path relative to the layer's root, "." for the
+// root itself. Absolute names are taken to be below it, as tar and docker do.
+func cleanName(name string) (string, error) {
+	if name == "" || strings.ContainsRune(name, 0) {
+		return "", errors.New("malformed name")
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == ".." {
+			return "", errors.New(`name with ".."`)
+		}
+		if len(part) > maxName {
+			return "", fmt.Errorf("name has a part of more than %d bytes", maxName)
+		}
+	}
+	name = path.Clean("/" + name)[1:]
+	if len(name) > maxPath {
+		return "", fmt.Errorf("name is longer than %d bytes", maxPath)
+	}
+	if name == "" {
+		return ".", nil
+	}
+	return name, nil
+}
+
+func (u *unpacker) entry(hdr *tar.Header, content io.Reader) error {
+	if hdr.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	name, err := cleanName(hdr.Name)
+	if err != nil {
+		return err
+	}
+	if name == "." {
+		if hdr.Typeflag != tar.TypeDir {
+			return errors.New("the root of a layer must be a directory")
+		}
+		return u.rootDir(hdr)
+	}
+	dir, base := path.Split(name)
+	dir = path.Clean("/" + dir)[1:]
+	if strings.HasPrefix(dir, whPrefix) || strings.Contains(dir, "/"+whPrefix) {
+		return errors.New("name below a whiteout")
+	}
+	at, err := u.parent(dir)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(base, whPrefix) {
+		return u.whiteout(at, base)
+	}
+	return u.make(target{at: at, base: base, name: name}, hdr, content)
+}
+
+// target is a name that an entry goes to: base in the directory open as at.
+type target struct {
+	at         int
+	base, name string
+}
+
+func (u *unpacker) make(t target, hdr *tar.Header, content io.Reader) error {
+	own, err := u.owner(hdr)
+	if err != nil {
+		return err
+	}
+	switch hdr.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		return u.file(t, hdr, own, content)
+	case tar.TypeDir:
+		return u.dir(t, hdr, own)
+	case tar.TypeSymlink:
+		return u.symlink(t, hdr, own)
+	case tar.TypeLink:
+		return u.hardLink(t, hdr)
+	case tar.TypeFifo:
+		return u.fifo(t, hdr, own)
+	case tar.TypeChar, tar.TypeBlock:
+		if standardDevice(t.name) {
+			return nil
+		}
+		return errors.New("device node: an image may not bring devices, /dev is made when it runs")
+	}
+	return fmt.Errorf("entry of unknown type %q", hdr.Typeflag)
+}
+
+// standardDevice tells the nodes that tools which make base systems put into
+// /dev. A sandbox has a /dev of its own, so they are left out.
+func standardDevice(name string) bool {
+	switch name {
+	case "dev/null", "dev/zero", "dev/full", "dev/random", "dev/urandom", "dev/tty", "dev/console", "dev/ptmx":
+		return true
+	}
+	return false
+}

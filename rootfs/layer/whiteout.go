@@ -1,0 +1,69 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"golang.org/x/sys/unix"
+)
+
+// Names that stand for removals in a layer (OCI image-spec, layer.md).
+const (
+	whPrefix = ".wh."
+	whOpaque = ".wh..wh..opq"
+	// whMeta starts further names that aufs left in old layers.
+	whMeta = ".wh..wh."
+)
+
+// opaqueName is the attribute by which overlayfs, mounted by this caller,
+// knows a directory that hides the one below.
+func opaqueName(m idmap.Mapping) string {
+	if m.Mode == idmap.Root {
+		return "trusted.overlay.opaque"
+	}
+	return "user.overlay.opaque"
+}
+
+// isWhiteout tells overlayfs's own form of a removed name.
+func isWhiteout(st *unix.Stat_t) bool {
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
+}
+
+func (u *unpacker) markOpaque(fd int) error {
+	if err := unix.Fsetxattr(fd, u.opaque, []byte("y"), 0); err != nil {
+		return fmt.Errorf("mark directory as opaque (%s): %w", u.opaque, err)
+	}
+	return nil
+}
+
+// whiteout applies an entry that removes something of the layers below. It
+// never removes what this layer brings itself, before or after.
+func (u *unpacker) whiteout(at int, base string) error {
+	if base == whOpaque {
+		return u.markOpaque(at)
+	}
+	if strings.HasPrefix(base, whMeta) {
+		return nil
+	}
+	base = strings.TrimPrefix(base, whPrefix)
+	if base == "" || base == "." || base == ".." {
+		return errors.New("malformed whiteout")
+	}
+	err := unix.Mknodat(at, base, unix.S_IFCHR, 0)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	fd, err := openDir(at, base)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil // a file of this layer hides the one below anyway
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(u.markOpaque(fd), unix.Close(fd))
+}
