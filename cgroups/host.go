@@ -81,6 +81,12 @@ type Host struct {
 	Base string `json:"base,omitempty"`
 	// Controllers are those, of memory, cpu and pids, that can be enforced.
 	Controllers []string `json:"controllers"`
+	// Busy: Base (not systemd's) holds processes, so the kernel lets it turn on
+	// no further controller for its children.
+	Busy bool `json:"busy,omitempty"`
+	// Bus is the address of the user's systemd, where that is the driver:
+	// cpc-runtime needs it as DBUS_SESSION_BUS_ADDRESS.
+	Bus string `json:"bus,omitempty"`
 	// SwapLimit: the kernel accounts swap (on v2 always, else memory.memsw).
 	SwapLimit bool `json:"swapLimit"`
 
@@ -193,10 +199,10 @@ func (p prober) probeUnified(h *Host) error {
 		h.Driver, h.Base = DriverFS, unifiedMount
 		return p.addEnableable(h, unifiedMount)
 	}
-	if h.Systemd && p.userBus(h.UID) {
+	if bus := p.userBus(h.UID); h.Systemd && bus != "" {
 		service := fmt.Sprintf("%s/user.slice/user-%d.slice/user@%d.service", unifiedMount, h.UID, h.UID)
 		if _, err := os.Lstat(p.path(service)); err == nil {
-			h.Driver, h.Base = DriverSystemd, service+"/user.slice"
+			h.Driver, h.Base, h.Bus = DriverSystemd, service+"/user.slice", bus
 			return p.addControllers(h, filepath.Join(service, "cgroup.controllers"))
 		}
 	}
@@ -208,8 +214,8 @@ func (p prober) probeUnified(h *Host) error {
 	return p.addEnableable(h, dir)
 }
 
-// userBus reports whether the systemd of this user can be reached.
-func (p prober) userBus(uid int) bool {
+// userBus returns the address at which this user's systemd can be reached, or "".
+func (p prober) userBus(uid int) string {
 	bus := fmt.Sprintf("/run/user/%d/bus", uid)
 	if dir := p.getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		bus = filepath.Join(dir, "bus")
@@ -218,7 +224,10 @@ func (p prober) userBus(uid int) bool {
 		bus, _, _ = strings.Cut(addr, ",")
 	}
 	fi, err := os.Stat(p.path(bus))
-	return err == nil && fi.Mode()&os.ModeSocket != 0
+	if err != nil || fi.Mode()&os.ModeSocket == 0 {
+		return ""
+	}
+	return "unix:path=" + bus
 }
 
 // delegated returns the topmost directory that the caller may write, on the way
@@ -257,6 +266,7 @@ func (p prober) addEnableable(h *Host, dir string) error {
 		return err
 	}
 	if notRoot == nil && strings.TrimSpace(procs) != "" {
+		h.Busy = true
 		return p.addControllers(h, filepath.Join(dir, "cgroup.subtree_control"))
 	}
 	return p.addControllers(h, filepath.Join(dir, "cgroup.controllers"))

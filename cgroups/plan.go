@@ -42,6 +42,8 @@ type Plan struct {
 	Systemd bool `json:"systemd,omitempty"`
 	// Layout is the host's; Unified means that the bundle may mount cgroup2.
 	Layout Layout `json:"layout"`
+	// Bus is Host.Bus.
+	Bus string `json:"bus,omitempty"`
 	// Limits are those that will be enforced, and that Check looks for.
 	Limits Limits `json:"limits"`
 	// Resources is for the bundle; nil when nothing can be enforced.
@@ -52,8 +54,6 @@ type Plan struct {
 	Notes []string `json:"notes,omitempty"`
 	// Dirs are the directories that the sandbox's cgroup will be, absolute.
 	Dirs []string `json:"dirs,omitempty"`
-
-	mounts []mount
 }
 
 // Plan says how limits l are put on sandbox id. The caller decides what to do
@@ -66,7 +66,7 @@ func (h Host) Plan(id string, l Limits) (Plan, error) {
 	if l.Memory < 0 || l.MilliCPU < 0 || l.Pids < 0 {
 		return Plan{}, fmt.Errorf("plan cgroup %s: negative limit in %+v", id, l)
 	}
-	p := Plan{Layout: h.Layout, mounts: h.mounts}
+	p := Plan{Layout: h.Layout, Bus: h.Bus}
 	h.place(&p, id)
 	for _, a := range []struct {
 		limit      string
@@ -184,12 +184,15 @@ func (h Host) explain(controller string) (why, fix string) {
 	case h.Driver == DriverSystemd:
 		return fmt.Sprintf("systemd does not delegate the %s controller to user %d", controller, h.UID),
 			fmt.Sprintf(delegateFix, h.UID) + bestEffort
+	case h.Driver == DriverFS && h.Busy:
+		return "the " + controller + " controller is off in " + h.Base + ", which holds processes and so cannot turn it on",
+			fmt.Sprintf("mkdir %[1]s/rest && for p in $(cat %[1]s/cgroup.procs); do echo $p >%[1]s/rest/cgroup.procs; done", h.Base) + bestEffort
+	case h.Driver == DriverFS:
+		return "the " + controller + " controller is not delegated to " + h.Base,
+			"echo +" + controller + " | sudo tee " + filepath.Join(filepath.Dir(h.Base), "cgroup.subtree_control") + bestEffort
 	case h.Systemd:
 		return fmt.Sprintf("the systemd of user %d cannot be reached (no user bus)", h.UID),
 			"sudo apt-get install dbus-user-session, then log in again (su and sudo make no session; `sudo loginctl enable-linger " + fmt.Sprint(h.UID) + "` and XDG_RUNTIME_DIR=/run/user/" + fmt.Sprint(h.UID) + " do without)" + bestEffort
-	case h.Driver == DriverFS:
-		return "the " + controller + " controller is not enabled for the children of " + h.Base,
-			"echo +" + controller + " | sudo tee " + filepath.Join(h.Base, "cgroup.subtree_control") + bestEffort
 	}
 	return "no cgroup directory is delegated to this user",
 		"have root make one, chown it and its cgroup.procs and cgroup.subtree_control to you, and start cpc in it; or run as root" + bestEffort

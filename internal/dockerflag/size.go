@@ -15,24 +15,36 @@ import (
 // MinMemory is docker's least memory limit, in bytes.
 const MinMemory = 6 << 20
 
-// units are docker's: powers of 1024, in either case, with or without b or ib.
-var units = map[string]int64{ //nolint:gochecknoglobals // a constant table
-	"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50,
+// unitOf returns the factor of a unit, 0 for an unknown one: docker's are powers
+// of 1024, in either case, with or without b or ib.
+func unitOf(s string) int64 {
+	s = strings.ToLower(strings.TrimPrefix(s, " "))
+	switch {
+	case len(s) == 3 && strings.HasSuffix(s, "ib"), len(s) == 2 && strings.HasSuffix(s, "b"):
+		s = s[:1]
+	}
+	switch s {
+	case "", "b":
+		return 1
+	case "k":
+		return 1 << 10
+	case "m":
+		return 1 << 20
+	case "g":
+		return 1 << 30
+	case "t":
+		return 1 << 40
+	case "p":
+		return 1 << 50
+	}
+	return 0
 }
 
 // ParseSize parses a number of bytes: 1024, 512m, 2g, 1.5GiB. Zero is allowed.
 func ParseSize(s string) (int64, error) {
 	end := strings.LastIndexAny(s, "0123456789.") + 1
-	number, unit := s[:end], strings.ToLower(s[end:])
-	unit = strings.TrimPrefix(unit, " ")
-	switch {
-	case len(unit) == 3 && strings.HasSuffix(unit, "ib"):
-		unit = unit[:1]
-	case len(unit) == 2 && strings.HasSuffix(unit, "b"):
-		unit = unit[:1]
-	}
-	factor, ok := units[unit]
-	if !ok || !isDecimal(number) {
+	number, factor := s[:end], unitOf(s[end:])
+	if factor == 0 || !isDecimal(number) {
 		return 0, fmt.Errorf("size %q: want a number with b, k, m or g, as 512m", s)
 	}
 	r, ok := new(big.Rat).SetString(number)
