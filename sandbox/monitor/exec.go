@@ -172,7 +172,7 @@ func (s *session) start(req wire.RequestBody) error {
 		return fmt.Errorf("exec: %w", err)
 	}
 	defer os.Remove(file)
-	uid, gid := s.m.callerIDs(user)
+	uid, gid := callerIDs(s.m.entry.Record.Mapping, user)
 	if s.io, err = newStdio(req.Exec.TTY, req.Stdin, uid, gid); err != nil {
 		return err
 	}

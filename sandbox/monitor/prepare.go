@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
@@ -112,7 +113,7 @@ func (m *monitor) create() error {
 	}
 	m.out = &fanout{log: log}
 	m.later(log.Close)
-	uid, gid := m.callerIDs(m.input.User)
+	uid, gid := callerIDs(r.Mapping, m.input.User)
 	if m.io, err = newStdio(r.Settings.TTY, r.Settings.OpenStdin, uid, gid); err != nil {
 		return err
 	}
@@ -143,8 +144,7 @@ func (m *monitor) create() error {
 }
 
 // callerIDs are the ids, in this user namespace, that a program of user's has.
-func (m *monitor) callerIDs(user bundle.ResolvedUser) (uid, gid int) {
-	mapping := m.entry.Record.Mapping
+func callerIDs(mapping idmap.Mapping, user bundle.ResolvedUser) (uid, gid int) {
 	u, errU := mapping.ToCaller(user.UID)
 	g, errG := mapping.ToCaller(user.GID)
 	if errors.Join(errU, errG) != nil {
@@ -160,7 +160,7 @@ func (m *monitor) checkLimits() error {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	events, err := cgroups.Watch(ctx, m.pid)
+	events, err := m.task.Plan.Watch(ctx, m.pid)
 	if err != nil {
 		stop()
 		return err
