@@ -12,10 +12,12 @@ FUZZTIME ?= 10s
 
 # scripts/go runs a Go that is new enough for go.mod, wherever it is.
 GO := scripts/go
-# Asked for only when something is linked.
-VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+# The go command records tag and commit in the programs, which report them; not
+# where git cannot tell (an archive, another user's checkout). Asked for only
+# when something is linked.
+BUILDVCS = -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 SOURCES := $(shell find . -path ./.cache -prune -o -path ./tools -prune -o -name '*.go' ! -name '*_test.go' -print) go.mod go.sum
-LDFLAGS = -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w
 
 .PHONY: help run build test lint policy fuzz install setup clean
 
@@ -61,14 +63,14 @@ clean: ## remove what was built (images and the module cache stay)
 bin/cpc: $(SOURCES)
 	@mkdir -p bin
 	@echo "building $@"
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $@ ./cmd/cpc
+	CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/cpc
 
 # The runtime becomes the sandbox's init, inside a root that has no libraries
 # of ours: it must not need a dynamic loader.
 bin/cpc-runtime: $(SOURCES)
 	@mkdir -p bin
 	@echo "building $@"
-	CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -tags 'seccomp netgo osusergo' \
+	CGO_ENABLED=1 $(GO) build -trimpath $(BUILDVCS) -tags 'seccomp netgo osusergo' \
 		-ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o $@.new ./cmd/cpc-runtime
 	scripts/check-static.sh $@.new
 	@mv $@.new $@
