@@ -121,7 +121,7 @@ func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping
 		Tmpfs: map[string]string{},
 	}
 	for _, t := range o.Tmpfs {
-		s.Tmpfs[t.Path] = t.String()
+		s.Tmpfs[t.Path] = t.Options()
 	}
 	for _, m := range plan.Missing {
 		s.NotEnforced = append(s.NotEnforced, m.Limit)

@@ -124,3 +124,32 @@ func parseID(s string, base int, maximum uint64) (*uint32, error) {
 	v := uint32(n)
 	return &v, nil
 }
+
+// Options spells the options out, as --tmpfs takes them after the path.
+func (t Tmpfs) Options() string {
+	pick := func(on bool, yes, no string) string {
+		if on {
+			return yes
+		}
+		return no
+	}
+	opts := []string{
+		pick(t.ReadOnly, "ro", "rw"), pick(t.Exec, "exec", "noexec"), pick(t.Suid, "suid", "nosuid"), "nodev",
+	}
+	if t.Size > 0 {
+		opts = append(opts, "size="+strconv.FormatInt(t.Size, 10))
+	}
+	if t.Inodes > 0 {
+		opts = append(opts, "nr_inodes="+strconv.FormatInt(t.Inodes, 10))
+	}
+	if t.Mode != nil {
+		opts = append(opts, "mode="+strconv.FormatUint(uint64(*t.Mode), 8))
+	}
+	if t.UID != nil {
+		opts = append(opts, "uid="+strconv.FormatUint(uint64(*t.UID), 10))
+	}
+	if t.GID != nil {
+		opts = append(opts, "gid="+strconv.FormatUint(uint64(*t.GID), 10))
+	}
+	return strings.Join(opts, ",")
+}
