@@ -37,11 +37,7 @@ func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	err = asSandboxRoot(b.Mapping, func() error {
-		_, err := t.mkdirAll(run.Dir)
-		return err
-	})
-	if err != nil {
+	if _, err := t.mkdirAll(run.Dir); err != nil {
 		return fmt.Errorf("working directory %s: %w", visible(run.Dir), err)
 	}
 	before, err := look(t)

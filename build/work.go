@@ -8,11 +8,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
+	"golang.org/x/sys/unix"
 )
 
 // work is one step that changes files: its scratch directories and mounts.
@@ -61,6 +64,13 @@ func (w *work) mount(ctx context.Context, descs []rootfs.LayerDescriptor) (*root
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(layers) == 0 {
+		empty, err := emptyLayer(scratch, b.Mapping)
+		if err != nil {
+			return nil, nil, err
+		}
+		layers = []rootfs.Layer{empty}
+	}
 	merged := filepath.Join(scratch, "merged")
 	if err := os.Mkdir(merged, 0o755); err != nil {
 		return nil, nil, err
@@ -81,6 +91,19 @@ func (w *work) mount(ctx context.Context, descs []rootfs.LayerDescriptor) (*root
 	}
 	w.undo = append(w.undo, unmount)
 	return m, unmount, nil
+}
+
+// emptyLayer is what a stage from scratch is mounted on.
+func emptyLayer(scratch string, m idmap.Mapping) (rootfs.Layer, error) {
+	dir := filepath.Join(scratch, "empty")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return rootfs.Layer{}, err
+	}
+	root, err := m.ToStore(0)
+	if err != nil {
+		return rootfs.Layer{}, err
+	}
+	return rootfs.Layer{Dir: dir}, os.Chown(dir, int(root), int(root))
 }
 
 // openSources finds what COPY and ADD copy and returns its digest.
@@ -142,7 +165,7 @@ func (w *work) run(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	if w.op.Run != nil {
 		err = w.runCommand(ctx, m)
 	} else {
-		err = asSandboxRoot(b.Mapping, func() error { return w.writeFiles(ctx, m) })
+		err = w.writeFiles(ctx, m)
 	}
 	if err != nil {
 		return none, err
@@ -156,7 +179,32 @@ func (w *work) run(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	if err := dropCopiedUp(m.Upper, w.touched); err != nil {
 		return none, err
 	}
-	return b.Store.CommitUpper(ctx, m.Upper, rootfs.CommitOptions{Clamp: b.epoch})
+	if err := clampTimes(m.Upper, b.epoch); err != nil {
+		return none, err
+	}
+	return b.Store.CommitUpper(ctx, m.Upper, rootfs.CommitOptions{})
+}
+
+// clampTimes makes no file of an upper directory younger than the epoch, so
+// that a build with SOURCE_DATE_EPOCH gives the same layers again.
+func clampTimes(upper string, epoch time.Time) error {
+	if epoch.IsZero() {
+		return nil
+	}
+	ts, err := unix.TimeToTimespec(epoch)
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(upper, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || !info.ModTime().After(epoch) {
+			return err
+		}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, p, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	})
 }
 
 // writeFiles does COPY, ADD and WORKDIR in the mounted root.
