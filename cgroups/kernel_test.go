@@ -264,6 +264,49 @@ func TestRemoveKills(t *testing.T) {
 	}
 }
 
+// TestRemoveKillsV2 needs a cgroup2 but no controller, so it also runs on hybrid
+// hosts.
+func TestRemoveKillsV2(t *testing.T) {
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ok := findV2(parseMounts(string(info)))
+	if !ok || os.Geteuid() != 0 {
+		t.Skip("no cgroup2 that this user may write at its root")
+	}
+	id := fmt.Sprintf("test%d-v2", os.Getpid())
+	p := Plan{Path: "/cpc/" + id, Layout: Unified, Dirs: []string{filepath.Join(m.point, Parent, id)}}
+	leaf := filepath.Join(p.Dirs[0], "below")
+	if err := os.MkdirAll(leaf, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- cmd.Wait() }()
+	if err := os.WriteFile(filepath.Join(leaf, "cgroup.procs"), fmt.Append(nil, cmd.Process.Pid), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-gone:
+	case <-time.After(5 * time.Second):
+		t.Error("the process survives its cgroup")
+		_ = cmd.Process.Kill()
+	}
+}
+
 func TestRemoveRefuses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), Parent, "x")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

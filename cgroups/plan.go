@@ -30,7 +30,7 @@ type Limits struct {
 type Missing struct {
 	Limit string `json:"limit"` // memory, cpu or pids
 	Why   string `json:"why"`
-	Fix   string `json:"fix"` // what to type or to do
+	Fix   string `json:"fix"` // what to type or to do, the same for several limits of one cause
 }
 
 // Plan is the cgroup of one sandbox. It can be kept as JSON, to remove the
@@ -166,34 +166,33 @@ const delegateFix = `sudo mkdir -p /etc/systemd/system/user@.service.d && ` +
 
 // explain says why a controller cannot be used here, and what mends it.
 func (h Host) explain(controller string) (why, fix string) {
-	bestEffort := "; or run without this limit: --limits best-effort"
 	switch {
 	case h.Layout == None:
-		return "no cgroup filesystem is mounted", "sudo mount -t cgroup2 cgroup2 " + unifiedMount + bestEffort
+		return "no cgroup filesystem is mounted", "sudo mount -t cgroup2 cgroup2 " + unifiedMount
 	case h.Layout != Unified && !h.Privileged:
 		return fmt.Sprintf("this host has %s cgroups, whose %s controller cannot be delegated to a user", h.Layout, controller),
-			"boot with systemd.unified_cgroup_hierarchy=1 on the kernel command line; or run as root" + bestEffort
+			"boot with systemd.unified_cgroup_hierarchy=1 on the kernel command line; or run as root"
 	case h.Layout != Unified:
 		return "the kernel offers no writable " + controller + " hierarchy (v1)",
-			"boot with systemd.unified_cgroup_hierarchy=1 on the kernel command line" + bestEffort
+			"boot with systemd.unified_cgroup_hierarchy=1 on the kernel command line"
 	case h.Privileged && h.Driver == DriverNone:
-		return unifiedMount + " is not writable", "sudo mount -o remount,rw " + unifiedMount + bestEffort
+		return unifiedMount + " is not writable", "sudo mount -o remount,rw " + unifiedMount
 	case h.Privileged:
 		return "the " + controller + " controller is not available in " + h.Base,
-			"add cgroup_enable=" + controller + " to the kernel command line" + bestEffort
+			"boot with cgroup_enable=memory cgroup_no_v1=all on the kernel command line, and a kernel that has the " + controller + " controller"
 	case h.Driver == DriverSystemd:
 		return fmt.Sprintf("systemd does not delegate the %s controller to user %d", controller, h.UID),
-			fmt.Sprintf(delegateFix, h.UID) + bestEffort
+			fmt.Sprintf(delegateFix, h.UID)
 	case h.Driver == DriverFS && h.Busy:
 		return "the " + controller + " controller is off in " + h.Base + ", which holds processes and so cannot turn it on",
-			fmt.Sprintf("mkdir %[1]s/rest && for p in $(cat %[1]s/cgroup.procs); do echo $p >%[1]s/rest/cgroup.procs; done", h.Base) + bestEffort
+			fmt.Sprintf("mkdir %[1]s/rest && for p in $(cat %[1]s/cgroup.procs); do echo $p >%[1]s/rest/cgroup.procs; done", h.Base)
 	case h.Driver == DriverFS:
 		return "the " + controller + " controller is not delegated to " + h.Base,
-			"echo +" + controller + " | sudo tee " + filepath.Join(filepath.Dir(h.Base), "cgroup.subtree_control") + bestEffort
+			"echo +" + controller + " | sudo tee " + filepath.Join(filepath.Dir(h.Base), "cgroup.subtree_control")
 	case h.Systemd:
 		return fmt.Sprintf("the systemd of user %d cannot be reached (no user bus)", h.UID),
-			"sudo apt-get install dbus-user-session, then log in again (su and sudo make no session; `sudo loginctl enable-linger " + fmt.Sprint(h.UID) + "` and XDG_RUNTIME_DIR=/run/user/" + fmt.Sprint(h.UID) + " do without)" + bestEffort
+			"sudo apt-get install dbus-user-session, then log in again (su and sudo make no session; `sudo loginctl enable-linger " + fmt.Sprint(h.UID) + "` and XDG_RUNTIME_DIR=/run/user/" + fmt.Sprint(h.UID) + " do without)"
 	}
 	return "no cgroup directory is delegated to this user",
-		"have root make one, chown it and its cgroup.procs and cgroup.subtree_control to you, and start cpc in it; or run as root" + bestEffort
+		"have root make one, chown it and its cgroup.procs and cgroup.subtree_control to you, and start cpc in it; or run as root"
 }

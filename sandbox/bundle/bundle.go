@@ -33,7 +33,7 @@ const (
 )
 
 // SeccompUnconfined is the value of Options.Seccomp for no filter.
-const SeccompUnconfined = "unconfined"
+const SeccompUnconfined = dockerflag.SeccompUnconfined
 
 const (
 	// DefaultUser is who runs where neither caller nor image names a user.
