@@ -10,6 +10,9 @@ const (
 	eperm  = 1
 	enosys = 38
 
+	eprotonosupport = 93
+	eafnosupport    = 97
+
 	afUnix       = 1
 	afInet       = 2
 	afInet6      = 10

@@ -71,6 +71,7 @@ func Default(o Options) *specs.LinuxSeccomp {
 		rule := specs.LinuxSyscall{Names: g.Names, Action: specs.ActErrno, ErrnoRet: &g.Errno}
 		profile.Syscalls = append(profile.Syscalls, rule)
 	}
+	profile.Syscalls = append(profile.Syscalls, deniedSockets()...)
 	return profile
 }
 
