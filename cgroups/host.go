@@ -11,8 +11,7 @@
 // of U0 (see package idmap) the user's own delegated directories stay theirs.
 //
 // Invariants: a limit that cannot be enforced is never silently dropped, it is
-// in Plan.Missing; [Plan.Remove] touches only directories of the plan's own id
-// and the then empty `cpc` directory above.
+// in Plan.Missing; [Plan.Remove] touches only directories of the plan's own id.
 package cgroups
 
 import (

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,7 +28,8 @@ const childVariable = "CPC_CGROUPS_TEST_CHILD"
 func TestMain(m *testing.M) {
 	role := os.Getenv(childVariable)
 	if role == "" {
-		os.Exit(m.Run())
+		m.Run()
+		return
 	}
 	_, _ = io.ReadFull(os.Stdin, make([]byte, 1)) // until it is in its cgroup
 	switch role {
@@ -40,7 +42,7 @@ func TestMain(m *testing.M) {
 			}
 			hold = append(hold, b)
 		}
-		fmt.Println(len(hold))
+		goruntime.KeepAlive(hold)
 	case "pids":
 		for range 64 {
 			if err := exec.Command("sleep", "5").Start(); err != nil {
@@ -49,7 +51,6 @@ func TestMain(m *testing.M) {
 		}
 	}
 	_, _ = io.ReadAll(os.Stdin)
-	os.Exit(0)
 }
 
 // sandbox makes a cgroup as cpc-runtime would and puts a process into it, which
@@ -244,8 +245,11 @@ func TestRemoveKills(t *testing.T) {
 			}
 		}
 	}
-	gone := make(chan error, 1)
-	go func() { gone <- cmd.Wait() }()
+	gone := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // it was killed
+		close(gone)
+	}()
 	if err := p.Remove(); err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +280,7 @@ func TestRemoveKillsV2(t *testing.T) {
 		t.Skip("no cgroup2 that this user may write at its root")
 	}
 	id := fmt.Sprintf("test%d-v2", os.Getpid())
-	p := Plan{Path: "/cpc/" + id, Layout: Unified, Dirs: []string{filepath.Join(m.point, Parent, id)}}
+	p := Plan{Path: "/cpc-" + id, Layout: Unified, Dirs: []string{filepath.Join(m.point, "cpc-"+id)}}
 	leaf := filepath.Join(p.Dirs[0], "below")
 	if err := os.MkdirAll(leaf, 0o755); err != nil {
 		t.Fatal(err)
@@ -291,8 +295,11 @@ func TestRemoveKillsV2(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	gone := make(chan error, 1)
-	go func() { gone <- cmd.Wait() }()
+	gone := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // it was killed
+		close(gone)
+	}()
 	if err := os.WriteFile(filepath.Join(leaf, "cgroup.procs"), fmt.Append(nil, cmd.Process.Pid), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -308,15 +315,16 @@ func TestRemoveKillsV2(t *testing.T) {
 }
 
 func TestRemoveRefuses(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), Parent, "x")
+	dir := filepath.Join(t.TempDir(), "cpc-x")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for name, p := range map[string]Plan{
-		"not a cgroup":  {Path: "/cpc/x", Dirs: []string{dir}},
-		"another id":    {Path: "/cpc/y", Dirs: []string{dir}},
-		"another place": {Path: "/cpc/x", Dirs: []string{"/sys/fs/cgroup/x"}},
-		"unclean":       {Path: "/cpc/x", Dirs: []string{dir + "/../x"}},
+		"not a cgroup":  {Path: "/cpc-x", Dirs: []string{dir}},
+		"another id":    {Path: "/cpc-y", Dirs: []string{dir}},
+		"another place": {Path: "/cpc-x", Dirs: []string{"/sys/fs/cgroup/x"}},
+		"not ours":      {Path: "/x", Dirs: []string{filepath.Dir(dir)}},
+		"unclean":       {Path: "/cpc-x", Dirs: []string{dir + "/../x"}},
 		"not the scope": {Path: "system.slice:cpc:x", Systemd: true, Dirs: []string{dir}},
 	} {
 		if err := p.Remove(); err == nil {

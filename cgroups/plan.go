@@ -12,9 +12,10 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Parent is the directory, and the prefix of systemd's scopes, that every
-// sandbox's cgroup is in.
-const Parent = "cpc"
+// Prefix starts the name of every sandbox's cgroup, cpc-ID or cpc-ID.scope. There
+// is no directory for all of them: to make one and to remove it when it is
+// empty would be a race between sandboxes that start and end.
+const Prefix = "cpc"
 
 // cpuPeriod is the bandwidth period in microseconds, the kernel's default.
 const cpuPeriod = 100000
@@ -108,7 +109,7 @@ func validID(id string) bool {
 
 // place fills in where the cgroup will be.
 func (h Host) place(p *Plan, id string) {
-	scope := Parent + "-" + id + ".scope"
+	name := Prefix + "-" + id
 	switch {
 	case h.Driver == DriverNone:
 	case h.Driver == DriverSystemd:
@@ -117,15 +118,15 @@ func (h Host) place(p *Plan, id string) {
 			slice = "system.slice"
 		}
 		p.Systemd = true
-		p.Path = slice + ":" + Parent + ":" + id
-		p.Dirs = []string{filepath.Join(h.Base, scope)}
+		p.Path = slice + ":" + Prefix + ":" + id
+		p.Dirs = []string{filepath.Join(h.Base, name+".scope")}
 	case h.Layout == Unified:
-		p.Dirs = []string{filepath.Join(h.Base, Parent, id)}
-		p.Path = filepath.Join("/", strings.TrimPrefix(h.Base, unifiedMount), Parent, id)
+		p.Dirs = []string{filepath.Join(h.Base, name)}
+		p.Path = filepath.Join("/", strings.TrimPrefix(h.Base, unifiedMount), name)
 	default:
-		p.Path = filepath.Join("/", Parent, id)
+		p.Path = filepath.Join("/", name)
 		for _, m := range h.mounts {
-			p.Dirs = append(p.Dirs, filepath.Join(m.point, Parent, id))
+			p.Dirs = append(p.Dirs, filepath.Join(m.point, name))
 		}
 	}
 }

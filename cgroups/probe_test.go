@@ -6,12 +6,13 @@ package cgroups
 import (
 	"encoding/json"
 	"flag"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -85,18 +86,10 @@ func hostCases() map[string]hostCase {
 
 func (c hostCase) prober(t *testing.T) prober {
 	t.Helper()
-	// A unix socket's path must be short, which t.TempDir's is not.
-	root, err := os.MkdirTemp("", "cpc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(root); err != nil {
-			t.Error(err)
-		}
-	})
+	root := t.TempDir()
 	for name, content := range c.files {
 		path := filepath.Join(root, name)
+		var err error
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -104,10 +97,7 @@ func (c hostCase) prober(t *testing.T) prober {
 		case strings.HasSuffix(name, "/"):
 			err = os.MkdirAll(path, 0o755)
 		case content == "socket":
-			var l net.Listener
-			if l, err = net.Listen("unix", path); err == nil {
-				t.Cleanup(func() { _ = l.Close() })
-			}
+			err = unix.Mknod(path, unix.S_IFSOCK|0o600, 0)
 		default:
 			err = os.WriteFile(path, []byte(content), 0o644)
 		}
@@ -161,9 +151,17 @@ func golden(t *testing.T, file string, got []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(want) != string(got) {
-		t.Errorf("%s differs (go test -update writes it anew); got:\n%s", file, got)
+	if string(want) == string(got) {
+		return
 	}
+	is, should := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
+	for i := range is {
+		if i >= len(should) || is[i] != should[i] {
+			t.Errorf("%s differs at line %d (go test -update writes it anew): %s", file, i+1, is[i])
+			return
+		}
+	}
+	t.Errorf("%s has more lines", file)
 }
 
 func TestPlanRefuses(t *testing.T) {

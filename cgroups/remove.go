@@ -19,8 +19,7 @@ import (
 // removeTimeout is how long killed processes may take to go.
 const removeTimeout = 5 * time.Second
 
-// Remove kills what is left in the sandbox's cgroup and removes it, and the
-// directory for all of cpc's sandboxes if that is empty then. A cgroup that
+// Remove kills what is left in the sandbox's cgroup and removes it. A cgroup that
 // does not exist is no error, so Remove can be repeated.
 func (p Plan) Remove() error {
 	var errs []error
@@ -52,22 +51,10 @@ func (p Plan) removeDir(dir string) error {
 			err = p.unlink(dir)
 		}
 		if err == nil || time.Now().After(deadline) {
-			break
+			return err
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err != nil {
-		return err
-	}
-	parent := filepath.Dir(dir)
-	if p.Systemd || filepath.Base(parent) != Parent {
-		return nil
-	}
-	err = unix.Rmdir(parent)
-	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOENT) {
-		return nil // other sandboxes are there, or their remover was faster
-	}
-	return err
 }
 
 // owns guards against a plan that was kept on disk and is not what it was.
@@ -75,11 +62,15 @@ func (p Plan) owns(dir string) bool {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return false
 	}
+	name := filepath.Base(p.Path)
 	if p.Systemd {
 		f := strings.Split(p.Path, ":")
-		return len(f) == 3 && f[1] == Parent && filepath.Base(dir) == Parent+"-"+f[2]+".scope"
+		if len(f) != 3 {
+			return false
+		}
+		name = f[1] + "-" + f[2] + ".scope"
 	}
-	return filepath.Base(dir) == filepath.Base(p.Path) && filepath.Base(filepath.Dir(dir)) == Parent
+	return strings.HasPrefix(name, Prefix+"-") && filepath.Base(dir) == name
 }
 
 // unlink removes an empty cgroup. A scope is systemd's to remove once it is

@@ -33,12 +33,40 @@ func check[T any](t *testing.T, parse func(string) (T, error), cases []parseCase
 
 func TestParseSize(t *testing.T) {
 	check(t, ParseSize, []parseCase{
-		{in: "0", want: "0"}, {in: "1024", want: "1024"}, {in: "512m", want: "536870912"}, {in: "2g", want: "2147483648"},
-		{in: "2G", want: "2147483648"}, {in: "2gb", want: "2147483648"}, {in: "2GiB", want: "2147483648"}, {in: "1.5k", want: "1536"},
-		{in: "7b", want: "7"}, {in: "1 k", want: "1024"}, {in: "9223372036854775807", want: "9223372036854775807"}, {in: "0.1k", want: "102"},
-		{in: "9223372036854775808", says: "too large"}, {in: "99999999999999p", says: "too large"}, {in: "8192p", says: "too large"},
-		{in: ""}, {in: "g"}, {in: "-1"}, {in: "-1g"}, {in: "+1"}, {in: "1x"}, {in: "1gg"}, {in: "1.2.3k"}, {in: "1e9"}, {in: "0x10"},
-		{in: "1_0"}, {in: " 1"}, {in: "1  k"}, {in: "inf"}, {in: "NaN"}, {in: "1/2"}, {in: ".5k"}, {in: "5.k"}, {in: strings.Repeat("9", 400)},
+		{in: "0", want: "0"},
+		{in: "1024", want: "1024"},
+		{in: "512m", want: "536870912"},
+		{in: "2g", want: "2147483648"},
+		{in: "2G", want: "2147483648"},
+		{in: "2gb", want: "2147483648"},
+		{in: "2GiB", want: "2147483648"},
+		{in: "1.5k", want: "1536"},
+		{in: "7b", want: "7"},
+		{in: "1 k", want: "1024"},
+		{in: "9223372036854775807", want: "9223372036854775807"},
+		{in: "0.1k", want: "102"},
+		{in: "9223372036854775808", says: "too large"},
+		{in: "99999999999999p", says: "too large"},
+		{in: "8192p", says: "too large"},
+		{in: ""},
+		{in: "g"},
+		{in: "-1"},
+		{in: "-1g"},
+		{in: "+1"},
+		{in: "1x"},
+		{in: "1gg"},
+		{in: "1.2.3k"},
+		{in: "1e9"},
+		{in: "0x10"},
+		{in: "1_0"},
+		{in: " 1"},
+		{in: "1  k"},
+		{in: "inf"},
+		{in: "NaN"},
+		{in: "1/2"},
+		{in: ".5k"},
+		{in: "5.k"},
+		{in: strings.Repeat("9", 400)},
 	})
 }
 
@@ -51,16 +79,38 @@ func TestParseMemory(t *testing.T) {
 func TestParseCPUs(t *testing.T) {
 	four := func(s string) (int64, error) { return ParseCPUs(s, 4) }
 	check(t, four, []parseCase{
-		{in: "1.0", want: "1000"}, {in: "0.5", want: "500"}, {in: "4", want: "4000"}, {in: "0", want: "0"}, {in: "0.01", want: "10"}, {in: "1.125", want: "1125"},
-		{in: "4.001", says: "0.01 to 4.00"}, {in: "5", says: "this host has 4"}, {in: "0.009", says: "minimum"}, {in: "1.0001", says: "decimals"},
-		{in: ""}, {in: "-1"}, {in: "1/2"}, {in: "1e1"}, {in: "one"}, {in: "+1"}, {in: "."}, {in: strings.Repeat("1", 100)},
+		{in: "1.0", want: "1000"},
+		{in: "0.5", want: "500"},
+		{in: "4", want: "4000"},
+		{in: "0", want: "0"},
+		{in: "0.01", want: "10"},
+		{in: "1.125", want: "1125"},
+		{in: "4.001", says: "0.01 to 4.00"},
+		{in: "5", says: "this host has 4"},
+		{in: "0.009", says: "minimum"},
+		{in: "1.0001", says: "decimals"},
+		{in: ""},
+		{in: "-1"},
+		{in: "1/2"},
+		{in: "1e1"},
+		{in: "one"},
+		{in: "+1"},
+		{in: "."},
+		{in: strings.Repeat("1", 100)},
 	})
 }
 
 func TestParsePids(t *testing.T) {
 	check(t, ParsePids, []parseCase{
-		{in: "100", want: "100"}, {in: "-1", want: "0"}, {in: "0", want: "0"},
-		{in: "-2"}, {in: ""}, {in: "1.5"}, {in: "x"}, {in: "99999999999", says: "too large"}, {in: "99999999999999999999", says: "too large"},
+		{in: "100", want: "100"},
+		{in: "-1", want: "0"},
+		{in: "0", want: "0"},
+		{in: "-2"},
+		{in: ""},
+		{in: "1.5"},
+		{in: "x"},
+		{in: "99999999999", says: "too large"},
+		{in: "99999999999999999999", says: "too large"},
 	})
 }
 
@@ -81,10 +131,24 @@ func TestParseTmpfs(t *testing.T) {
 		}
 	}
 	check(t, ParseTmpfs, []parseCase{
-		{in: "", says: "absolute"}, {in: "tmp", says: "absolute"}, {in: "/", says: "root"}, {in: "/a/../b", says: "write /b"}, {in: "/a/", says: "write /a"},
-		{in: "/a\nb", says: "control"}, {in: "/a:dev", says: "option dev"}, {in: "/a:bogus", says: `"bogus"`}, {in: "/a:size=50%", says: "share"},
-		{in: "/a:size=-1", says: "size"}, {in: "/a:size=", says: "size"}, {in: "/a:mode=9", says: "mode"}, {in: "/a:mode=17777", says: "mode"},
-		{in: "/a:uid=-1", says: "uid"}, {in: "/a:uid=65536", says: "65535"}, {in: "/a:rw=1", says: "rw=1"}, {in: "/a:,", says: "unknown"}, {in: "/a:gid"},
+		{in: "", says: "absolute"},
+		{in: "tmp", says: "absolute"},
+		{in: "/", says: "root"},
+		{in: "/a/../b", says: "write /b"},
+		{in: "/a/", says: "write /a"},
+		{in: "/a\nb", says: "control"},
+		{in: "/a:dev", says: "option dev"},
+		{in: "/a:bogus", says: `"bogus"`},
+		{in: "/a:size=50%", says: "share"},
+		{in: "/a:size=-1", says: "size"},
+		{in: "/a:size=", says: "size"},
+		{in: "/a:mode=9", says: "mode"},
+		{in: "/a:mode=17777", says: "mode"},
+		{in: "/a:uid=-1", says: "uid"},
+		{in: "/a:uid=65536", says: "65535"},
+		{in: "/a:rw=1", says: "rw=1"},
+		{in: "/a:,", says: "unknown"},
+		{in: "/a:gid"},
 	})
 }
 
@@ -94,15 +158,31 @@ func TestParseUlimit(t *testing.T) {
 		{in: "nofile=1:2", want: "{RLIMIT_NOFILE 2 1}"},
 		{in: "core=-1", want: fmt.Sprintf("{RLIMIT_CORE %d %d}", uint64(math.MaxUint64), uint64(math.MaxUint64))},
 		{in: "core=0:unlimited", want: fmt.Sprintf("{RLIMIT_CORE %d 0}", uint64(math.MaxUint64))},
-		{in: "nofiles=1", says: "did you mean nofile"}, {in: "nofile", says: "name=soft"}, {in: "nofile=2:1", says: "above"}, {in: "nofile=-1:1", says: "above"},
-		{in: "=1"}, {in: "NOFILE=1"}, {in: "nofile="}, {in: "nofile=1:"}, {in: "nofile=1:2:3"}, {in: "nofile=x"}, {in: "nofile=-2"},
+		{in: "nofiles=1", says: "did you mean nofile"},
+		{in: "nofile", says: "name=soft"},
+		{in: "nofile=2:1", says: "above"},
+		{in: "nofile=-1:1", says: "above"},
+		{in: "=1"},
+		{in: "NOFILE=1"},
+		{in: "nofile="},
+		{in: "nofile=1:"},
+		{in: "nofile=1:2:3"},
+		{in: "nofile=x"},
+		{in: "nofile=-2"},
 	})
 }
 
 func TestCaps(t *testing.T) {
 	check(t, ParseCap, []parseCase{
-		{in: "CHOWN", want: "CAP_CHOWN"}, {in: "cap_chown", want: "CAP_CHOWN"}, {in: "all", want: "ALL"}, {in: "Checkpoint_Restore", want: "CAP_CHECKPOINT_RESTORE"},
-		{in: "CHWON", says: "did you mean CHOWN?"}, {in: "", says: "unknown"}, {in: "CAP_ALL"}, {in: "NET-RAW", says: "did you mean NET_RAW?"}, {in: strings.Repeat("A", 100)},
+		{in: "CHOWN", want: "CAP_CHOWN"},
+		{in: "cap_chown", want: "CAP_CHOWN"},
+		{in: "all", want: "ALL"},
+		{in: "Checkpoint_Restore", want: "CAP_CHECKPOINT_RESTORE"},
+		{in: "CHWON", says: "did you mean CHOWN?"},
+		{in: "", says: "unknown"},
+		{in: "CAP_ALL"},
+		{in: "NET-RAW", says: "did you mean NET_RAW?"},
+		{in: strings.Repeat("A", 100)},
 	})
 	three := []string{"CAP_CHOWN", "CAP_SETGID", "CAP_SETUID"}
 	for _, c := range []struct{ add, drop, want string }{
@@ -147,17 +227,33 @@ func TestParseSecurity(t *testing.T) {
 		}
 	}
 	check(t, func(s string) (Security, error) { return ParseSecurity(strings.Fields(s)) }, []parseCase{
-		{in: "apparmor=x", says: "not supported yet"}, {in: "label=disable", says: "not supported yet"}, {in: "nnp", says: "unknown"},
-		{in: "no-new-privileges=maybe", says: "=true or =false"}, {in: "seccomp", says: "seccomp=FILE"}, {in: "seccomp=", says: "seccomp=FILE"},
-		{in: "no-new-privileges no-new-privileges=false", says: "twice"}, {in: "seccomp=unconfined seccomp=builtin", says: "twice"},
+		{in: "apparmor=x", says: "not supported yet"},
+		{in: "label=disable", says: "not supported yet"},
+		{in: "nnp", says: "unknown"},
+		{in: "no-new-privileges=maybe", says: "=true or =false"},
+		{in: "seccomp", says: "seccomp=FILE"},
+		{in: "seccomp=", says: "seccomp=FILE"},
+		{in: "no-new-privileges no-new-privileges=false", says: "twice"},
+		{in: "seccomp=unconfined seccomp=builtin", says: "twice"},
 		{in: "systempaths=unconfined", says: "not supported"},
 	})
 }
 
 func TestParseDetachKeys(t *testing.T) {
 	check(t, ParseDetachKeys, []parseCase{
-		{in: "", want: "[]"}, {in: DefaultDetachKeys, want: "[16 17]"}, {in: "a", want: "[97]"}, {in: "ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_", want: "[0 27 28 29 30 31]"},
-		{in: "ctrl-A,x", want: "[1 120]"}, {in: "ctrl-"}, {in: "ctrl-pp"}, {in: "ctrl-1"}, {in: ","}, {in: "ab"}, {in: "é"}, {in: "a,"}, {in: strings.Repeat("a,", 20) + "a", says: "16"},
+		{in: "", want: "[]"},
+		{in: DefaultDetachKeys, want: "[16 17]"},
+		{in: "a", want: "[97]"},
+		{in: "ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_", want: "[0 27 28 29 30 31]"},
+		{in: "ctrl-A,x", want: "[1 120]"},
+		{in: "ctrl-"},
+		{in: "ctrl-pp"},
+		{in: "ctrl-1"},
+		{in: ","},
+		{in: "ab"},
+		{in: "é"},
+		{in: "a,"},
+		{in: strings.Repeat("a,", 20) + "a", says: "16"},
 	})
 }
 
@@ -172,8 +268,18 @@ func TestNames(t *testing.T) {
 		{in: "a", want: "ok"}, {in: "my-host.example", want: "ok"}, {in: "a_b", want: "ok"}, {in: ""}, {in: "-a"}, {in: "a-"}, {in: "a..b"}, {in: "a b"}, {in: "a\n"}, {in: strings.Repeat("a", 65)},
 	})
 	check(t, ParseUser, []parseCase{
-		{in: "sandbox", want: "{sandbox }"}, {in: "1000:1000", want: "{1000 1000}"}, {in: "a:b", want: "{a b}"},
-		{in: ""}, {in: ":"}, {in: "a:"}, {in: ":a"}, {in: "a:b:c"}, {in: "-1"}, {in: "a b"}, {in: "a/b"}, {in: strings.Repeat("a", 257)},
+		{in: "sandbox", want: "{sandbox }"},
+		{in: "1000:1000", want: "{1000 1000}"},
+		{in: "a:b", want: "{a b}"},
+		{in: ""},
+		{in: ":"},
+		{in: "a:"},
+		{in: ":a"},
+		{in: "a:b:c"},
+		{in: "-1"},
+		{in: "a b"},
+		{in: "a/b"},
+		{in: strings.Repeat("a", 257)},
 	})
 	if k, v, err := ParseLabel("a=b=c"); k != "a" || v != "b=c" || err != nil {
 		t.Errorf("label: %q %q %v", k, v, err)
@@ -188,9 +294,24 @@ func TestParseSignal(t *testing.T) {
 		n, err := ParseSignal(s)
 		return SignalName(n), err
 	}, []parseCase{
-		{in: "SIGTERM", want: "SIGTERM"}, {in: "term", want: "SIGTERM"}, {in: "15", want: "SIGTERM"}, {in: "KILL", want: "SIGKILL"},
-		{in: "RTMIN", want: "34"}, {in: "SIGRTMIN+3", want: "37"}, {in: "RTMAX-1", want: "63"}, {in: "64", want: "64"},
-		{in: ""}, {in: "0"}, {in: "65"}, {in: "-1"}, {in: "+9"}, {in: "SIGNOPE"}, {in: "RTMIN-1"}, {in: "RTMIN+"}, {in: "RTMAX-31"}, {in: "SIGSIGTERM"},
+		{in: "SIGTERM", want: "SIGTERM"},
+		{in: "term", want: "SIGTERM"},
+		{in: "15", want: "SIGTERM"},
+		{in: "KILL", want: "SIGKILL"},
+		{in: "RTMIN", want: "34"},
+		{in: "SIGRTMIN+3", want: "37"},
+		{in: "RTMAX-1", want: "63"},
+		{in: "64", want: "64"},
+		{in: ""},
+		{in: "0"},
+		{in: "65"},
+		{in: "-1"},
+		{in: "+9"},
+		{in: "SIGNOPE"},
+		{in: "RTMIN-1"},
+		{in: "RTMIN+"},
+		{in: "RTMAX-31"},
+		{in: "SIGSIGTERM"},
 	})
 }
 
@@ -203,13 +324,21 @@ func lookup(name string) (string, bool) {
 
 func TestParseEnv(t *testing.T) {
 	check(t, func(s string) (string, error) { return ParseEnv(s, lookup) }, []parseCase{
-		{in: "A=b=c", want: "A=b=c"}, {in: "A=", want: "A="}, {in: "HOST", want: "HOST=value"}, {in: "GONE", want: "GONE"},
-		{in: ""}, {in: "=x"}, {in: "A=\x00"},
+		{in: "A=b=c", want: "A=b=c"},
+		{in: "A=", want: "A="},
+		{in: "HOST", want: "HOST=value"},
+		{in: "GONE", want: "GONE"},
+		{in: ""},
+		{in: "=x"},
+		{in: "A=\x00"},
 	})
 	check(t, func(s string) ([]string, error) { return ParseEnvFile(strings.NewReader(s), lookup) }, []parseCase{
 		{in: "A=1\n# note\n\n  B=\"two words\" \nHOST\nGONE\r\n", want: `[A=1 B="two words"  HOST=value]`},
 		{in: "\xef\xbb\xbfA=1", want: "[A=1]"},
-		{in: "A=1\n=x", says: "line 2"}, {in: "A B=1", says: "white space"}, {in: "A=\xff", says: "UTF-8"}, {in: "A=\x00", says: "NUL"},
+		{in: "A=1\n=x", says: "line 2"},
+		{in: "A B=1", says: "white space"},
+		{in: "A=\xff", says: "UTF-8"},
+		{in: "A=\x00", says: "NUL"},
 		{in: "A=" + strings.Repeat("x", maxEnvFile), says: "larger"},
 	})
 }

@@ -83,8 +83,12 @@ func (in *Input) hostname() string {
 func (in *Input) linux() *specs.Linux {
 	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: in.Mapping.Base, Size: in.Mapping.Size}}
 	namespaces := []specs.LinuxNamespace{
-		{Type: specs.UserNamespace}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
-		{Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.CgroupNamespace},
+		{Type: specs.UserNamespace},
+		{Type: specs.PIDNamespace},
+		{Type: specs.MountNamespace},
+		{Type: specs.IPCNamespace},
+		{Type: specs.UTSNamespace},
+		{Type: specs.CgroupNamespace},
 	}
 	if in.Network != NetworkHost {
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})

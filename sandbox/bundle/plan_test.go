@@ -33,22 +33,26 @@ func sandboxImage() v1.ImageConfig {
 	}
 }
 
-func input(o Options, m idmap.Mapping) Input {
+func limitsOf(layout cgroups.Layout, l cgroups.Limits, privileged bool) cgroups.Plan {
 	h := cgroups.Host{
-		Layout: cgroups.Unified, Driver: cgroups.DriverFS, Privileged: m.Mode == idmap.Root, Base: "/sys/fs/cgroup",
+		Layout: layout, Driver: cgroups.DriverFS, Privileged: privileged, Base: "/sys/fs/cgroup",
 		Controllers: []string{"memory", "cpu", "pids"}, SwapLimit: true,
 	}
-	p, err := h.Plan("0123456789abcdef", o.Limits)
+	p, err := h.Plan("0123456789abcdef", l)
 	if err != nil {
 		panic(err) // the id and the limits are constants
 	}
+	return p
+}
+
+func input(o Options, m idmap.Mapping) Input {
 	return Input{
 		Options: o,
 		ID:      "0123456789abcdef",
 		Image:   sandboxImage(),
 		User:    ResolvedUser{UID: 1000, GID: 1000, Groups: []uint32{27}, Name: "sandbox", Home: "/home/sandbox"},
 		Mapping: m,
-		Cgroup:  p,
+		Cgroup:  limitsOf(cgroups.Unified, o.Limits, m.Mode == idmap.Root),
 		Rootfs:  "/state/0123456789abcdef/rootfs",
 		Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActErrno},
 		Files:   Files{Hostname: "/state/hostname", Hosts: "/state/hosts", ResolvConf: "/state/resolv.conf"},
@@ -91,7 +95,7 @@ func TestPlanGolden(t *testing.T) {
 		"writable-root":   with(root, func(in *Input) { in.ReadOnly = false }),
 		"init":            with(root, func(in *Input) { in.Options.Init = true; in.Args = []string{"sleep", "1"} }),
 		"tty":             with(idmap.ForSingle(), func(in *Input) { in.TTY = true }),
-		"hybrid":          with(root, func(in *Input) { in.Cgroup.Layout = cgroups.Hybrid }),
+		"hybrid":          with(root, func(in *Input) { in.Cgroup = limitsOf(cgroups.Hybrid, in.Options.Limits, true) }),
 		"no-limits":       with(idmap.ForMapped(), func(in *Input) { in.Cgroup = cgroups.Plan{Layout: cgroups.Hybrid} }),
 		"unconfined":      with(root, func(in *Input) { in.Options.Seccomp = SeccompUnconfined; in.Seccomp = nil }),
 		"build-step": with(idmap.ForMapped(), func(in *Input) {
@@ -126,9 +130,17 @@ func golden(t *testing.T, file string, got []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(want) != string(got) {
-		t.Errorf("%s differs (go test -update writes it anew); got:\n%s", file, got)
+	if string(want) == string(got) {
+		return
 	}
+	is, should := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
+	for i := range is {
+		if i >= len(should) || is[i] != should[i] {
+			t.Errorf("%s differs at line %d (go test -update writes it anew): %s", file, i+1, is[i])
+			return
+		}
+	}
+	t.Errorf("%s has more lines", file)
 }
 
 func TestPlanRefuses(t *testing.T) {
