@@ -95,7 +95,7 @@ func TestPlanGolden(t *testing.T) {
 		"writable-root":   with(root, func(in *Input) { in.ReadOnly = false }),
 		"init":            with(root, func(in *Input) { in.Options.Init = true; in.Args = []string{"sleep", "1"} }),
 		"tty":             with(idmap.ForSingle(), func(in *Input) { in.TTY = true }),
-		"hybrid":          with(root, func(in *Input) { in.Cgroup = limitsOf(cgroups.Hybrid, in.Options.Limits, true) }),
+		"hybrid":          with(root, func(in *Input) { in.Cgroup = limitsOf(cgroups.Hybrid, in.Limits, true) }),
 		"no-limits":       with(idmap.ForMapped(), func(in *Input) { in.Cgroup = cgroups.Plan{Layout: cgroups.Hybrid} }),
 		"unconfined":      with(root, func(in *Input) { in.Options.Seccomp = SeccompUnconfined; in.Seccomp = nil }),
 		"build-step": with(idmap.ForMapped(), func(in *Input) {
