@@ -1,0 +1,82 @@
+# Copyright the cpc authors.
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZTIME ?= 10s
+
+# scripts/go runs a Go that is new enough for go.mod, wherever it is.
+GO := scripts/go
+# The go command records tag and commit in the programs, which report them; not
+# where git cannot tell (an archive, another user's checkout). Asked for only
+# when something is linked.
+BUILDVCS = -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
+SOURCES := $(shell find . -path ./.cache -prune -o -path ./tools -prune -o -name '*.go' ! -name '*_test.go' -print) go.mod go.sum
+LDFLAGS := -s -w
+
+.PHONY: help run build test lint policy fuzz install setup clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## set up, build, and open a shell in a sandbox (a short report without a terminal)
+	@scripts/setup.sh run
+	@$(MAKE) --no-print-directory -s build
+	@scripts/build-sandbox.sh --if-changed
+	@scripts/run-sandbox.sh
+
+build: bin/cpc bin/cpc-runtime ## build bin/cpc and bin/cpc-runtime
+
+test: ## set up, then lint and every test
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build lint
+	$(GO) vet -tags seccomp ./...
+	$(GO) test -tags seccomp -timeout 20m ./...
+	scripts/build-sandbox.sh
+	scripts/test-sandbox.sh
+
+lint: .cache/golangci-lint ## run golangci-lint and shellcheck
+	PATH="$$($(GO) env GOROOT)/bin:$$PATH" .cache/golangci-lint run ./...
+	shellcheck -x $(wildcard scripts/*.sh build/image/scripts/*.sh) scripts/go .ci/run
+
+policy: ## check the import table, licence headers and file sizes
+	$(GO) test ./internal/policy
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+install: build ## install both programs below PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 bin/cpc bin/cpc-runtime $(DESTDIR)$(PREFIX)/bin
+
+setup: ## install the system packages that building and testing need
+	@scripts/setup.sh test
+
+clean: ## remove what was built (images and the module cache stay)
+	rm -rf bin .cache
+
+bin/cpc: $(SOURCES)
+	@mkdir -p bin
+	@echo "building $@"
+	CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/cpc
+
+# The runtime becomes the sandbox's init, inside a root that has no libraries
+# of ours: it must not need a dynamic loader.
+bin/cpc-runtime: $(SOURCES)
+	@mkdir -p bin
+	@echo "building $@"
+	CGO_ENABLED=1 $(GO) build -trimpath $(BUILDVCS) -tags 'seccomp netgo osusergo' \
+		-ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o $@.new ./cmd/cpc-runtime
+	scripts/check-static.sh $@.new
+	@mv $@.new $@
+
+.cache/golangci-lint: tools/go.mod tools/go.sum
+	@mkdir -p .cache
+	@echo "building golangci-lint (a few minutes, once)"
+	cd tools && CGO_ENABLED=0 ../$(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o ../$@ \
+		github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,0 +1,190 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	goruntime "runtime"
+	"strconv"
+	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+// Runner executes the command of a RUN step in a sandbox.
+type Runner interface {
+	// Run returns nil for exit status 0 and *ExitError for any other.
+	Run(ctx context.Context, s Step) error
+}
+
+// Step is one command to run.
+type Step struct {
+	// Rootfs is the root file system, mounted and writable.
+	Rootfs string
+	// Args is the command, Env all of its environment.
+	Args, Env []string
+	// Dir is the working directory, which exists; User is USER as written, ""
+	// for root.
+	Dir, User string
+	// Stdout and Stderr may be written to at the same time.
+	Stdout, Stderr io.Writer
+	Mapping        idmap.Mapping
+}
+
+// Options says what to build, from what, and with what.
+type Options struct {
+	// ContextDir is the directory that COPY reads from.
+	ContextDir string
+	// Dockerfile is the file's path, seen from the current directory; "" is
+	// Dockerfile in the context, "-" is Stdin.
+	Dockerfile string
+	Stdin      io.Reader
+	// Tags are the names that the image gets.
+	Tags []string
+	// Args are the build arguments. SOURCE_DATE_EPOCH among them pins times.
+	Args map[string]string
+	// Target is the name or index of the stage to build; "" is the last one.
+	Target string
+	// NoCache runs every step, whatever the cache holds.
+	NoCache bool
+	Store   *rootfs.Store
+	Mapping idmap.Mapping
+	Runner  Runner
+	// Pull fetches a base image that the store does not have; nil: none is.
+	Pull func(ctx context.Context, ref string) (*rootfs.Image, error)
+	// Progress is told what happens; nil: nobody is.
+	Progress Progress
+}
+
+// Build builds an image and gives it the names in o.Tags. What is wrong with
+// the Dockerfile or with a step is an *Error; nothing is left of a step that
+// failed or that ctx ended, and steps before it stay in the cache.
+func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	b := &builder{Options: o, results: map[int]*stage{}, images: map[string]*rootfs.Image{}}
+	img, err := b.build(ctx)
+	o.Progress.Close(err)
+	return img, err
+}
+
+// builder is one build.
+type builder struct {
+	Options
+	plan    *plan
+	context *tree
+	epoch   time.Time
+	results map[int]*stage
+	images  map[string]*rootfs.Image
+	names   []string
+	// step counts all steps of the build, for the numbers in the output.
+	step int
+}
+
+func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	b.context, err = openContext(b.ContextDir, b.Dockerfile)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.context.Close()) }()
+	b.context.warn = b.Progress.Warn
+	release, err := b.Store.Hold()
+	if err != nil {
+		return nil, fmt.Errorf("build: %w", err)
+	}
+	defer release()
+	for _, w := range b.plan.warnings {
+		b.Progress.Warn(w)
+	}
+	for _, i := range b.plan.order {
+		if err := b.buildStage(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	return b.finish(ctx)
+}
+
+// prepare does all that can be wrong without touching the store.
+func (b *builder) prepare() error {
+	name, data, err := readDockerfile(b.Options)
+	if err != nil {
+		return err
+	}
+	file, err := parseDockerfile(visible(name), data)
+	if err != nil {
+		return err
+	}
+	for _, tag := range b.Tags {
+		canonical, err := rootfs.ParseReference(tag)
+		if err != nil {
+			return fmt.Errorf("tag: %w", err)
+		}
+		b.names = append(b.names, canonical)
+	}
+	if v := b.Args[epochArg]; v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 0 {
+			return fmt.Errorf("build argument %s=%s: not a number of seconds since 1970", epochArg, visible(v))
+		}
+		b.epoch = time.Unix(n, 0).UTC()
+	}
+	b.plan, err = newPlan(file, b.Args, b.Target)
+	return err
+}
+
+// image finds an image in the store or pulls it; each once in a build.
+func (b *builder) image(ctx context.Context, ref string) (*rootfs.Image, error) {
+	if img, ok := b.images[ref]; ok {
+		return img, nil
+	}
+	canonical, err := rootfs.ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	img, err := b.Store.Image(ctx, canonical)
+	if errors.Is(err, rootfs.ErrNotFound) {
+		if b.Pull == nil {
+			return nil, withHint(fmt.Errorf("image %s: %w", visible(canonical), rootfs.ErrNotFound),
+				"fetch it with cpc pull, or make it with cpc import")
+		}
+		img, err = b.Pull(ctx, canonical)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if arch := img.Config.Architecture; arch != "" && arch != goruntime.GOARCH {
+		b.Progress.Warn(fmt.Sprintf("image %s is for %s, this machine is %s", visible(ref), visible(arch), goruntime.GOARCH))
+	}
+	b.images[ref] = img
+	return img, nil
+}
+
+// finish stores the image of the target stage.
+func (b *builder) finish(ctx context.Context) (*rootfs.Image, error) {
+	s := b.results[b.plan.target]
+	cfg := s.plan.Config
+	cfg.History = s.history
+	if n := len(cfg.History); n > 0 && cfg.History[n-1].Created != nil {
+		cfg.Created = cfg.History[n-1].Created
+	}
+	if !b.epoch.IsZero() {
+		cfg.Created = &b.epoch
+	}
+	if cfg.OS == "" {
+		cfg.OS, cfg.Architecture = "linux", goruntime.GOARCH
+	}
+	img, err := b.Store.PutImage(ctx, cfg, s.layers, b.names)
+	if err != nil {
+		return nil, fmt.Errorf("store the image: %w", err)
+	}
+	return img, nil
+}

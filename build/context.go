@@ -1,0 +1,154 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
+)
+
+// maxIgnore bounds .dockerignore; matching costs its length times the context.
+const maxIgnore = 256 << 10
+
+// openContext opens the context directory and reads its ignore file.
+func openContext(dir, dockerfile string) (*tree, error) {
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("build context %s: no such directory", visible(dir))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("build context: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("build context %s: not a directory", visible(dir))
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("build context: %w", err)
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return nil, fmt.Errorf("build context: %w", err)
+	}
+	t, err := openTree(real, "the build context")
+	if err != nil {
+		return nil, err
+	}
+	t.strict = true
+	if err := t.readIgnore(dockerfile); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// readIgnore reads DOCKERFILE.dockerignore beside the Dockerfile or, without
+// one, the context's .dockerignore.
+func (t *tree) readIgnore(dockerfile string) error {
+	name := "/dev/null"
+	if dockerfile != "" && dockerfile != "-" {
+		name = dockerfile + ".dockerignore"
+	}
+	data, err := readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxIgnore)
+	if errors.Is(err, fs.ErrNotExist) || name == "/dev/null" {
+		name = ".dockerignore"
+		data, err = readBounded(func() (io.ReadCloser, error) { return openRegular(t.root, name) }, maxIgnore)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", visible(name), err)
+	}
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", visible(name), err)
+	}
+	if len(patterns) == 0 {
+		return nil
+	}
+	m, err := patternmatcher.New(patterns)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", visible(name), err)
+	}
+	t.ignore, t.exceptions = m, m.Exclusions()
+	return nil
+}
+
+// openRegular opens a file that must be a regular one, so that a pipe in a
+// hostile context does not block.
+func openRegular(root *os.Root, name string) (*os.File, error) {
+	info, err := root.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", visible(name))
+	}
+	return root.Open(name)
+}
+
+// readBounded reads all of what open gives, at most limit bytes.
+func readBounded(open func() (io.ReadCloser, error), limit int64) ([]byte, error) {
+	f, err := open()
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("larger than %d bytes", limit)
+	}
+	return data, nil
+}
+
+// readDockerfile returns the text and the name for messages.
+func readDockerfile(o Options) (name string, data []byte, err error) {
+	switch o.Dockerfile {
+	case "":
+		name = "Dockerfile"
+		data, err = readBounded(func() (io.ReadCloser, error) {
+			root, err := os.OpenRoot(o.ContextDir)
+			if err != nil {
+				return nil, err
+			}
+			defer root.Close() //nolint:errcheck // an O_PATH descriptor; the file opened from it stays valid
+			return openRegular(root, name)
+		}, maxDockerfile)
+	case "-":
+		name = "Dockerfile on standard input"
+		data, err = readBounded(func() (io.ReadCloser, error) {
+			if o.Stdin == nil {
+				return nil, errors.New("there is no standard input")
+			}
+			return io.NopCloser(o.Stdin), nil
+		}, maxDockerfile)
+	default:
+		name = o.Dockerfile
+		data, err = readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxDockerfile)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		e := &Error{File: visible(name), Err: errors.New("no such file")}
+		if o.Dockerfile == "" {
+			e.Hint = "the context is " + visible(o.ContextDir) + "; another Dockerfile is named with -f"
+		} else if !strings.Contains(name, "/") {
+			e.Hint = "-f is relative to the current directory, not to the context"
+		}
+		return name, nil, e
+	}
+	if err != nil {
+		return name, nil, &Error{File: visible(name), Err: err}
+	}
+	return name, data, nil
+}

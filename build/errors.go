@@ -1,0 +1,131 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Error is what is wrong with a Dockerfile or with one of its steps. Its text
+// is the position, the cause, an excerpt with the lines marked, and a hint.
+type Error struct {
+	// File is the Dockerfile's name as the caller gave it.
+	File string
+	// Line and EndLine are the first and last line concerned, from 1; 0 where
+	// the error concerns the file as a whole.
+	Line, EndLine int
+	// Step is the instruction, on one line, when a step failed while running.
+	Step string
+	// Err is the cause.
+	Err error
+	// Hint is what to do about it, if anything can be said.
+	Hint string
+	// Excerpt is the source around the line, two lines before and after.
+	Excerpt string
+}
+
+// ExitError is the non-zero end of a RUN step's command.
+type ExitError struct {
+	// Code is the exit status: 128+n for a command that signal n ended.
+	Code int
+}
+
+// Error implements error.
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code: %d", e.Code) }
+
+// Error implements error.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.File)
+	if e.Line > 0 {
+		fmt.Fprintf(&b, ":%d", e.Line)
+	}
+	b.WriteString(": ")
+	if e.Step != "" {
+		b.WriteString(e.Step + ": ")
+	}
+	b.WriteString(bounded(e.Err.Error(), maxMessage))
+	if e.Hint != "" {
+		b.WriteString("\n  hint: " + e.Hint)
+	}
+	if e.Excerpt != "" {
+		b.WriteString("\n" + strings.TrimRight(e.Excerpt, "\n"))
+	}
+	return b.String()
+}
+
+// Unwrap gives access to the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// hinted carries a hint from where the cause is known to where the position is.
+type hinted struct {
+	error
+	hint string
+}
+
+// Unwrap gives access to the cause.
+func (h *hinted) Unwrap() error { return h.error }
+
+func withHint(err error, hint string) error { return &hinted{error: err, hint: hint} }
+
+const (
+	excerptLines = 2
+	excerptWidth = 120
+	maxMessage   = 600
+)
+
+// fault makes an Error of err for the lines start to end of d.
+func (d *dockerfile) fault(loc []parser.Range, err error) *Error {
+	e := &Error{File: d.name, Err: err}
+	if h, ok := errors.AsType[*hinted](err); ok {
+		e.Hint = h.hint
+	}
+	if len(loc) == 0 {
+		return e
+	}
+	e.Line, e.EndLine = loc[0].Start.Line, loc[len(loc)-1].End.Line
+	e.Line = min(max(e.Line, 1), max(len(d.lines), 1))
+	e.EndLine = min(max(e.EndLine, e.Line), max(len(d.lines), 1))
+	e.Excerpt = excerpt(d.lines, e.Line, e.EndLine)
+	return e
+}
+
+// excerpt shows lines start to end, marked, with their surroundings. Of a long
+// instruction only the first lines are shown.
+func excerpt(lines []string, start, end int) string {
+	const most = 8
+	shown := min(end, start+most-1)
+	var b strings.Builder
+	for n := max(1, start-excerptLines); n <= min(len(lines), shown+excerptLines); n++ {
+		mark := "  "
+		if n >= start && n <= shown {
+			mark = "> "
+		}
+		if n == shown+1 && shown < end {
+			fmt.Fprintf(&b, "  %5s |\n", "…")
+			break
+		}
+		fmt.Fprintf(&b, "  %s%3d | %s\n", mark, n, bounded(visible(lines[n-1]), excerptWidth))
+	}
+	return b.String()
+}
+
+// bounded cuts s to at most n runes.
+func bounded(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	count := 0
+	for i := range s {
+		if count == n-1 {
+			return s[:i] + "…"
+		}
+		count++
+	}
+	return s
+}

@@ -1,0 +1,259 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// stage is a stage while it is being executed and, afterwards, its result.
+type stage struct {
+	b       *builder
+	plan    *stagePlan
+	layers  []rootfs.LayerDescriptor
+	history []v1.History
+	// label is the stage's part of the output: "build " or "".
+	label string
+	total int
+	count int
+}
+
+// cachedStep is what the cache keeps of a step beside its layer.
+type cachedStep struct {
+	Created time.Time `json:"created"`
+}
+
+// buildStage plans and executes stage i.
+func (b *builder) buildStage(ctx context.Context, i int) error {
+	s := &stage{b: b, label: b.stageLabel(i)}
+	from := b.plan.file.stages[i]
+	config, title, err := s.base(ctx, i)
+	if err != nil {
+		return b.plan.file.fault(from.Location, err)
+	}
+	if s.plan, err = b.plan.planStage(i, config); err != nil {
+		return err
+	}
+	s.history = config.History
+	s.total = 1 + countFiles(s.plan.Ops)
+	info := s.next("FROM " + title)
+	b.Progress.Start(info)
+	b.Progress.Done(info, Outcome{})
+	for _, o := range s.plan.Ops {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("build: %w", context.Cause(ctx))
+		}
+		if err := s.execute(ctx, o); err != nil {
+			return err
+		}
+	}
+	b.results[i] = s
+	return nil
+}
+
+// stageLabel names a stage in the output where there is more than one.
+func (b *builder) stageLabel(i int) string {
+	if len(b.plan.order) < 2 {
+		return ""
+	}
+	if name := b.plan.file.stages[i].Name; name != "" {
+		return name + " "
+	}
+	return fmt.Sprintf("stage-%d ", i)
+}
+
+// base takes over the layers and the configuration of what the stage starts from.
+func (s *stage) base(ctx context.Context, i int) (rootfs.Config, string, error) {
+	from := s.b.plan.bases[i]
+	switch from.Kind {
+	case fromScratch:
+		return scratchConfig(goruntime.GOARCH), scratch, nil
+	case fromStage:
+		parent := s.b.results[from.Stage]
+		s.layers = append(s.layers, parent.layers...)
+		config := parent.plan.Config
+		config.History = parent.history
+		return config, s.b.plan.file.stages[i].BaseName, nil
+	case fromImage, fromContext:
+	}
+	img, err := s.b.image(ctx, from.Image)
+	if err != nil {
+		return rootfs.Config{}, "", fmt.Errorf("FROM %s: %w", visible(from.Image), err)
+	}
+	s.layers = append(s.layers, img.LayerDescriptors()...)
+	return img.Config, visible(from.Image), nil
+}
+
+// next numbers a step.
+func (s *stage) next(text string) StepInfo {
+	s.b.step++
+	s.count++
+	return StepInfo{ID: s.b.step, Stage: s.label, Index: s.count, Total: s.total, Text: text}
+}
+
+// execute does one instruction: from the cache, or for real.
+func (s *stage) execute(ctx context.Context, o *op) error {
+	if o.Run == nil && o.Copy == nil && o.Workdir == nil {
+		return s.metadata(o)
+	}
+	info := s.next(o.Text)
+	s.b.Progress.Start(info)
+	start := time.Now()
+	cached, err := s.files(ctx, o, info)
+	s.b.Progress.Done(info, Outcome{Cached: cached, Err: err, Elapsed: time.Since(start)})
+	if err == nil {
+		return nil
+	}
+	e := s.b.plan.file.fault(o.loc, err)
+	e.Step = bounded(o.Text, 120)
+	return e
+}
+
+// metadata records an instruction that changes the configuration only. Its time
+// comes from the cache, so that an unchanged build gives the same image.
+func (s *stage) metadata(o *op) error {
+	key, err := s.key(o, "")
+	if err != nil {
+		return err
+	}
+	created, _, ok, err := s.lookup(key)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		created = s.b.now()
+		if err := s.remember(key, rootfs.LayerDescriptor{Empty: true}, created); err != nil {
+			return err
+		}
+	}
+	s.record(o, rootfs.LayerDescriptor{Empty: true}, created)
+	return nil
+}
+
+// files executes an instruction that may change files.
+func (s *stage) files(ctx context.Context, o *op, info StepInfo) (cached bool, err error) {
+	w := &work{stage: s, op: o, info: info}
+	defer func() { err = errors.Join(err, w.close()) }()
+	content, err := w.openSources(ctx)
+	if err != nil {
+		return false, err
+	}
+	key, err := s.key(o, content)
+	if err != nil {
+		return false, err
+	}
+	created, desc, ok, err := s.lookup(key)
+	if err != nil {
+		return false, err
+	}
+	if ok {
+		s.record(o, desc, created)
+		return true, nil
+	}
+	if desc, err = w.run(ctx); err != nil {
+		return false, err
+	}
+	created = s.b.now()
+	if err := s.remember(key, desc, created); err != nil {
+		return false, err
+	}
+	s.record(o, desc, created)
+	return false, nil
+}
+
+// record appends a layer and a line of history.
+func (s *stage) record(o *op, desc rootfs.LayerDescriptor, created time.Time) {
+	if !desc.Empty {
+		s.layers = append(s.layers, desc)
+	}
+	s.history = append(s.history, v1.History{
+		Created: &created, CreatedBy: o.CreatedBy, Comment: "cpc build", EmptyLayer: desc.Empty,
+	})
+}
+
+// stepKey is what makes two steps the same. Parents are content, so a step is
+// found again whatever led to the files it starts from.
+type stepKey struct {
+	Version int             `json:"version"`
+	Arch    string          `json:"arch"`
+	Mode    idmap.Mode      `json:"mode"`
+	Parents []digest.Digest `json:"parents"`
+	Epoch   int64           `json:"epoch,omitempty"`
+	Meta    string          `json:"meta,omitempty"`
+	Run     *runOp          `json:"run,omitempty"`
+	Copy    *copyOp         `json:"copy,omitempty"`
+	Content string          `json:"content,omitempty"`
+	Workdir *workdir        `json:"workdir,omitempty"`
+}
+
+// key is the step's name in the cache; content is the digest of its sources.
+func (s *stage) key(o *op, content string) (digest.Digest, error) {
+	k := stepKey{Version: 1, Arch: s.plan.Config.Architecture, Mode: s.b.Mapping.Mode, Content: content, Workdir: o.Workdir}
+	for _, l := range s.layers {
+		k.Parents = append(k.Parents, l.DiffID)
+	}
+	if !s.b.epoch.IsZero() {
+		k.Epoch = s.b.epoch.Unix()
+	}
+	switch {
+	case o.Run != nil:
+		run := *o.Run
+		run.Proxy = nil
+		k.Run = &run
+	case o.Copy != nil:
+		// The content stands for the sources, wherever they came from.
+		c := *o.Copy
+		c.From, c.Sources, c.Inline = origin{}, nil, nil
+		k.Copy = &c
+	case o.Workdir == nil:
+		k.Meta = o.CreatedBy
+	}
+	data, err := json.Marshal(k)
+	if err != nil {
+		return "", fmt.Errorf("cache key: %w", err)
+	}
+	return digest.FromBytes(data), nil
+}
+
+func (s *stage) lookup(key digest.Digest) (time.Time, rootfs.LayerDescriptor, bool, error) {
+	var none rootfs.LayerDescriptor
+	if s.b.NoCache {
+		return time.Time{}, none, false, nil
+	}
+	entry, ok, err := s.b.Store.CacheGet(key)
+	if err != nil || !ok {
+		return time.Time{}, none, false, err
+	}
+	var c cachedStep
+	if err := json.Unmarshal(entry.Config, &c); err != nil {
+		return time.Time{}, none, false, nil //nolint:nilerr // an entry that cannot be read is made again
+	}
+	return c.Created, entry.Layer, true, nil
+}
+
+func (s *stage) remember(key digest.Digest, desc rootfs.LayerDescriptor, created time.Time) error {
+	config, err := json.Marshal(cachedStep{Created: created})
+	if err != nil {
+		return err
+	}
+	return s.b.Store.CachePut(key, rootfs.CacheEntry{Layer: desc, Config: config})
+}
+
+// now is the time that goes into the image.
+func (b *builder) now() time.Time {
+	if !b.epoch.IsZero() {
+		return b.epoch
+	}
+	return time.Now().UTC().Truncate(time.Millisecond)
+}

@@ -1,0 +1,111 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/user"
+)
+
+// maxAccounts bounds /etc/passwd and /etc/group of an image.
+const maxAccounts = 4 << 20
+
+// resolveOwner reads USER[:GROUP], by name in the image's own account files or
+// by number. Without a group a number is its own group, as docker has it; a
+// name's group is the account's.
+func resolveOwner(image *tree, spec string) (owner, error) {
+	name, group, hasGroup := strings.Cut(spec, ":")
+	var o owner
+	if name == "" && !hasGroup {
+		return o, fmt.Errorf("owner %q is empty", spec)
+	}
+	if name != "" {
+		var err error
+		if o, err = image.account(name); err != nil {
+			return o, err
+		}
+	}
+	if !hasGroup || group == "" {
+		return o, nil
+	}
+	gid, err := image.groupID(group)
+	o.gid = gid
+	return o, err
+}
+
+// id reads a number in the range of ids.
+func id(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil
+}
+
+func (t *tree) account(name string) (owner, error) {
+	if n, ok := id(name); ok {
+		return owner{n, n}, nil
+	}
+	data, err := t.accountFile("etc/passwd")
+	if err != nil {
+		return owner{}, err
+	}
+	found, err := user.ParsePasswdFilter(bytes.NewReader(data), func(u user.User) bool { return u.Name == name })
+	if err != nil {
+		return owner{}, fmt.Errorf("read /etc/passwd of the image: %w", err)
+	}
+	if len(found) == 0 {
+		return owner{}, withHint(fmt.Errorf("no user %q in the image's /etc/passwd", visible(name)),
+			"create it in an earlier RUN step, or give a number")
+	}
+	return checkIDs(found[0].Uid, found[0].Gid)
+}
+
+func (t *tree) groupID(name string) (uint32, error) {
+	if n, ok := id(name); ok {
+		return n, nil
+	}
+	data, err := t.accountFile("etc/group")
+	if err != nil {
+		return 0, err
+	}
+	found, err := user.ParseGroupFilter(bytes.NewReader(data), func(g user.Group) bool { return g.Name == name })
+	if err != nil {
+		return 0, fmt.Errorf("read /etc/group of the image: %w", err)
+	}
+	if len(found) == 0 {
+		return 0, withHint(fmt.Errorf("no group %q in the image's /etc/group", visible(name)),
+			"create it in an earlier RUN step, or give a number")
+	}
+	o, err := checkIDs(found[0].Gid, found[0].Gid)
+	return o.gid, err
+}
+
+// checkIDs refuses what a hostile account file may hold.
+func checkIDs(uid, gid int) (owner, error) {
+	if uid < 0 || gid < 0 || uint64(uid) > 1<<32-2 || uint64(gid) > 1<<32-2 {
+		return owner{}, fmt.Errorf("ids %d:%d in the image's account files are out of range", uid, gid)
+	}
+	return owner{uint32(uid), uint32(gid)}, nil
+}
+
+// accountFile reads a file of the image; a missing one is empty.
+func (t *tree) accountFile(name string) ([]byte, error) {
+	real, err := t.resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	data, err := readBounded(func() (io.ReadCloser, error) { return openRegular(t.root, real) }, maxAccounts)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read /%s of the image: %w", name, err)
+	}
+	return data, nil
+}

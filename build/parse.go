@@ -1,0 +1,199 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/command"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Bounds on a Dockerfile. They are far above what people write and low enough
+// that a hostile file costs neither memory nor time worth mentioning.
+const (
+	maxDockerfile   = 1 << 20
+	maxLines        = 20000
+	maxInstructions = 2000
+	maxStages       = 100
+)
+
+// dockerfile is a parsed Dockerfile: every instruction is well formed, none is
+// expanded yet.
+type dockerfile struct {
+	name    string
+	lines   []string
+	escape  rune
+	stages  []instructions.Stage
+	globals []instructions.ArgCommand
+	// warnings are the parser's, one line each.
+	warnings []string
+}
+
+// dockerSyntax matches the frontends that this package stands in for.
+var dockerSyntax = regexp.MustCompile(`^(docker\.io/)?docker/dockerfile(-upstream)?(:(latest|labs|master|1(\.[0-9]+)*(-labs)?))?(@sha256:[0-9a-f]{64})?$`)
+
+// parseDockerfile parses data; name is used in messages only.
+func parseDockerfile(name string, data []byte) (*dockerfile, error) {
+	d := &dockerfile{name: name}
+	if len(data) > maxDockerfile {
+		return nil, d.fault(nil, fmt.Errorf("larger than %d bytes", maxDockerfile))
+	}
+	d.lines = strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
+	if len(d.lines) > maxLines {
+		return nil, d.fault(nil, fmt.Errorf("more than %d lines", maxLines))
+	}
+	if err := d.checkSyntax(data); err != nil {
+		return nil, err
+	}
+	ast, err := parser.Parse(bytes.NewReader(data))
+	if err != nil {
+		return nil, d.parserFault(err)
+	}
+	if len(ast.AST.Children) > maxInstructions {
+		return nil, d.fault(nil, fmt.Errorf("more than %d instructions", maxInstructions))
+	}
+	d.escape = ast.EscapeToken
+	for _, w := range ast.Warnings {
+		line := 0
+		if w.Location != nil {
+			line = w.Location.Start.Line
+		}
+		d.warnings = append(d.warnings, fmt.Sprintf("%s:%d: %s", name, line, bounded(visible(w.Short), maxMessage)))
+	}
+	return d, d.readInstructions(ast.AST.Children)
+}
+
+// checkSyntax refuses a file that asks for another frontend than docker's own.
+func (d *dockerfile) checkSyntax(data []byte) error {
+	syntax, _, loc, ok := parser.DetectSyntax(data)
+	if !ok {
+		return nil
+	}
+	if fields := strings.Fields(syntax); len(fields) > 0 {
+		syntax = fields[0]
+	}
+	if dockerSyntax.MatchString(syntax) {
+		return nil
+	}
+	return d.fault(loc, unsupported("# syntax="+visible(syntax), "only docker/dockerfile:1 is understood"))
+}
+
+// readInstructions types each node; it is instructions.Parse, but it keeps the
+// position of every error.
+func (d *dockerfile) readInstructions(nodes []*parser.Node) error {
+	for _, n := range nodes {
+		typed, err := instructions.ParseInstruction(n)
+		if err != nil {
+			return d.fault(n.Location(), cleanParserError(err))
+		}
+		switch c := typed.(type) {
+		case *instructions.Stage:
+			if len(d.stages) == maxStages {
+				return d.fault(n.Location(), fmt.Errorf("more than %d stages", maxStages))
+			}
+			d.stages = append(d.stages, *c)
+		case instructions.Command:
+			if arg, ok := c.(*instructions.ArgCommand); ok && len(d.stages) == 0 {
+				d.globals = append(d.globals, *arg)
+				continue
+			}
+			if len(d.stages) == 0 {
+				return d.fault(n.Location(), withHint(
+					fmt.Errorf("%s before the first FROM", strings.ToUpper(c.Name())),
+					"only ARG and comments may come before FROM"))
+			}
+			d.stages[len(d.stages)-1].AddCommand(c)
+		}
+	}
+	if len(d.stages) == 0 {
+		return d.fault(nil, errors.New("no FROM instruction: nothing to build"))
+	}
+	return nil
+}
+
+// parserFault gives a position to an error of the line parser.
+func (d *dockerfile) parserFault(err error) error {
+	var loc []parser.Range
+	if le, ok := errors.AsType[*parser.LocationError](err); ok && len(le.Locations) > 0 {
+		loc = le.Locations[0]
+	}
+	if len(strings.TrimSpace(strings.Join(d.lines, ""))) == 0 {
+		return d.fault(nil, errors.New("the file is empty"))
+	}
+	return d.fault(loc, cleanParserError(err))
+}
+
+// didYouMean is how the parser appends a suggestion.
+var didYouMean = regexp.MustCompile(`(?s)^(.*) \(did you mean (.*)\?\)$`)
+
+// cleanParserError makes a hint of the parser's suggestion, and says what is
+// missing in our words where the parser's are hard to understand.
+func cleanParserError(err error) error {
+	msg := err.Error()
+	suggested := ""
+	if m := didYouMean.FindStringSubmatch(msg); m != nil {
+		msg, suggested = m[1], m[2]
+	}
+	msg = visible(msg)
+	if u, ok := errors.AsType[*instructions.UnknownInstructionError](err); ok {
+		if near := nearest(u.Instruction, slices.Sorted(maps.Keys(command.Commands))); near != "" {
+			return withHint(errors.New(msg), "did you mean "+strings.ToUpper(near)+"?")
+		}
+		return withHint(errors.New(msg), `a line that continues the previous one needs a \ at that one's end`)
+	}
+	if strings.Contains(msg, "unterminated heredoc") {
+		return withHint(errors.New("unterminated heredoc"), "end it with a line that holds its name and nothing else")
+	}
+	if suggested == "" {
+		return errors.New(msg)
+	}
+	if strings.HasPrefix(msg, "unknown flag: --") {
+		suggested = "--" + suggested
+	}
+	return withHint(errors.New(msg), "did you mean "+visible(suggested)+"?")
+}
+
+// nearest is the word of words that is at most two typing errors away from
+// typed, "" without one. Swapping two neighbours is one error.
+func nearest(typed string, words []string) string {
+	best, found := 3, ""
+	for _, w := range words {
+		if d := typos([]rune(strings.ToLower(bounded(typed, 40))), []rune(w)); d < best {
+			best, found = d, w
+		}
+	}
+	return found
+}
+
+// typos is the optimal string alignment distance of a and b.
+func typos(a, b []rune) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,195 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// testBases are the images that the Dockerfiles of testdata/plan start from.
+func testBase(name string) rootfs.Config {
+	c := scratchConfig("amd64")
+	c.Config.Env = append(c.Config.Env, "FOO=base")
+	c.Config.Cmd = []string{"bash"}
+	c.Config.Labels = map[string]string{"from": "base"}
+	if name == "onbuild" {
+		c.Docker.OnBuild = []string{"RUN evil"}
+	}
+	return c
+}
+
+// TestPlan compares what each Dockerfile of testdata/plan is understood as with
+// what its file says; -update writes the files.
+func TestPlan(t *testing.T) {
+	files, err := filepath.Glob("testdata/plan/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no test data", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			ar, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, file, ar, describe(section(ar, "Dockerfile"), section(ar, "flags")))
+		})
+	}
+}
+
+func section(ar *txtar.Archive, name string) string {
+	for _, f := range ar.Files {
+		if f.Name == name {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+// golden compares got with the section "want" of ar.
+func golden(t *testing.T, file string, ar *txtar.Archive, got string) {
+	t.Helper()
+	if !strings.HasSuffix(got, "\n") {
+		got += "\n"
+	}
+	if *update || os.Getenv("CPC_BUILD_TEST_UPDATE") != "" {
+		for i := range ar.Files {
+			if ar.Files[i].Name == "want" {
+				ar.Files[i].Data = []byte(got)
+			}
+		}
+		if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if want := section(ar, "want"); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// describe plans a Dockerfile and writes down the result.
+func describe(dockerfile, flags string) string {
+	args, target := map[string]string{}, ""
+	for line := range strings.Lines(flags) {
+		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch kind {
+		case "target":
+			target = rest
+		case "arg":
+			name, value, _ := strings.Cut(rest, "=")
+			args[name] = value
+		}
+	}
+	d, err := parseDockerfile("Dockerfile", []byte(dockerfile))
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	p, err := newPlan(d, args, target)
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	var b strings.Builder
+	for _, w := range p.warnings {
+		b.WriteString("warning: " + w + "\n")
+	}
+	if err := describeStages(&b, p); err != nil {
+		fmt.Fprintf(&b, "error: %v", err)
+	}
+	// The plan is the same on every machine but for its name.
+	return strings.ReplaceAll(b.String(), goruntime.GOARCH, "ARCH")
+}
+
+func describeStages(b *strings.Builder, p *plan) error {
+	configs := map[int]rootfs.Config{}
+	for _, i := range p.order {
+		base := p.bases[i]
+		var config rootfs.Config
+		switch base.Kind {
+		case fromStage:
+			config = configs[base.Stage]
+			fmt.Fprintf(b, "stage %d from stage %d\n", i, base.Stage)
+		case fromScratch:
+			config = scratchConfig("amd64")
+			fmt.Fprintf(b, "stage %d from scratch\n", i)
+		default:
+			config = testBase(base.Image)
+			fmt.Fprintf(b, "stage %d from image %s\n", i, base.Image)
+		}
+		s, err := p.planStage(i, config)
+		if err != nil {
+			return err
+		}
+		configs[i] = s.Config
+		for _, o := range s.Ops {
+			describeOp(b, o)
+		}
+	}
+	config := configs[p.target]
+	data, err := json.MarshalIndent(map[string]any{
+		"config": config.Config, "docker": config.Docker, "author": config.Author,
+	}, "", "  ")
+	b.Write(data)
+	return err
+}
+
+func describeOp(b *strings.Builder, o *op) {
+	fmt.Fprintf(b, "%d: %s\n", o.Line, o.CreatedBy)
+	var v any
+	switch {
+	case o.Run != nil:
+		v = o.Run
+	case o.Copy != nil:
+		v = o.Copy
+	case o.Workdir != nil:
+		v = o.Workdir
+	default:
+		return
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		data = []byte(err.Error())
+	}
+	fmt.Fprintf(b, "   %s\n", data)
+}
+
+// FuzzPlan: no Dockerfile makes planning panic, hang or grow without bound.
+func FuzzPlan(f *testing.F) {
+	files, err := filepath.Glob("testdata/plan/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		ar, err := txtar.ParseFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add([]byte(section(ar, "Dockerfile")))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		start := time.Now()
+		out := describe(string(data), "arg V=given\narg HTTP_PROXY=x")
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if len(out) > 256<<20 {
+			t.Errorf("the plan is %d bytes large", len(out))
+		}
+		if strings.HasPrefix(out, "error:") && strings.ContainsAny(out, "\x1b\x07\u202e") {
+			t.Errorf("control characters in the message %q", out)
+		}
+	})
+}

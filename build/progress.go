@@ -1,0 +1,126 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// StepInfo identifies a step in the output.
+type StepInfo struct {
+	// ID counts the steps of the build; Index and Total those of the stage.
+	ID, Index, Total int
+	// Stage is the stage's name and a space, "" where there is only one.
+	Stage string
+	// Text is the instruction on one line; it is safe to show.
+	Text string
+}
+
+// Outcome is how a step ended.
+type Outcome struct {
+	Cached  bool
+	Err     error
+	Elapsed time.Duration
+}
+
+// Progress is told what a build does. Calls never overlap.
+type Progress interface {
+	Start(s StepInfo)
+	// Line is one line of a step's output, without its end; it is safe to
+	// show: escape sequences and control characters are taken out.
+	Line(s StepInfo, line string)
+	Done(s StepInfo, o Outcome)
+	Warn(message string)
+	// Close ends the output; err is the build's result.
+	Close(err error)
+}
+
+// silent is Progress for nobody.
+type silent struct{}
+
+func (silent) Start(StepInfo)         {}
+func (silent) Line(StepInfo, string)  {}
+func (silent) Done(StepInfo, Outcome) {}
+func (silent) Warn(string)            {}
+func (silent) Close(error)            {}
+
+// maxLine is where a line without an end is cut.
+const maxLine = 4096
+
+// stepOutput makes lines of what a command writes. Both of its streams go
+// through one, so a lock keeps them apart.
+type stepOutput struct {
+	mu       sync.Mutex
+	progress Progress
+	info     StepInfo
+	filter   filter
+	line     []rune
+	// partial is the start of a character whose rest has not come yet.
+	partial []byte
+	// returned: a carriage return came; what follows overwrites the line.
+	returned bool
+}
+
+func newStepOutput(p Progress, info StepInfo) *stepOutput {
+	return &stepOutput{progress: p, info: info}
+}
+
+// Write implements io.Writer. It never fails.
+func (o *stepOutput) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	data := p
+	if len(o.partial) > 0 {
+		data = append(o.partial, p...)
+		o.partial = nil
+	}
+	for len(data) > 0 {
+		if !utf8.FullRune(data) {
+			o.partial = append([]byte(nil), data...)
+			break
+		}
+		r, n := utf8.DecodeRune(data)
+		data = data[n:]
+		o.put(o.filter.next(r))
+	}
+	return len(p), nil
+}
+
+func (o *stepOutput) put(r rune) {
+	switch r {
+	case dropped:
+		return
+	case '\n':
+		o.emit()
+		return
+	case '\r':
+		o.returned = true
+		return
+	case '\t':
+		r = ' '
+	}
+	if o.returned {
+		o.line, o.returned = o.line[:0], false
+	}
+	o.line = append(o.line, r)
+	if len(o.line) >= maxLine {
+		o.emit()
+	}
+}
+
+func (o *stepOutput) emit() {
+	o.progress.Line(o.info, string(o.line))
+	o.line, o.returned = o.line[:0], false
+}
+
+// flush shows what is left when the command has ended.
+func (o *stepOutput) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.line) > 0 {
+		o.emit()
+	}
+}

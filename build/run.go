@@ -1,0 +1,206 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"golang.org/x/sys/unix"
+)
+
+// mountPoints are what a runtime creates in a root file system so that it can
+// mount over it, parents before children.
+var mountPoints = []string{
+	"dev", "proc", "sys", "etc", "run", "tmp",
+	"etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/pts", "dev/shm", "dev/mqueue", "dev/console",
+}
+
+// runCommand has the Runner execute the step and takes the mount points out of
+// the result that were created for it.
+func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
+	b, run := w.stage.b, w.op.Run
+	if b.Runner == nil {
+		return errors.New("no runner for RUN steps")
+	}
+	t, err := openTarget(m.Root, b.Mapping)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	if _, err := t.mkdirAll(run.Dir); err != nil {
+		return fmt.Errorf("working directory %s: %w", visible(run.Dir), err)
+	}
+	before, err := look(t)
+	if err != nil {
+		return err
+	}
+	out := newStepOutput(b.Progress, w.info)
+	err = b.Runner.Run(ctx, Step{
+		Rootfs: m.Root, Args: run.Args, Env: slices.Concat(run.Env, run.Proxy), Dir: run.Dir, User: run.User,
+		Stdout: out, Stderr: out, Mapping: b.Mapping,
+	})
+	out.flush()
+	if err != nil {
+		return runHint(ctx, err)
+	}
+	if w.touched, err = before.strip(t); err != nil {
+		return fmt.Errorf("remove mount points: %w", err)
+	}
+	return nil
+}
+
+// runHint says what usual exit codes mean.
+func runHint(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	exit, ok := errors.AsType[*ExitError](err)
+	if !ok {
+		return err
+	}
+	switch exit.Code {
+	case 126:
+		return withHint(err, "the command was found but cannot be executed: is it for this machine, and is its x bit set?")
+	case 127:
+		return withHint(err, "the command was not found: is it installed in this stage, and in PATH?")
+	case 137:
+		return withHint(err, "the step was killed, most often for want of memory")
+	}
+	return err
+}
+
+// attributes are those of a directory that a mount point's creation leaves.
+type attributes struct {
+	mode     fs.FileMode
+	uid, gid uint32
+}
+
+// seen is what was where mount points go, before a step: by path without
+// symlinks, nil for nothing. order has the mount points, parents first.
+type seen struct {
+	at    map[string]*attributes
+	order []string
+}
+
+// look notes which mount points exist, and what the directories are like that
+// they are in. A runtime follows symlinks inside the root file system when it
+// makes a mount point, so that is where they are looked for.
+func look(t *target) (*seen, error) {
+	s := &seen{at: map[string]*attributes{}}
+	for _, p := range mountPoints {
+		dir, err := t.resolve(path.Dir(p))
+		if err != nil {
+			return nil, err
+		}
+		real := path.Join(dir, path.Base(p))
+		s.order = append(s.order, real)
+		for _, p := range []string{dir, real} {
+			if s.at[p], err = t.attributes(p); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s, nil
+}
+
+// attributes returns nil if there is nothing at p.
+func (t *target) attributes(p string) (*attributes, error) {
+	info, err := t.root.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil, fmt.Errorf("/%s: owner is not known", visible(p))
+	}
+	return &attributes{mode: info.Mode(), uid: st.Uid, gid: st.Gid}, nil
+}
+
+// strip removes the mount points that are new and empty, children first, and
+// returns the directories they were in that are as they were otherwise.
+func (s *seen) strip(t *target) ([]string, error) {
+	var touched []string
+	for _, p := range slices.Backward(s.order) {
+		if s.at[p] != nil {
+			continue
+		}
+		removed, err := t.removeEmpty(p)
+		if err != nil {
+			return nil, err
+		}
+		if dir := path.Dir(p); removed && s.at[dir] != nil && !slices.Contains(touched, dir) {
+			touched = append(touched, dir)
+		}
+	}
+	var same []string
+	for _, dir := range touched {
+		now, err := t.attributes(dir)
+		if err != nil {
+			return nil, err
+		}
+		if dir != "." && now != nil && now.mode.IsDir() && *now == *s.at[dir] {
+			same = append(same, dir)
+		}
+	}
+	return same, nil
+}
+
+// removeEmpty removes an empty file or directory; it leaves all else alone. The
+// step may have put symlinks on the way, which os.Root does not let out.
+func (t *target) removeEmpty(p string) (bool, error) {
+	info, err := t.root.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || escapes(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if !info.IsDir() && (!info.Mode().IsRegular() || info.Size() > 0) {
+		return false, nil
+	}
+	err = t.root.Remove(p)
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// dropCopiedUp removes directories from the upper layer that overlayfs copied
+// there for a mount point which is gone again. They hold nothing and are as
+// below, so without them the layer says the same. The overlay is not mounted
+// any more.
+func dropCopiedUp(upper string, dirs []string) error {
+	for _, d := range dirs {
+		p := filepath.Join(upper, d)
+		if isOpaque(p) {
+			continue
+		}
+		err := os.Remove(p)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, syscall.EEXIST) {
+			return err
+		}
+	}
+	return nil
+}
+
+func isOpaque(p string) bool {
+	for _, name := range []string{"trusted.overlay.opaque", "user.overlay.opaque"} {
+		if n, err := unix.Lgetxattr(p, name, nil); err == nil && n > 0 {
+			return true
+		}
+	}
+	return false
+}

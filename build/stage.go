@@ -1,0 +1,242 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// defaultPath is the PATH of an image built from scratch.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// maxSteps keeps a stage below the kernel's limit of 500 overlay layers.
+const maxSteps = 400
+
+// op is one instruction of a stage, expanded and ready. At most one of Run,
+// Copy and Workdir is set; with none it changes the configuration only.
+type op struct {
+	Name      string   `json:"name"`
+	Text      string   `json:"text"`
+	CreatedBy string   `json:"createdBy"`
+	Line      int      `json:"line"`
+	Run       *runOp   `json:"run,omitempty"`
+	Copy      *copyOp  `json:"copy,omitempty"`
+	Workdir   *workdir `json:"workdir,omitempty"`
+	loc       []parser.Range
+}
+
+// runOp is a command to execute.
+type runOp struct {
+	Args []string `json:"args"`
+	Env  []string `json:"env"`
+	Dir  string   `json:"dir"`
+	User string   `json:"user,omitempty"`
+	// Proxy is environment that is not part of the cache key.
+	Proxy []string `json:"proxy,omitempty"`
+}
+
+// copyOp is files to copy; Add means ADD, which unpacks archives.
+type copyOp struct {
+	Add     bool         `json:"add,omitempty"`
+	From    origin       `json:"from"`
+	Sources []string     `json:"sources,omitempty"`
+	Inline  []inlineFile `json:"inline,omitempty"`
+	Dest    string       `json:"dest"`
+	// IsDir: the destination was written with a slash at its end.
+	IsDir bool   `json:"isDir,omitempty"`
+	Chown string `json:"chown,omitempty"`
+	Chmod string `json:"chmod,omitempty"`
+}
+
+// inlineFile is a file whose text is in the Dockerfile.
+type inlineFile struct {
+	Name string `json:"name"`
+	Data string `json:"data"`
+}
+
+// workdir is a directory that must exist.
+type workdir struct {
+	Path string `json:"path"`
+	// User owns it if it has to be made.
+	User string `json:"user,omitempty"`
+}
+
+// stagePlan is a stage as it will be executed.
+type stagePlan struct {
+	Index  int           `json:"index"`
+	Name   string        `json:"name,omitempty"`
+	Config rootfs.Config `json:"config"`
+	Ops    []*op         `json:"ops"`
+}
+
+// stagePlanner plans one stage.
+type stagePlanner struct {
+	plan   *plan
+	index  int
+	config rootfs.Config
+	scope  scope
+	cmdSet bool
+	ops    []*op
+}
+
+// scratchConfig is what FROM scratch starts with.
+func scratchConfig(arch string) rootfs.Config {
+	var c rootfs.Config
+	c.OS, c.Architecture = "linux", arch
+	c.Config.Env = []string{defaultPath}
+	c.Config.WorkingDir = "/"
+	return c
+}
+
+// planStage expands the instructions of stage i on top of base. It is pure; the
+// returned configuration has the base's history and diff ids still.
+func (p *plan) planStage(i int, base rootfs.Config) (*stagePlan, error) {
+	stage := &p.file.stages[i]
+	if len(base.Docker.OnBuild) > 0 {
+		return nil, p.file.fault(stage.Location, unsupported(
+			"a base image with ONBUILD triggers: "+bounded(visible(base.Docker.OnBuild[0]), 80), ""))
+	}
+	s := &stagePlanner{plan: p, index: i, config: cloneConfig(base)}
+	s.scope.env = slices.Clone(base.Config.Env)
+	if !slices.ContainsFunc(s.scope.env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
+		s.scope.env = append([]string{defaultPath}, s.scope.env...)
+	}
+	for _, cmd := range stage.Commands {
+		o := &op{Name: strings.ToUpper(cmd.Name()), loc: cmd.Location()}
+		if len(o.loc) > 0 {
+			o.Line = o.loc[0].Start.Line
+		}
+		if err := s.apply(cmd, o); err != nil {
+			return nil, p.file.fault(cmd.Location(), err)
+		}
+		if o.CreatedBy == "" {
+			o.CreatedBy = o.Name + " " + o.Text
+		}
+		o.Text = oneLine(o.Name + " " + o.Text)
+		s.ops = append(s.ops, o)
+	}
+	if n := len(s.ops) + len(base.RootFS.DiffIDs); n > maxSteps && countFiles(s.ops)+len(base.RootFS.DiffIDs) > maxSteps {
+		return nil, p.file.fault(stage.Location, fmt.Errorf("more than %d layers", maxSteps))
+	}
+	s.config.Config.Env = s.scope.env
+	return &stagePlan{Index: i, Name: stage.Name, Config: s.config, Ops: s.ops}, nil
+}
+
+// countFiles is how many of the steps may make a layer.
+func countFiles(ops []*op) int {
+	n := 0
+	for _, o := range ops {
+		if o.Run != nil || o.Copy != nil || o.Workdir != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// apply plans one instruction. Expansion comes first, with the variables as they
+// were before the instruction.
+func (s *stagePlanner) apply(cmd instructions.Command, o *op) error {
+	if err := checkSupported(cmd); err != nil {
+		return err
+	}
+	if c, ok := cmd.(*instructions.ArgCommand); ok {
+		return s.arg(c, o)
+	}
+	values := s.scope.values()
+	if ex, ok := cmd.(instructions.SupportsSingleWordExpansion); ok {
+		if err := ex.Expand(newExpander(s.plan.file.escape, values).word); err != nil {
+			return fmt.Errorf("%s: %w", o.Name, err)
+		}
+	}
+	if ex, ok := cmd.(instructions.SupportsSingleWordExpansionRaw); ok {
+		if err := ex.ExpandRaw(contentExpander(values).word); err != nil {
+			return fmt.Errorf("%s: %w", o.Name, err)
+		}
+	}
+	if err := s.applyFiles(cmd, o); err != nil {
+		return fmt.Errorf("%s: %w", o.Name, err)
+	}
+	return nil
+}
+
+// applyFiles handles what touches files; the rest is configuration.
+func (s *stagePlanner) applyFiles(cmd instructions.Command, o *op) error {
+	switch c := cmd.(type) {
+	case *instructions.RunCommand:
+		return s.run(c, o)
+	case *instructions.CopyCommand:
+		from, err := s.plan.copyOrigin(c.From, s.index)
+		if err != nil {
+			return err
+		}
+		o.Copy = &copyOp{From: from, Chown: c.Chown, Chmod: c.Chmod}
+		return s.copy(c.SourcesAndDest, o, c.From)
+	case *instructions.AddCommand:
+		if err := checkLocalSources(c.SourcePaths); err != nil {
+			return err
+		}
+		o.Copy = &copyOp{Add: true, From: origin{Kind: fromContext}, Chown: c.Chown, Chmod: c.Chmod}
+		return s.copy(c.SourcesAndDest, o, "")
+	case *instructions.WorkdirCommand:
+		return s.workdir(c, o)
+	}
+	return s.applyConfig(cmd, o)
+}
+
+// arg declares build arguments: --build-arg, then the default, then a global
+// ARG of that name, then the automatic ones.
+func (s *stagePlanner) arg(c *instructions.ArgCommand, o *op) error {
+	var shown []string
+	for _, a := range c.Args {
+		x := newExpander(s.plan.file.escape, s.scope.values())
+		name, err := x.word(a.Key)
+		if err != nil {
+			return fmt.Errorf("ARG %s: %w", visible(a.Key), err)
+		}
+		value, ok := s.plan.args[name]
+		if !ok && a.Value != nil {
+			if value, err = x.word(*a.Value); err != nil {
+				return fmt.Errorf("ARG %s: %w", visible(name), err)
+			}
+			ok = true
+		}
+		if !ok {
+			value, ok = s.plan.globals[name]
+		}
+		if !ok {
+			shown = append(shown, name)
+			continue
+		}
+		s.scope.setArg(name, value)
+		shown = append(shown, name+"="+value)
+	}
+	o.Text = strings.Join(shown, " ")
+	return nil
+}
+
+// cloneConfig copies what planning changes, so that a base is never written to.
+func cloneConfig(c rootfs.Config) rootfs.Config {
+	c.Config.Env = slices.Clone(c.Config.Env)
+	c.Config.Labels = cloneMap(c.Config.Labels)
+	c.Config.ExposedPorts = cloneMap(c.Config.ExposedPorts)
+	c.Config.Volumes = cloneMap(c.Config.Volumes)
+	c.History = slices.Clone(c.History)
+	c.RootFS.DiffIDs = slices.Clone(c.RootFS.DiffIDs)
+	return c
+}
+
+// cloneMap is maps.Clone with nil for an empty map, which JSON leaves out.
+func cloneMap[V any](m map[string]V) map[string]V {
+	if len(m) == 0 {
+		return nil
+	}
+	return maps.Clone(m)
+}

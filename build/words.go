@@ -1,0 +1,181 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// jsonList shows a vector as Dockerfiles write it.
+func jsonList(words []string) string {
+	if words == nil {
+		words = []string{}
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(words); err != nil {
+		return fmt.Sprint(words)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// oneLine makes a step's title of its text.
+func oneLine(s string) string {
+	return bounded(visible(strings.Join(strings.Fields(s), " ")), 400)
+}
+
+// checkSignal accepts what a runtime will: a number or a name, SIG or not.
+func checkSignal(s string) error {
+	if n, err := strconv.Atoi(s); err == nil {
+		if n >= 1 && n <= 64 {
+			return nil
+		}
+		return fmt.Errorf("%d is no signal", n)
+	}
+	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	if unix.SignalNum("SIG"+name) != 0 {
+		return nil
+	}
+	for _, base := range []string{"RTMIN+", "RTMAX-"} {
+		if rest, ok := strings.CutPrefix(name, base); ok {
+			if n, err := strconv.ParseUint(rest, 10, 8); err == nil && n <= 30 {
+				return nil
+			}
+		}
+	}
+	if name == "RTMIN" || name == "RTMAX" {
+		return nil
+	}
+	return withHint(fmt.Errorf("%q is no signal", bounded(visible(s), 40)), "for example SIGTERM or 15")
+}
+
+// mode is a --chmod: a number, or changes to the mode that a file has.
+type mode struct {
+	octal   bool
+	bits    uint32
+	changes []modeChange
+}
+
+// modeChange is one WHO OP PERM of a symbolic mode.
+type modeChange struct {
+	who  uint32 // mask of the bits that may change
+	op   byte
+	perm string
+}
+
+// parseMode reads an octal or symbolic (chmod(1)) mode.
+func parseMode(s string) (mode, error) {
+	if n, err := strconv.ParseUint(s, 8, 32); err == nil {
+		if n > 0o7777 {
+			return mode{}, fmt.Errorf("--chmod=%s: larger than 7777", visible(s))
+		}
+		return mode{octal: true, bits: uint32(n)}, nil
+	}
+	var m mode
+	bad := withHint(fmt.Errorf("--chmod=%s: no mode", bounded(visible(s), 40)), "write 0755 or u=rwX,go=rX")
+	for part := range strings.SplitSeq(s, ",") {
+		rest := strings.TrimLeft(part, "ugoa")
+		who := part[:len(part)-len(rest)]
+		mask := whoMask(who)
+		if rest == "" {
+			return mode{}, bad
+		}
+		for rest != "" {
+			op := rest[0]
+			if !strings.ContainsRune("+-=", rune(op)) {
+				return mode{}, bad
+			}
+			after := strings.TrimLeft(rest[1:], "rwxXst")
+			m.changes = append(m.changes, modeChange{who: mask, op: op, perm: rest[1 : len(rest)-len(after)]})
+			rest = after
+		}
+	}
+	return m, nil
+}
+
+func whoMask(who string) uint32 {
+	if who == "" || strings.Contains(who, "a") {
+		return 0o7777
+	}
+	var mask uint32
+	for _, c := range who {
+		switch c {
+		case 'u':
+			mask |= 0o4700
+		case 'g':
+			mask |= 0o2070
+		case 'o':
+			mask |= 0o1007
+		}
+	}
+	return mask
+}
+
+// apply gives the permission bits of a file that has bits now.
+func (m mode) apply(bits uint32, isDir bool) uint32 {
+	if m.octal {
+		return m.bits
+	}
+	for _, c := range m.changes {
+		var set uint32
+		for _, p := range c.perm {
+			switch p {
+			case 'r':
+				set |= 0o444
+			case 'w':
+				set |= 0o222
+			case 'x':
+				set |= 0o111
+			case 'X':
+				if isDir || bits&0o111 != 0 {
+					set |= 0o111
+				}
+			case 's':
+				set |= 0o6000
+			case 't':
+				set |= 0o1000
+			}
+		}
+		set &= c.who
+		switch c.op {
+		case '+':
+			bits |= set
+		case '-':
+			bits &^= set
+		case '=':
+			bits = bits&^(c.who&0o777|c.who&0o7000&^dirBits(isDir)) | set
+		}
+	}
+	return bits
+}
+
+// dirBits are the bits that = keeps on a directory, as chmod(1) does.
+func dirBits(isDir bool) uint32 {
+	if isDir {
+		return 0o6000
+	}
+	return 0
+}
+
+// unixMode is the permission, set-id and sticky bits of a Go mode.
+func unixMode(m os.FileMode) uint32 {
+	bits := uint32(m.Perm())
+	if m&os.ModeSetuid != 0 {
+		bits |= unix.S_ISUID
+	}
+	if m&os.ModeSetgid != 0 {
+		bits |= unix.S_ISGID
+	}
+	if m&os.ModeSticky != 0 {
+		bits |= unix.S_ISVTX
+	}
+	return bits
+}

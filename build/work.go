@@ -1,0 +1,275 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"golang.org/x/sys/unix"
+)
+
+// work is one step that changes files: its scratch directories and mounts.
+// close undoes all of it, whatever became of the step.
+type work struct {
+	stage   *stage
+	op      *op
+	info    StepInfo
+	sources []source
+	from    *tree
+	// touched are directories that were only changed by making mount points.
+	touched []string
+	undo    []func() error
+}
+
+// close undoes what was set up, last first, and goes on past errors.
+func (w *work) close() error {
+	var errs []error
+	for i := len(w.undo) - 1; i >= 0; i-- {
+		errs = append(errs, w.undo[i]())
+	}
+	w.undo = nil
+	return errors.Join(errs...)
+}
+
+// scratch makes a directory that is gone after the step.
+func (w *work) scratch() (string, error) {
+	store := w.stage.b.Store
+	id := "build-" + rand.Text()
+	dir, err := store.NewScratch(id)
+	if err != nil {
+		return "", fmt.Errorf("make a scratch directory: %w", err)
+	}
+	w.undo = append(w.undo, func() error { return store.RemoveScratch(id) })
+	return dir, nil
+}
+
+// mount mounts layers; the mount is gone after the step at latest.
+func (w *work) mount(ctx context.Context, descs []rootfs.LayerDescriptor) (*rootfs.Mounted, func() error, error) {
+	b := w.stage.b
+	layers, err := b.Store.UnpackLayers(ctx, descs)
+	if err != nil {
+		return nil, nil, err
+	}
+	scratch, err := w.scratch()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(layers) == 0 {
+		empty, err := emptyLayer(scratch, b.Mapping)
+		if err != nil {
+			return nil, nil, err
+		}
+		layers = []rootfs.Layer{empty}
+	}
+	merged := filepath.Join(scratch, "merged")
+	if err := os.Mkdir(merged, 0o755); err != nil {
+		return nil, nil, err
+	}
+	m, err := rootfs.Mount(rootfs.MountOptions{
+		Layers: layers, Scratch: scratch, Target: merged, Mapping: b.Mapping, StoreUpper: true,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	open := true
+	unmount := func() error {
+		if !open {
+			return nil
+		}
+		open = false
+		return m.Close()
+	}
+	w.undo = append(w.undo, unmount)
+	return m, unmount, nil
+}
+
+// emptyLayer is what a stage from scratch is mounted on.
+func emptyLayer(scratch string, m idmap.Mapping) (rootfs.Layer, error) {
+	dir := filepath.Join(scratch, "empty")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return rootfs.Layer{}, err
+	}
+	root, err := m.ToStore(0)
+	if err != nil {
+		return rootfs.Layer{}, err
+	}
+	return rootfs.Layer{Dir: dir}, errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, int(root), int(root)))
+}
+
+// openSources finds what COPY and ADD copy and returns its digest.
+func (w *work) openSources(ctx context.Context) (string, error) {
+	c := w.op.Copy
+	if c == nil {
+		return "", nil
+	}
+	var err error
+	if w.from, err = w.openFrom(ctx, c.From); err != nil {
+		return "", err
+	}
+	if w.sources, err = findSources(w.from, c); err != nil {
+		return "", err
+	}
+	return digestSources(ctx, w.sources)
+}
+
+func (w *work) openFrom(ctx context.Context, from origin) (*tree, error) {
+	var layers []rootfs.LayerDescriptor
+	name := ""
+	switch from.Kind {
+	case fromContext, fromScratch:
+		return w.stage.b.context, nil
+	case fromStage:
+		layers = w.stage.b.results[from.Stage].layers
+		name = fmt.Sprintf("stage %d", from.Stage)
+		if n := w.stage.b.plan.file.stages[from.Stage].Name; n != "" {
+			name = "stage " + n
+		}
+	case fromImage:
+		img, err := w.stage.b.image(ctx, from.Image)
+		if err != nil {
+			return nil, fmt.Errorf("--from=%s: %w", visible(from.Image), err)
+		}
+		layers, name = img.LayerDescriptors(), "image "+visible(from.Image)
+	}
+	m, _, err := w.mount(ctx, layers)
+	if err != nil {
+		return nil, err
+	}
+	t, err := openTree(m.Root, name)
+	if err != nil {
+		return nil, err
+	}
+	w.undo = append(w.undo, t.Close)
+	t.ids, t.warn = callerIDs(w.stage.b.Mapping), w.stage.b.Progress.Warn
+	return t, nil
+}
+
+// run mounts the stage's layers, does the step and commits what it changed.
+func (w *work) run(ctx context.Context) (rootfs.LayerDescriptor, error) {
+	var none rootfs.LayerDescriptor
+	b := w.stage.b
+	m, unmount, err := w.mount(ctx, w.stage.layers)
+	if err != nil {
+		return none, err
+	}
+	if w.op.Run != nil {
+		err = w.runCommand(ctx, m)
+	} else {
+		err = w.writeFiles(ctx, m)
+	}
+	if err != nil {
+		return none, err
+	}
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	if err := unmount(); err != nil {
+		return none, err
+	}
+	if err := dropCopiedUp(m.Upper, w.touched); err != nil {
+		return none, err
+	}
+	if err := clampTimes(m.Upper, b.epoch); err != nil {
+		return none, err
+	}
+	return b.Store.CommitUpper(ctx, m.Upper, rootfs.CommitOptions{})
+}
+
+// clampTimes makes no file of an upper directory younger than the epoch, so
+// that a build with SOURCE_DATE_EPOCH gives the same layers again.
+func clampTimes(upper string, epoch time.Time) error {
+	if epoch.IsZero() {
+		return nil
+	}
+	ts, err := unix.TimeToTimespec(epoch)
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(upper, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || !info.ModTime().After(epoch) {
+			return err
+		}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, p, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+}
+
+// writeFiles does COPY, ADD and WORKDIR in the mounted root.
+func (w *work) writeFiles(ctx context.Context, m *rootfs.Mounted) (err error) {
+	t, err := openTarget(m.Root, w.stage.b.Mapping)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	t.warn = w.stage.b.Progress.Warn
+	if d := w.op.Workdir; d != nil {
+		if d.User != "" {
+			if t.made, err = resolveOwner(t.tree, d.User); err != nil {
+				return fmt.Errorf("USER %s: %w", visible(d.User), err)
+			}
+		}
+		_, err := t.mkdirAll(d.Path)
+		return err
+	}
+	c := w.op.Copy
+	if c.Chown != "" {
+		o, err := resolveOwner(t.tree, c.Chown)
+		if err != nil {
+			return fmt.Errorf("--chown=%s: %w", visible(c.Chown), err)
+		}
+		t.owner, t.made = &o, o
+	}
+	if c.Chmod != "" {
+		mode, err := parseMode(c.Chmod)
+		if err != nil {
+			return err
+		}
+		t.mode = &mode
+	}
+	staging := ""
+	if c.Add {
+		if staging, err = w.scratch(); err != nil {
+			return err
+		}
+	}
+	cp := &copier{op: c, target: t, staging: staging, clamp: w.stage.b.epoch, ctx: ctx}
+	return cp.copy(w.sources)
+}
+
+// callerIDs gives the image ids of a file in a mounted root.
+func callerIDs(m idmap.Mapping) func(uid, gid uint32) (owner, error) {
+	return func(uid, gid uint32) (owner, error) {
+		if m.Mode == idmap.Single {
+			return owner{}, nil
+		}
+		if uid < m.Base || uid-m.Base >= m.Size || gid < m.Base || gid-m.Base >= m.Size {
+			return owner{}, fmt.Errorf("ids %d:%d are not the image's", uid, gid)
+		}
+		return owner{uid - m.Base, gid - m.Base}, nil
+	}
+}
+
+// storeIDs gives the image ids of a file as the store keeps it.
+func storeIDs(m idmap.Mapping) func(uid, gid uint32) (owner, error) {
+	return func(uid, gid uint32) (owner, error) {
+		u, err := m.FromStore(uid)
+		if err != nil {
+			return owner{}, err
+		}
+		g, err := m.FromStore(gid)
+		return owner{u, g}, err
+	}
+}

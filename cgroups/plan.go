@@ -1,0 +1,199 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cgroups
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Prefix starts the name of every sandbox's cgroup, cpc-ID or cpc-ID.scope. There
+// is no directory for all of them: to make one and to remove it when it is
+// empty would be a race between sandboxes that start and end.
+const Prefix = "cpc"
+
+// cpuPeriod is the bandwidth period in microseconds, the kernel's default.
+const cpuPeriod = 100000
+
+// Limits are the limits of one sandbox; 0 is no limit.
+type Limits struct {
+	Memory   int64 `json:"memory,omitempty"`   // bytes, without any swap on top
+	MilliCPU int64 `json:"milliCPU,omitempty"` // 1000 is one processor
+	Pids     int64 `json:"pids,omitempty"`     // processes and threads
+}
+
+// Missing is a limit that was asked for and cannot be enforced here.
+type Missing struct {
+	Limit string `json:"limit"` // memory, cpu or pids
+	Why   string `json:"why"`
+	Fix   string `json:"fix"` // what to type or to do, the same for several limits of one cause
+}
+
+// Plan is the cgroup of one sandbox. It can be kept as JSON, to remove the
+// cgroup later from another process.
+type Plan struct {
+	// Path is the bundle's cgroupsPath; "" when no cgroup can be made.
+	Path string `json:"path"`
+	// Systemd: Path is slice:prefix:name, for cpc-runtime --systemd-cgroup.
+	Systemd bool `json:"systemd,omitempty"`
+	// Layout is the host's; Unified means that the bundle may mount cgroup2.
+	Layout Layout `json:"layout"`
+	// Bus is Host.Bus.
+	Bus string `json:"bus,omitempty"`
+	// Limits are those that will be enforced, and that Check looks for.
+	Limits Limits `json:"limits"`
+	// Resources is for the bundle; nil when nothing can be enforced.
+	Resources *specs.LinuxResources `json:"resources,omitempty"`
+	// Missing are the limits that will not be enforced.
+	Missing []Missing `json:"missing,omitempty"`
+	// Notes are weaker guarantees that a user should know of.
+	Notes []string `json:"notes,omitempty"`
+	// Dirs are the directories that the sandbox's cgroup will be, absolute.
+	Dirs []string `json:"dirs,omitempty"`
+}
+
+// Plan says how limits l are put on sandbox id. The caller decides what to do
+// when something is missing. An id of other characters than letters, digits,
+// '_', '.' and '-' is an error, and so is a negative limit.
+func (h Host) Plan(id string, l Limits) (Plan, error) {
+	if !validID(id) {
+		return Plan{}, fmt.Errorf("plan cgroup %q: not a valid id", id)
+	}
+	if l.Memory < 0 || l.MilliCPU < 0 || l.Pids < 0 {
+		return Plan{}, fmt.Errorf("plan cgroup %s: negative limit in %+v", id, l)
+	}
+	p := Plan{Layout: h.Layout, Bus: h.Bus}
+	h.place(&p, id)
+	for _, a := range []struct {
+		limit      string
+		controller string
+		want       int64
+		enforced   *int64
+	}{
+		{"memory", ctrlMemory, l.Memory, &p.Limits.Memory},
+		{"cpu", ctrlCPU, l.MilliCPU, &p.Limits.MilliCPU},
+		{"pids", ctrlPids, l.Pids, &p.Limits.Pids},
+	} {
+		if a.want == 0 {
+			continue
+		}
+		if h.Driver != DriverNone && slices.Contains(h.Controllers, a.controller) {
+			*a.enforced = a.want
+			continue
+		}
+		why, fix := h.explain(a.controller)
+		p.Missing = append(p.Missing, Missing{Limit: a.limit, Why: why, Fix: fix})
+	}
+	if h.Driver != DriverNone {
+		p.Resources = h.resources(p.Limits)
+	}
+	if p.Limits.Memory > 0 && !h.SwapLimit {
+		p.Notes = append(p.Notes, "this kernel does not account swap per cgroup: what is swapped out does not count as memory (mend: swapaccount=1 on the kernel command line)")
+	}
+	return p, nil
+}
+
+func validID(id string) bool {
+	if id == "" || len(id) > 200 || id == "." || id == ".." {
+		return false
+	}
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '.' && r != '-'
+	})
+}
+
+// place fills in where the cgroup will be.
+func (h Host) place(p *Plan, id string) {
+	name := Prefix + "-" + id
+	switch {
+	case h.Driver == DriverNone:
+	case h.Driver == DriverSystemd:
+		slice := "user.slice"
+		if h.Privileged {
+			slice = "system.slice"
+		}
+		p.Systemd = true
+		p.Path = slice + ":" + Prefix + ":" + id
+		p.Dirs = []string{filepath.Join(h.Base, name+".scope")}
+	case h.Layout == Unified:
+		p.Dirs = []string{filepath.Join(h.Base, name)}
+		p.Path = filepath.Join("/", strings.TrimPrefix(h.Base, unifiedMount), name)
+	default:
+		p.Path = filepath.Join("/", name)
+		for _, m := range h.mounts {
+			p.Dirs = append(p.Dirs, filepath.Join(m.point, name))
+		}
+	}
+}
+
+// resources translates the limits that are enforced.
+func (h Host) resources(l Limits) *specs.LinuxResources {
+	r := &specs.LinuxResources{}
+	if h.Privileged {
+		// cpc-runtime adds the usual harmless devices to this; a user
+		// cannot load device filters, and can make no device either.
+		r.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+	}
+	if l.Memory > 0 {
+		r.Memory = &specs.LinuxMemory{Limit: &l.Memory}
+		if h.SwapLimit {
+			r.Memory.Swap = &l.Memory // memory and swap together: no swap on top
+		}
+		if h.Layout == Unified {
+			r.Unified = map[string]string{"memory.oom.group": "1"}
+		}
+	}
+	if l.MilliCPU > 0 {
+		quota, period := quotaOf(l.MilliCPU), uint64(cpuPeriod)
+		r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
+	}
+	if l.Pids > 0 {
+		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
+	}
+	return r
+}
+
+// quotaOf returns microseconds a period; the kernel takes no less than 1000.
+func quotaOf(milli int64) int64 { return max(milli*(cpuPeriod/1000), 1000) }
+
+const delegateFix = `sudo mkdir -p /etc/systemd/system/user@.service.d && ` +
+	`printf '[Service]\nDelegate=cpu cpuset io memory pids\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf && ` +
+	`sudo systemctl daemon-reload && sudo systemctl restart user@%d.service   (ends the user's sessions; or log out of all and in again)`
+
+// explain says why a controller cannot be used here, and what mends it.
+func (h Host) explain(controller string) (why, fix string) {
+	switch {
+	case h.Layout == None:
+		return "no cgroup filesystem is mounted", "sudo mount -t cgroup2 cgroup2 " + unifiedMount
+	case h.Layout != Unified && !h.Privileged:
+		return fmt.Sprintf("this host has %s cgroups, whose %s controller cannot be delegated to a user", h.Layout, controller),
+			"boot with systemd.unified_cgroup_hierarchy=1 on the kernel command line; or run as root"
+	case h.Layout != Unified:
+		return "the kernel offers no writable " + controller + " hierarchy (v1)",
+			"boot with systemd.unified_cgroup_hierarchy=1 on the kernel command line"
+	case h.Privileged && h.Driver == DriverNone:
+		return unifiedMount + " is not writable", "sudo mount -o remount,rw " + unifiedMount
+	case h.Privileged:
+		return "the " + controller + " controller is not available in " + h.Base,
+			"boot with cgroup_enable=memory cgroup_no_v1=all on the kernel command line, and a kernel that has the " + controller + " controller"
+	case h.Driver == DriverSystemd:
+		return fmt.Sprintf("systemd does not delegate the %s controller to user %d", controller, h.UID),
+			fmt.Sprintf(delegateFix, h.UID)
+	case h.Driver == DriverFS && h.Busy:
+		return "the " + controller + " controller is off in " + h.Base + ", which holds processes and so cannot turn it on",
+			fmt.Sprintf("mkdir %[1]s/rest && for p in $(cat %[1]s/cgroup.procs); do echo $p >%[1]s/rest/cgroup.procs; done", h.Base)
+	case h.Driver == DriverFS:
+		return "the " + controller + " controller is not delegated to " + h.Base,
+			"echo +" + controller + " | sudo tee " + filepath.Join(filepath.Dir(h.Base), "cgroup.subtree_control")
+	case h.Systemd:
+		return fmt.Sprintf("the systemd of user %d cannot be reached (no user bus)", h.UID),
+			"sudo apt-get install dbus-user-session, then log in again (su and sudo make no session; `sudo loginctl enable-linger " + fmt.Sprint(h.UID) + "` and XDG_RUNTIME_DIR=/run/user/" + fmt.Sprint(h.UID) + " do without)"
+	}
+	return "no cgroup directory is delegated to this user",
+		"have root make one, chown it and its cgroup.procs and cgroup.subtree_control to you, and start cpc in it; or run as root"
+}

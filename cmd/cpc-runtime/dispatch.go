@@ -1,0 +1,200 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/claude-pocket-console/cpc/runtime"
+)
+
+// command is one subcommand. Its flags are defined on fs before parsing; the
+// returned function runs it.
+type command struct {
+	name, args, about string
+	min, max          int  // positional arguments; max < 0: any number
+	stopAtFirst       bool // what follows the first argument is not ours
+	failure           int  // exit status of an error; 0 is 1
+	setup             func(fs *flag.FlagSet) func(g global, args []string) (int, error)
+}
+
+// global are the options in front of the command.
+type global struct {
+	runtime.Runtime
+	log       runtime.Log
+	rootGiven bool
+}
+
+func commands() []command {
+	return []command{
+		createCommand(), deleteCommand(), execCommand(), featuresCommand(), killCommand(),
+		listCommand(), runCommand(), specCommand(), startCommand(), stateCommand(),
+	}
+}
+
+// dispatch runs a command line and returns the exit status.
+func dispatch(args []string) int {
+	g := global{}
+	fs := newFlags("cpc-runtime")
+	fs.StringVar(&g.Root, "root", runtime.DefaultRoot(), "keep the containers' states in `dir`")
+	fs.StringVar(&g.log.File, "log", "", "write messages to `file` as well")
+	fs.StringVar(&g.log.Format, "log-format", "text", "`text` or json")
+	fs.BoolVar(&g.log.Debug, "debug", false, "log more")
+	fs.BoolVar(&g.SystemdCgroup, "systemd-cgroup", false, "have systemd make the cgroups")
+	fs.StringVar(&g.Rootless, "rootless", "auto", "leave cgroups that may not be written alone: true, false or `auto`")
+	version := flagAlias(fs, "version", "v", "print the version")
+	if err := fs.Parse(args); err != nil {
+		return usageError(g, fs, err)
+	}
+	if *version {
+		fmt.Print(runtime.VersionText())
+		return 0
+	}
+	if fs.NArg() == 0 || fs.Arg(0) == "help" {
+		printHelp(os.Stdout, fs)
+		return 0
+	}
+	fs.Visit(func(f *flag.Flag) { g.rootGiven = g.rootGiven || f.Name == "root" })
+	if err := g.prepare(); err != nil {
+		g.log.Report(err)
+		return 1
+	}
+	for _, c := range commands() {
+		if c.name == fs.Arg(0) {
+			return c.run(g, fs.Args()[1:])
+		}
+	}
+	g.log.Report(fmt.Errorf("%s: no such command; see cpc-runtime --help", fs.Arg(0)))
+	return 1
+}
+
+func (g *global) prepare() error {
+	root, err := filepath.Abs(g.Root)
+	if err != nil || g.Root == "" {
+		return errors.Join(fmt.Errorf("--root %q: not a directory", g.Root), err)
+	}
+	g.Root = root
+	return g.log.Apply()
+}
+
+func (c command) run(g global, args []string) int {
+	fs := newFlags(c.name)
+	do := c.setup(fs)
+	positional, err := c.parse(fs, args)
+	if err != nil {
+		return usageError(g, fs, err)
+	}
+	failure := max(c.failure, 1)
+	if len(positional) < c.min || c.max >= 0 && len(positional) > c.max {
+		g.log.Report(fmt.Errorf("%s: wrong number of arguments; usage: cpc-runtime %s [options] %s", c.name, c.name, c.args))
+		return failure
+	}
+	status, err := do(g, positional)
+	if err != nil {
+		g.log.Report(err)
+		return runtime.ExitCode(err, failure)
+	}
+	return status
+}
+
+// parse allows options after arguments too, as in "delete ID --force".
+func (c command) parse(fs *flag.FlagSet, args []string) ([]string, error) {
+	var positional []string
+	for {
+		if err := fs.Parse(args); err != nil {
+			return nil, err
+		}
+		rest := fs.Args()
+		ended := len(args) > len(rest) && args[len(args)-len(rest)-1] == "--"
+		if len(rest) == 0 || c.stopAtFirst || ended {
+			return append(positional, rest...), nil
+		}
+		positional, args = append(positional, rest[0]), rest[1:]
+	}
+}
+
+func newFlags(name string) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	return fs
+}
+
+// usageError prints help if that was asked for, or else what is wrong.
+func usageError(g global, fs *flag.FlagSet, err error) int {
+	if !errors.Is(err, flag.ErrHelp) {
+		g.log.Report(fmt.Errorf("%s: %w; see --help", fs.Name(), err))
+		return 1
+	}
+	for _, c := range commands() {
+		if c.name == fs.Name() {
+			fmt.Printf("usage: cpc-runtime [options] %s [options] %s\n\n%s.\n\n", c.name, c.args, c.about)
+			printFlags(os.Stdout, fs)
+			return 0
+		}
+	}
+	printHelp(os.Stdout, fs)
+	return 0
+}
+
+func printHelp(w io.Writer, fs *flag.FlagSet) {
+	fmt.Fprint(w, "usage: cpc-runtime [options] command [options] [arguments]\n\nAn OCI runtime for sandboxes.\n\ncommands:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.about)
+	}
+	fmt.Fprintf(w, "  %-9s %s\n\n", "reaper", "Be pid 1: run \"reaper -- COMMAND\", pass signals on, reap orphans")
+	printFlags(w, fs)
+}
+
+// printFlags lists flags, those that mean the same on one line.
+func printFlags(w io.Writer, fs *flag.FlagSet) {
+	fmt.Fprintln(w, "options:")
+	names := map[flag.Value][]string{}
+	fs.VisitAll(func(f *flag.Flag) {
+		name := "--" + f.Name
+		if len(f.Name) == 1 {
+			name = "-" + f.Name
+		}
+		names[f.Value] = append(names[f.Value], name)
+	})
+	fs.VisitAll(func(f *flag.Flag) {
+		all, ok := names[f.Value]
+		if !ok {
+			return
+		}
+		delete(names, f.Value)
+		arg, usage := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  %-28s %s\n", strings.TrimSpace(strings.Join(all, ", ")+" "+arg), usage)
+	})
+}
+
+// flagAlias defines a boolean flag with a short name.
+func flagAlias(fs *flag.FlagSet, name, short, usage string) *bool {
+	b := fs.Bool(name, false, usage)
+	fs.Var(fs.Lookup(name).Value, short, usage)
+	return b
+}
+
+// stringAlias defines a string flag with a short name.
+func stringAlias(fs *flag.FlagSet, p *string, name, short, usage string) {
+	fs.StringVar(p, name, "", usage)
+	fs.Var(fs.Lookup(name).Value, short, usage)
+}
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(v string) error { *l = append(*l, v); return nil }
+
+func listFlag(fs *flag.FlagSet, p *[]string, usage string, names ...string) {
+	for _, name := range names {
+		fs.Var((*list)(p), name, usage)
+	}
+}

@@ -1,0 +1,148 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/internal/terminal"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+)
+
+type buildFlags struct {
+	file, target, progress, iidfile string
+	tags, args                      []string
+	noCache, pull, quiet            bool
+}
+
+func (a *app) buildCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use: "build [OPTIONS] CONTEXT", Short: "Build an image from a Dockerfile", Args: argsError(cobra.ExactArgs(1)),
+		Example: "  cpc build -f Dockerfile.sandbox -t claude-pocket-console/sandbox:latest .",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.inside == nil {
+				return a.inU0(os.Args[1:])
+			}
+			return a.build(cmd.Context(), f, args[0])
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&f.file, "file", "f", "", "`PATH` of the Dockerfile (default: CONTEXT/Dockerfile); - is standard input")
+	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` for the image; may be given several times")
+	fs.StringArrayVar(&f.args, "build-arg", nil, "Set a build argument: `NAME[=VALUE]`")
+	fs.StringVar(&f.target, "target", "", "Build this `STAGE`, by name or number")
+	fs.BoolVar(&f.noCache, "no-cache", false, "Run every step anew")
+	fs.BoolVar(&f.pull, "pull", false, "Look for newer base images in their registries")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Print the image's id only")
+	fs.StringVar(&f.progress, "progress", "auto", "`HOW` to show progress: auto, tty or plain")
+	fs.StringVar(&f.iidfile, "iidfile", "", "Write the image's id to `FILE`")
+	return cmd
+}
+
+// stepRunner lets the builder run commands in sandboxes.
+type stepRunner struct{ steps *monitor.Steps }
+
+// Run implements build.Runner.
+func (r stepRunner) Run(ctx context.Context, s build.Step) error {
+	code, err := r.steps.Run(ctx, sandbox.Step{
+		Rootfs: s.Rootfs, Args: s.Args, Env: s.Env, Dir: s.Dir, User: s.User,
+		Stdout: s.Stdout, Stderr: s.Stderr, Mapping: s.Mapping,
+	})
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return &build.ExitError{Code: code}
+	}
+	return nil
+}
+
+func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error {
+	args, err := buildArgs(f.args)
+	if err != nil {
+		return usageError{err}
+	}
+	store, err := a.inside.store()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	dir, err := filepath.Abs(contextDir)
+	if err != nil {
+		return err
+	}
+	file := f.file
+	if file != "" && file != "-" {
+		if file, err = filepath.Abs(file); err != nil {
+			return err
+		}
+	}
+	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, dir, file)
+	if err != nil {
+		return err
+	}
+	progress, err := f.newProgress()
+	if err != nil {
+		return err
+	}
+	img, err := build.Build(ctx, build.Options{
+		ContextDir: dir, Dockerfile: file, Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache,
+		Store: store, Mapping: a.inside.Mapping, Runner: stepRunner{steps}, Progress: progress,
+		Pull: func(ctx context.Context, ref string) (*rootfs.Image, error) { return pull(ctx, store, ref, os.Stderr) },
+	})
+	if err != nil {
+		return err
+	}
+	if f.iidfile != "" {
+		if err := os.WriteFile(f.iidfile, []byte(img.ConfigDigest), 0o644); err != nil { //nolint:gosec // an id is no secret
+			return err
+		}
+	}
+	if f.quiet {
+		_, err = fmt.Println(img.ConfigDigest)
+	}
+	return err
+}
+
+func (f *buildFlags) newProgress() (build.Progress, error) {
+	tty := terminal.Is(os.Stderr)
+	switch {
+	case f.quiet:
+		return nil, nil //nolint:nilnil // build.Options: nobody is told
+	case f.progress == "plain", f.progress == "auto" && !tty:
+		return build.PlainProgress(os.Stderr), nil
+	case f.progress == "tty", f.progress == "auto":
+		return build.TerminalProgress(os.Stderr, build.TerminalOptions{}), nil
+	}
+	return nil, usageError{fmt.Errorf("--progress %q: choose auto, tty or plain", f.progress)}
+}
+
+// buildArgs takes NAME alone from the environment, and leaves it out where it
+// is not set there, as docker does.
+func buildArgs(given []string) (map[string]string, error) {
+	args := map[string]string{}
+	for _, g := range given {
+		name, value, ok := strings.Cut(g, "=")
+		if name == "" {
+			return nil, fmt.Errorf("--build-arg %q: want NAME=VALUE", g)
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				continue
+			}
+		}
+		args[name] = value
+	}
+	return args, nil
+}

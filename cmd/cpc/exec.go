@@ -1,0 +1,140 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/internal/terminal"
+	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+type execFlags struct {
+	interactive, tty, detach  bool
+	user, workdir, detachKeys string
+	env, envFiles             []string
+}
+
+func (a *app) execCommand() *cobra.Command {
+	f := &execFlags{}
+	cmd := &cobra.Command{
+		Use:   "exec [OPTIONS] SANDBOX COMMAND [ARG...]",
+		Short: "Run a further command in a running sandbox",
+		Args:  argsError(cobra.MinimumNArgs(2)),
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.exec(cmd, f, args) },
+	}
+	fs := cmd.Flags()
+	fs.SetInterspersed(false)
+	fs.BoolVarP(&f.interactive, "interactive", "i", false, "Keep standard input open")
+	fs.BoolVarP(&f.tty, "tty", "t", false, "Give the command a terminal")
+	fs.BoolVarP(&f.detach, "detach", "d", false, "Run in the background")
+	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` to run as (default: the sandbox's)")
+	fs.StringVarP(&f.workdir, "workdir", "w", "", "Working `DIRECTORY`")
+	fs.StringArrayVarP(&f.env, "env", "e", nil, "Set an environment variable: `NAME[=VALUE]`")
+	fs.StringArrayVar(&f.envFiles, "env-file", nil, "Read environment variables from `FILE`")
+	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
+	return cmd
+}
+
+func (a *app) exec(cmd *cobra.Command, f *execFlags, args []string) error {
+	req := wire.ExecRequest{Args: args[1:], User: f.user, Workdir: f.workdir, TTY: f.tty, Detach: f.detach}
+	for _, file := range f.envFiles {
+		env, err := readEnvFile(file)
+		if err != nil {
+			return usageError{flagError("--env-file", err)}
+		}
+		req.Env = append(req.Env, env...)
+	}
+	env, err := parseEnv(f.env)
+	if err != nil {
+		return usageError{err}
+	}
+	req.Env = append(req.Env, env...)
+	keys, err := parseKeys(f.detachKeys)
+	if err != nil {
+		return usageError{err}
+	}
+	if f.tty && f.interactive && !f.detach && !terminal.Is(os.Stdin) {
+		return errors.New("standard input is not a terminal; leave out -t to pipe into the command")
+	}
+	e, err := a.engine()
+	if err != nil {
+		return err
+	}
+	s, err := e.Exec(args[0], req, f.interactive && !f.detach, ourSize())
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if f.detach {
+		return nil
+	}
+	exit, err := connect(cmd.Context(), s, connection{stdin: f.interactive, keys: keys, proxy: true})
+	if errors.Is(err, sandbox.ErrDetached) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return status(exit)
+}
+
+func ourSize() *wire.Size {
+	rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr)
+	if !ok {
+		return nil
+	}
+	return &wire.Size{Rows: rows, Cols: cols}
+}
+
+type attachFlags struct {
+	detachKeys       string
+	noStdin, noProxy bool
+}
+
+func (a *app) attachCommand() *cobra.Command {
+	f := &attachFlags{}
+	cmd := &cobra.Command{
+		Use:   "attach [OPTIONS] SANDBOX",
+		Short: "Connect to the program of a running sandbox",
+		Args:  argsError(cobra.ExactArgs(1)),
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.attach(cmd, f, args[0]) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
+	fs.BoolVar(&f.noStdin, "no-stdin", false, "Only show the output")
+	return cmd
+}
+
+func (a *app) attach(cmd *cobra.Command, f *attachFlags, name string) error {
+	keys, err := parseKeys(f.detachKeys)
+	if err != nil {
+		return usageError{err}
+	}
+	e, err := a.engine()
+	if err != nil {
+		return err
+	}
+	s, err := e.Attach(name, ourSize())
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	exit, err := connect(cmd.Context(), s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY})
+	if errors.Is(err, sandbox.ErrDetached) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if exit.Reason != "" {
+		fmt.Fprintf(os.Stderr, "cpc attach: %s %s\n", s.Name, exit.Reason)
+	}
+	return status(exit)
+}

@@ -1,0 +1,98 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+// Exit statuses of cpc itself; a sandbox's program has its own.
+const (
+	defaultFailure = 1
+	usageFailure   = 125
+	notExecutable  = 126
+	notFound       = 127
+)
+
+// hints say what to do about an error that a person can do something about.
+func hints() []struct {
+	err  error
+	code int
+	hint string
+} {
+	return []struct {
+		err  error
+		code int
+		hint string
+	}{
+		{monitor.ErrNotFound, notFound, "Look what the image has, for example with: cpc run --rm IMAGE ls /usr/bin"},
+		{monitor.ErrNotExecutable, notExecutable, "The file is there but cannot be run: check its mode and, for a script, its first line."},
+		{record.ErrNameInUse, defaultFailure, "Choose another --name, or remove that sandbox with: cpc rm -f NAME"},
+		{record.ErrNotFound, defaultFailure, "See which there are with: cpc ps -a"},
+		{record.ErrAmbiguous, defaultFailure, "Give more of the id; see: cpc ps -a"},
+		{sandbox.ErrNotRunning, defaultFailure, "See how it ended with: cpc inspect NAME"},
+		{sandbox.ErrMonitorGone, defaultFailure, "What it left is removed by the next command, such as: cpc ps -a"},
+		{sandbox.ErrNoRuntime, defaultFailure, "Install cpc-runtime beside cpc (make install), or name it with --runtime PATH."},
+		{rootfs.ErrNotFound, defaultFailure, "See which images there are with: cpc images. Get one with: cpc pull IMAGE, or make one with: cpc build"},
+		{rootfs.ErrUnreachable, defaultFailure, "Check the network, or bring the image in as a tar: cpc import FILE IMAGE"},
+		{rootfs.ErrCorrupt, defaultFailure, "Remove the image with: cpc rmi IMAGE, then pull, import or build it again."},
+		{rootfs.ErrInUse, defaultFailure, "End the sandbox that uses it first; see: cpc ps"},
+		{userns.ErrNoHelper, defaultFailure, "Install them: sudo apt-get install uidmap"},
+		{userns.ErrNoRange, defaultFailure, "Give your user one: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""},
+		{userns.ErrDisabled, defaultFailure, userNamespaceHint},
+		{unix.ENOSPC, defaultFailure, "The disk is full: free some space; cpc rmi removes images that are not needed."},
+		{unix.EDQUOT, defaultFailure, "Your disk quota is used up: free some space; cpc rmi removes images that are not needed."},
+	}
+}
+
+const userNamespaceHint = `Allow them, as root:
+  sysctl -w user.max_user_namespaces=65536
+  sysctl -w kernel.unprivileged_userns_clone=1                # Debian's switch, where it exists
+  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # Ubuntu 24.04, where it exists`
+
+// explain finds the exit status and the next step for an error.
+func explain(err error) (code int, hint string) {
+	var failure *wire.FailureBody
+	if errors.As(err, &failure) {
+		return failure.Code, failure.Hint
+	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		return usageFailure, ""
+	}
+	var limits *sandbox.LimitsError
+	if errors.As(err, &limits) {
+		return defaultFailure, limitsHint(limits)
+	}
+	for _, h := range hints() {
+		if errors.Is(err, h.err) {
+			return h.code, h.hint
+		}
+	}
+	return defaultFailure, ""
+}
+
+func limitsHint(e *sandbox.LimitsError) string {
+	var b strings.Builder
+	b.WriteString("To have them enforced:")
+	said := map[string]bool{}
+	for _, m := range e.Missing {
+		if !said[m.Fix] {
+			said[m.Fix] = true
+			b.WriteString("\n  " + strings.ReplaceAll(m.Fix, "\n", "\n  "))
+		}
+	}
+	b.WriteString("\nTo run without them: --limits best-effort (or CPC_LIMITS=best-effort)")
+	return b.String()
+}

@@ -1,0 +1,147 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+	"time"
+
+	units "github.com/docker/go-units"
+	"github.com/spf13/cobra"
+)
+
+// listing is how a command that lists is asked to print.
+type listing struct {
+	format  string // "", "json", "table TEMPLATE" or TEMPLATE
+	json    bool
+	quiet   bool
+	noTrunc bool
+}
+
+func (l *listing) register(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&l.format, "format", "", "`FORMAT`: json, table, or a Go template, such as '{{.ID}} {{.Name}}'")
+	fs.BoolVar(&l.json, "json", false, "Print a JSON array")
+}
+
+func (l *listing) registerQuiet(cmd *cobra.Command, what string) {
+	cmd.Flags().BoolVarP(&l.quiet, "quiet", "q", false, "Print "+what+" only")
+	cmd.Flags().BoolVar(&l.noTrunc, "no-trunc", false, "Do not shorten")
+}
+
+// column is one column of the default table.
+type column struct{ head, field string }
+
+// printRows prints rows, each of which a template can be applied to.
+func printRows[T any](w io.Writer, l listing, columns []column, rows []T) error {
+	if rows == nil {
+		rows = []T{}
+	}
+	if l.json {
+		return printJSON(w, rows)
+	}
+	if l.format == "json" { // a line each, as docker has it
+		for _, r := range rows {
+			if err := json.NewEncoder(w).Encode(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	text, table := strings.CutPrefix(l.format, "table")
+	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(strings.TrimSpace(text))
+	if !table && text != "" {
+		return printTemplate(w, text, rows)
+	}
+	if text != "" {
+		columns = templateColumns(text)
+	}
+	return printTable(w, columns, rows)
+}
+
+func printTemplate[T any](w io.Writer, text string, rows []T) error {
+	t, err := parseTemplate(text)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if err := t.Execute(w, r); err != nil {
+			return fmt.Errorf("--format: %w", err)
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseTemplate(text string) (*template.Template, error) {
+	t, err := template.New("format").Funcs(template.FuncMap{
+		"json": func(v any) (string, error) {
+			raw, err := json.Marshal(v)
+			return string(raw), err
+		},
+		"join": strings.Join, "upper": strings.ToUpper, "lower": strings.ToLower,
+	}).Parse(text)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--format: %w", err)}
+	}
+	return t, nil
+}
+
+// templateColumns takes "{{.ID}}\t{{.Name}}" apart.
+func templateColumns(text string) []column {
+	var columns []column
+	for cell := range strings.SplitSeq(text, "\t") {
+		head := strings.ToUpper(strings.Trim(cell, "{} ."))
+		columns = append(columns, column{head: head, field: cell})
+	}
+	return columns
+}
+
+func printTable[T any](w io.Writer, columns []column, rows []T) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	heads := make([]string, len(columns))
+	cells := make([]string, len(columns))
+	for i, c := range columns {
+		heads[i] = c.head
+		cells[i] = c.field
+	}
+	t, err := parseTemplate(strings.Join(cells, "\t"))
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(tw, strings.Join(heads, "\t")); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if err := t.Execute(tw, r); err != nil {
+			return fmt.Errorf("--format: %w", err)
+		}
+		if _, err := fmt.Fprintln(tw); err != nil {
+			return err
+		}
+	}
+	return tw.Flush()
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// ago says how long it is since t, in words.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return units.HumanDuration(time.Since(t)) + " ago"
+}

@@ -1,0 +1,219 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	units "github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox"
+)
+
+// openStore opens the image store for reading, in the host's namespaces.
+func (a *app) openStore(e *sandbox.Engine) (*rootfs.Store, error) {
+	return rootfs.Open(rootfs.Options{Dir: e.Dirs.Data, Mapping: e.IDs.Mapping(idmap.Size)})
+}
+
+// imageRow is an image name as cpc images shows it. The field names are docker's.
+type imageRow struct {
+	Repository   string
+	Tag          string
+	Digest       string
+	ID           string
+	CreatedSince string
+	CreatedAt    string
+	Size         string
+	Bytes        int64
+}
+
+func (a *app) imagesCommand() *cobra.Command {
+	var l listing
+	cmd := &cobra.Command{
+		Use: "images [OPTIONS] [NAME]", Short: "List images", Args: argsError(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := dirs.Find()
+			if err != nil {
+				return err
+			}
+			store, err := rootfs.Open(rootfs.Options{Dir: d.Data, Mapping: userns.Discover().Mapping(idmap.Size)})
+			if err != nil {
+				return err
+			}
+			defer store.Close()
+			all, err := store.Images(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var rows []imageRow
+			for _, img := range all {
+				rows = append(rows, imageRows(img, args, l.noTrunc)...)
+			}
+			if l.quiet && l.format == "" {
+				l.format = "{{.ID}}"
+			}
+			return printRows(cmd.OutOrStdout(), l, []column{
+				{"REPOSITORY", "{{.Repository}}"}, {"TAG", "{{.Tag}}"}, {"IMAGE ID", "{{.ID}}"},
+				{"CREATED", "{{.CreatedSince}}"}, {"SIZE", "{{.Size}}"},
+			}, rows)
+		},
+	}
+	l.registerQuiet(cmd, "ids")
+	l.register(cmd)
+	return cmd
+}
+
+// imageRows returns a row for each name of img that the filter lets through.
+func imageRows(img *rootfs.Image, only []string, noTrunc bool) []imageRow {
+	names := img.Names
+	if len(names) == 0 {
+		names = []string{"<none>:<none>"}
+	}
+	var rows []imageRow
+	for _, name := range names {
+		familiar := familiarName(name)
+		repository, tag := familiar, "<none>"
+		if i := strings.LastIndexByte(familiar, ':'); i > strings.LastIndexByte(familiar, '/') {
+			repository, tag = familiar[:i], familiar[i+1:]
+		}
+		if len(only) > 0 && only[0] != repository && only[0] != familiar && only[0] != name {
+			continue
+		}
+		r := imageRow{
+			Repository: repository, Tag: tag, Digest: img.Digest.String(), ID: img.ConfigDigest.String(),
+			Size: units.HumanSize(float64(img.Size)), Bytes: img.Size,
+		}
+		if c := img.Config.Created; c != nil {
+			r.CreatedSince, r.CreatedAt = ago(*c), c.Format(time.RFC3339)
+		}
+		if !noTrunc {
+			r.ID = shortDigest(r.ID)
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// familiarName leaves out what docker leaves out of names on Docker Hub.
+func familiarName(name string) string {
+	if rest, ok := strings.CutPrefix(name, "docker.io/"); ok {
+		return strings.TrimPrefix(rest, "library/")
+	}
+	return name
+}
+
+func shortDigest(d string) string {
+	_, hex, _ := strings.Cut(d, ":")
+	if len(hex) > 12 {
+		return hex[:12]
+	}
+	return hex
+}
+
+func (a *app) rmiCommand() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: argsError(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.inside == nil {
+				return a.inU0(os.Args[1:])
+			}
+			store, err := a.inside.store()
+			if err != nil {
+				return err
+			}
+			defer store.Close()
+			var failed error
+			for _, name := range args {
+				removed, err := store.Remove(cmd.Context(), name)
+				if force && errors.Is(err, rootfs.ErrNotFound) {
+					err = nil
+				}
+				failed = errors.Join(failed, err)
+				for _, r := range removed {
+					if _, err := fmt.Fprintln(cmd.OutOrStdout(), r); err != nil {
+						return err
+					}
+				}
+			}
+			return failed
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not mind if there is no such image")
+	return cmd
+}
+
+func (a *app) tagCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "tag IMAGE NAME", Short: "Give an image a further name", Args: argsError(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			store, err := a.openStore(e)
+			if err != nil {
+				return err
+			}
+			defer store.Close()
+			return store.Tag(cmd.Context(), args[0], args[1])
+		},
+	}
+}
+
+func (a *app) importCommand() *cobra.Command {
+	var message string
+	cmd := &cobra.Command{
+		Use: "import [OPTIONS] FILE|- [NAME]", Short: "Make an image of a root file system's tar",
+		Long: `Make an image of one layer from a tar of a root file system, which may be
+compressed with gzip or zstd. "-" reads standard input.`,
+		Example: "  mmdebstrap --variant=minbase trixie - | cpc import - debian:trixie-slim",
+		Args:    argsError(cobra.RangeArgs(1, 2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.inside == nil {
+				return a.inU0(os.Args[1:])
+			}
+			store, err := a.inside.store()
+			if err != nil {
+				return err
+			}
+			defer store.Close()
+			in, err := openInput(args[0])
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			name := ""
+			if len(args) > 1 {
+				name = args[1]
+			}
+			img, err := store.Import(cmd.Context(), in, name, rootfs.ImportOptions{Comment: message})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), img.ConfigDigest)
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&message, "message", "m", "", "`COMMENT` for the image's history")
+	return cmd
+}
+
+func openInput(name string) (io.ReadCloser, error) {
+	if name != "-" {
+		return os.Open(filepath.Clean(name))
+	}
+	return io.NopCloser(os.Stdin), nil
+}

@@ -1,0 +1,187 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+)
+
+// inspected is a sandbox as cpc inspect shows it: docker's fields where docker
+// has one, so that scripts written for it find what they look for.
+type inspected struct {
+	ID         string    `json:"Id"`
+	Name       string    `json:"Name"`
+	Created    time.Time `json:"Created"`
+	Path       string    `json:"Path"`
+	Args       []string  `json:"Args"`
+	Image      string    `json:"Image"` // digest of the manifest
+	State      inspectedState
+	Config     inspectedConfig
+	HostConfig inspectedHost
+	Mapping    idmap.Mapping `json:"IDMapping"`
+	Cgroup     string        `json:"CgroupPath,omitempty"`
+	LogPath    string        `json:"LogPath"`
+	Bundle     string        `json:"BundlePath"`
+}
+
+type inspectedState struct {
+	Status        record.Status
+	Running       bool
+	OOMKilled     bool
+	PidsLimitHits uint64
+	Pid           int
+	MonitorPid    int
+	ExitCode      int
+	Reason        string
+	Error         string
+	StartedAt     time.Time
+	FinishedAt    time.Time
+}
+
+type inspectedConfig struct {
+	Image        string
+	Hostname     string
+	User         string
+	Env          []string
+	Cmd          []string
+	WorkingDir   string
+	Labels       map[string]string
+	Tty          bool
+	OpenStdin    bool
+	StopSignal   string
+	StopTimeout  int
+}
+
+type inspectedHost struct {
+	Memory            int64
+	NanoCpus          int64
+	PidsLimit         int64
+	LimitsNotEnforced []string
+	ReadonlyRootfs    bool
+	AutoRemove        bool
+	NetworkMode       string
+	Tmpfs             map[string]string
+	CapAdd            []string
+	CapDrop           []string
+	SecurityOpt       []string
+	Runtime           string
+}
+
+func inspectSandbox(e *record.Entry) inspected {
+	r, s, o := e.Record, e.Record.Settings, e.Record.Outcome
+	v := inspected{
+		ID: r.ID, Name: r.Name, Created: r.Created, Image: r.ImageDigest, Mapping: r.Mapping, Cgroup: s.CgroupPath,
+		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Args: []string{},
+		State: inspectedState{
+			Status: r.Status, Running: r.Status == record.Running, OOMKilled: o.OOMKilled, PidsLimitHits: o.PidsHits,
+			Pid: r.PID, MonitorPid: r.MonitorPID, ExitCode: o.ExitCode, Reason: o.Reason, Error: o.Error,
+			StartedAt: r.Started, FinishedAt: r.Finished,
+		},
+		Config: inspectedConfig{
+			Image: r.Image, Hostname: s.Hostname, User: s.User, Env: s.Env, Cmd: r.Command, WorkingDir: s.Workdir,
+			Labels: r.Labels, Tty: s.TTY, OpenStdin: s.OpenStdin, StopSignal: s.StopSignal, StopTimeout: s.StopTimeout,
+		},
+		HostConfig: inspectedHost{
+			Memory: s.Memory, NanoCpus: s.MilliCPU * 1e6, PidsLimit: s.Pids, LimitsNotEnforced: s.NotEnforced,
+			ReadonlyRootfs: s.ReadOnly, AutoRemove: s.AutoRemove, NetworkMode: s.Network, Tmpfs: s.Tmpfs,
+			CapAdd: s.CapAdd, CapDrop: s.CapDrop, SecurityOpt: s.SecurityOpt, Runtime: s.Runtime,
+		},
+	}
+	if len(r.Command) > 0 {
+		v.Path, v.Args = r.Command[0], r.Command[1:]
+	}
+	return v
+}
+
+// inspectedImage is an image as cpc inspect shows it.
+type inspectedImage struct {
+	ID           string `json:"Id"` // digest of the config, docker's image id
+	Digest       string // of the manifest
+	RepoTags     []string
+	Created      *time.Time
+	Author       string
+	Architecture string
+	Os           string
+	Size         int64 // bytes, compressed
+	Config       any
+	RootFS       any
+	History      any
+}
+
+func inspectImage(img *rootfs.Image) inspectedImage {
+	c := img.Config
+	return inspectedImage{
+		ID: img.ConfigDigest.String(), Digest: img.Digest.String(), RepoTags: img.Names, Created: c.Created, Author: c.Author,
+		Architecture: c.Architecture, Os: c.OS, Size: img.Size, Config: c.Config, RootFS: c.RootFS, History: c.History,
+	}
+}
+
+func (a *app) inspectCommand() *cobra.Command {
+	var l listing
+	var kind string
+	cmd := &cobra.Command{
+		Use: "inspect [OPTIONS] NAME...", Short: "Show all that is known of sandboxes and images",
+		Args: argsError(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if kind != "" && kind != "image" && kind != "sandbox" && kind != "container" {
+				return usageError{fmt.Errorf("--type %q: choose sandbox or image", kind)}
+			}
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			found := []any{}
+			var failed error
+			for _, name := range args {
+				v, err := a.inspectOne(cmd, e, name, kind)
+				if err != nil {
+					failed = errors.Join(failed, err)
+					continue
+				}
+				found = append(found, v)
+			}
+			if l.format == "json" {
+				l.format, l.json = "", true
+			}
+			if l.format == "" {
+				l.json = true
+			}
+			return errors.Join(printRows(cmd.OutOrStdout(), l, nil, found), failed)
+		},
+	}
+	cmd.Flags().StringVar(&kind, "type", "", "`TYPE` of what is named: sandbox or image (default: whichever there is)")
+	l.register(cmd)
+	return cmd
+}
+
+func (a *app) inspectOne(cmd *cobra.Command, e *sandbox.Engine, name, kind string) (any, error) {
+	if kind != "image" {
+		entry, err := e.Set.Find(name)
+		if err == nil {
+			return inspectSandbox(entry), nil
+		}
+		if kind != "" || !errors.Is(err, record.ErrNotFound) {
+			return nil, err
+		}
+	}
+	store, err := a.openStore(e)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	img, err := store.Image(cmd.Context(), name)
+	if err != nil {
+		return nil, err
+	}
+	return inspectImage(img), nil
+}

@@ -1,0 +1,141 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+)
+
+// engine opens the caller's sandboxes, after removing what dead ones left.
+func (a *app) engine() (*sandbox.Engine, error) {
+	e, err := sandbox.Open(a.runtime)
+	if err != nil {
+		return nil, err
+	}
+	return e, e.Sweep()
+}
+
+// each does something to every named sandbox and prints the names for which
+// it worked; errors do not keep it from the rest.
+func (a *app) each(cmd *cobra.Command, names []string, do func(e *sandbox.Engine, name string) error) error {
+	e, err := a.engine()
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, name := range names {
+		if err := do(e, name); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), name); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+func (a *app) stopCommand() *cobra.Command {
+	var timeout int
+	var signalName string
+	cmd := &cobra.Command{
+		Use: "stop [OPTIONS] SANDBOX...", Short: "Ask sandboxes to end, and end them after a while",
+		Args: argsError(cobra.MinimumNArgs(1)),
+	}
+	cmd.Flags().IntVarP(&timeout, "time", "t", 0, "`SECONDS` to wait before killing (default: the sandbox's, 10); -1: for ever")
+	cmd.Flags().IntVar(&timeout, "timeout", 0, "The same as --time, in `SECONDS`")
+	cmd.Flags().StringVarP(&signalName, "signal", "s", "", "`SIGNAL` to send (default: the sandbox's stop signal)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		given := cmd.Flags().Changed("time") || cmd.Flags().Changed("timeout")
+		return a.each(cmd, args, func(e *sandbox.Engine, name string) error {
+			entry, err := e.Set.Find(name)
+			if err != nil || entry.Record.Status == record.Exited {
+				return err // stopping what has ended is no error, as with docker
+			}
+			sig, err := stopSignal(signalName, entry.Record)
+			if err != nil {
+				return usageError{err}
+			}
+			wait := entry.Record.Settings.StopTimeout
+			if given {
+				wait = timeout
+			}
+			return e.Stop(entry.Record.ID, sig, wait)
+		})
+	}
+	return cmd
+}
+
+func stopSignal(asked string, r *record.Record) (unix.Signal, error) {
+	if asked == "" {
+		asked = r.Settings.StopSignal
+	}
+	if asked == "" {
+		return unix.SIGTERM, nil
+	}
+	return dockerflag.ParseSignal(asked)
+}
+
+func (a *app) killCommand() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use: "kill [OPTIONS] SANDBOX...", Short: "Send a signal to the programs of sandboxes",
+		Args: argsError(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			sig, err := dockerflag.ParseSignal(name)
+			if err != nil {
+				return usageError{flagError("--signal", err)}
+			}
+			return a.each(cmd, args, func(e *sandbox.Engine, sandbox string) error { return e.Signal(sandbox, sig) })
+		},
+	}
+	cmd.Flags().StringVarP(&name, "signal", "s", "KILL", "`SIGNAL` to send, by name or number")
+	return cmd
+}
+
+func (a *app) waitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "wait SANDBOX...", Short: "Wait until sandboxes end, and print their exit statuses",
+		Args: argsError(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			var failed error
+			for _, name := range args {
+				exit, err := e.Wait(name)
+				if err != nil {
+					failed = errors.Join(failed, err)
+					continue
+				}
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), exit.Code); err != nil {
+					return err
+				}
+			}
+			return failed
+		},
+	}
+}
+
+func (a *app) rmCommand() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use: "rm [OPTIONS] SANDBOX...", Short: "Remove the records and logs of sandboxes that have ended",
+		Args: argsError(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Remove(name, force) })
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Kill them first, and do not mind if there are none")
+	return cmd
+}

@@ -1,0 +1,157 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	units "github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+)
+
+// psRow is a sandbox as cpc ps shows it. The field names are docker's.
+type psRow struct {
+	ID         string
+	Names      string
+	Image      string
+	Command    string
+	CreatedAt  string
+	RunningFor string
+	State      string
+	Status     string
+	Networks   string
+	Labels     string
+	Pid        int
+}
+
+// Name is what one calls it.
+func (r psRow) Name() string { return r.Names }
+
+func (a *app) psCommand() *cobra.Command {
+	var l listing
+	var all bool
+	var filters []string
+	cmd := &cobra.Command{
+		Use: "ps [OPTIONS]", Aliases: []string{"list"}, Short: "List sandboxes", Args: argsError(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keep, err := parseFilters(filters)
+			if err != nil {
+				return usageError{err}
+			}
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			entries, err := e.Set.List()
+			if err != nil {
+				return err
+			}
+			var rows []psRow
+			for _, entry := range entries {
+				if (all || entry.Record.Status == record.Running) && keep(entry.Record) {
+					rows = append(rows, newRow(entry.Record, l.noTrunc))
+				}
+			}
+			if l.quiet && l.format == "" {
+				l.format = "{{.ID}}"
+			}
+			return printRows(cmd.OutOrStdout(), l, []column{
+				{"SANDBOX ID", "{{.ID}}"}, {"IMAGE", "{{.Image}}"}, {"COMMAND", "{{.Command}}"},
+				{"CREATED", "{{.RunningFor}}"}, {"STATUS", "{{.Status}}"}, {"NAMES", "{{.Names}}"},
+			}, rows)
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "Show those that have ended, too")
+	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "Show only those with `KEY=VALUE`: name, id, status, ancestor, label")
+	l.registerQuiet(cmd, "ids")
+	l.register(cmd)
+	return cmd
+}
+
+// parseFilters makes a test of all filters, which must all hold.
+func parseFilters(filters []string) (func(*record.Record) bool, error) {
+	var tests []func(*record.Record) bool
+	for _, f := range filters {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok {
+			return nil, fmt.Errorf("--filter %q: want KEY=VALUE", f)
+		}
+		var test func(*record.Record) bool
+		switch key {
+		case "name":
+			test = func(r *record.Record) bool { return strings.Contains(r.Name, value) }
+		case "id":
+			test = func(r *record.Record) bool { return strings.HasPrefix(r.ID, value) }
+		case "status":
+			test = func(r *record.Record) bool { return string(r.Status) == value }
+		case "ancestor":
+			test = func(r *record.Record) bool { return r.Image == value || r.ImageDigest == value }
+		case "label":
+			name, want, valued := strings.Cut(value, "=")
+			test = func(r *record.Record) bool {
+				got, has := r.Labels[name]
+				return has && (!valued || got == want)
+			}
+		default:
+			return nil, fmt.Errorf("--filter %q: unknown key, choose name, id, status, ancestor or label", f)
+		}
+		tests = append(tests, test)
+	}
+	return func(r *record.Record) bool {
+		for _, t := range tests {
+			if !t(r) {
+				return false
+			}
+		}
+		return true
+	}, nil
+}
+
+func newRow(r *record.Record, noTrunc bool) psRow {
+	var labels []string
+	for k, v := range r.Labels {
+		labels = append(labels, k+"="+v)
+	}
+	sort.Strings(labels)
+	row := psRow{
+		ID: r.ID, Names: r.Name, Image: r.Image, Command: quoteCommand(r.Command), CreatedAt: r.Created.Format(time.RFC3339),
+		RunningFor: ago(r.Created), State: string(r.Status), Status: describe(r), Networks: r.Settings.Network,
+		Labels: strings.Join(labels, ","), Pid: r.PID,
+	}
+	if !noTrunc {
+		row.ID = record.Short(r.ID)
+		if c := []rune(row.Command); len(c) > 24 {
+			row.Command = string(c[:22]) + `…"`
+		}
+	}
+	return row
+}
+
+// quoteCommand shows a command on one line; what it holds is the sandbox's
+// choice, so control characters are made visible.
+func quoteCommand(args []string) string { return fmt.Sprintf("%q", strings.Join(args, " ")) }
+
+// describe says where a sandbox stands, in words.
+func describe(r *record.Record) string {
+	switch r.Status {
+	case record.Running:
+		return "Up " + units.HumanDuration(time.Since(r.Started))
+	case record.Exited:
+		text := fmt.Sprintf("Exited (%d) %s", r.Outcome.ExitCode, ago(r.Finished))
+		if r.Outcome.Reason != "" {
+			text += ", " + r.Outcome.Reason
+		}
+		return text
+	case record.Created:
+		return "Created"
+	case record.Dead:
+		return "Dead"
+	}
+	return string(r.Status)
+}

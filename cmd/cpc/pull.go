@@ -1,0 +1,93 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	units "github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox"
+)
+
+// When to pull an image.
+const (
+	pullAlways  = "always"
+	pullMissing = "missing"
+	pullNever   = "never"
+)
+
+// findImage returns an image of the store, pulling it first as asked.
+func (a *app) findImage(ctx context.Context, e *sandbox.Engine, ref, when string) (*rootfs.Image, error) {
+	store, err := a.openStore(e)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	return findOrPull(ctx, store, ref, when)
+}
+
+func findOrPull(ctx context.Context, store *rootfs.Store, ref, when string) (*rootfs.Image, error) {
+	if when == pullAlways {
+		return pull(ctx, store, ref, os.Stderr)
+	}
+	img, err := store.Image(ctx, ref)
+	if err == nil || !errors.Is(err, rootfs.ErrNotFound) || when == pullNever {
+		return img, err
+	}
+	fmt.Fprintf(os.Stderr, "Image %s is not here yet; pulling it\n", ref)
+	img, pullErr := pull(ctx, store, ref, os.Stderr)
+	if pullErr != nil {
+		return nil, fmt.Errorf("%w, and it cannot be pulled: %w", err, pullErr)
+	}
+	return img, nil
+}
+
+// pull pulls an image and tells w of each blob.
+func pull(ctx context.Context, store *rootfs.Store, ref string, w io.Writer) (*rootfs.Image, error) {
+	return store.Pull(ctx, ref, rootfs.PullOptions{Progress: func(e rootfs.Event) {
+		switch e.Action {
+		case "exists":
+			fmt.Fprintf(w, "%s: already here\n", shortDigest(e.Digest.String()))
+		case "done":
+			fmt.Fprintf(w, "%s: %s\n", shortDigest(e.Digest.String()), units.HumanSize(float64(e.Done)))
+		}
+	}})
+}
+
+func (a *app) pullCommand() *cobra.Command {
+	var quiet bool
+	cmd := &cobra.Command{
+		Use: "pull [OPTIONS] IMAGE", Short: "Get an image from a registry", Args: argsError(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			store, err := a.openStore(e)
+			if err != nil {
+				return err
+			}
+			defer store.Close()
+			var progress io.Writer = os.Stderr
+			if quiet {
+				progress = io.Discard
+			}
+			img, err := pull(cmd.Context(), store, args[0], progress)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), img.Digest)
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the digest only")
+	return cmd
+}

@@ -1,0 +1,122 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// version is set by the linker.
+var version = "dev" //nolint:gochecknoglobals // -ldflags -X needs a variable
+
+// app is what every command is given.
+type app struct {
+	runtime string  // --runtime
+	inside  *worker // set in the copy of cpc that works in U0
+}
+
+// execute runs the command line and returns its exit status.
+func execute(args []string, inside *worker) int {
+	a := &app{inside: inside}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	root := newRoot(a)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	code, hint := explain(err)
+	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
+	if hint != "" {
+		fmt.Fprintln(os.Stderr, hint)
+	}
+	if code == defaultFailure && failsAs125(cmd) {
+		code = 125
+	}
+	return code
+}
+
+// exitStatus is the status of a program that cpc ran; there is nothing to say.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// failsAs125 tells the commands that pass on a program's status, whose own
+// failures are 125 as with docker.
+func failsAs125(cmd *cobra.Command) bool { return cmd.Name() == "run" }
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cpc COMMAND",
+		Short:         "Build, run and look after sandboxes, without Docker and without root",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetVersionTemplate("cpc version {{.Version}}\n")
+	root.PersistentFlags().StringVar(&a.runtime, "runtime", os.Getenv("CPC_RUNTIME"),
+		"OCI runtime `PATH` (default: the cpc-runtime beside cpc)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
+	})
+	root.AddGroup(
+		&cobra.Group{ID: "sandbox", Title: "Sandboxes:"},
+		&cobra.Group{ID: "image", Title: "Images:"},
+	)
+	for _, c := range []*cobra.Command{
+		a.runCommand(), a.execCommand(), a.attachCommand(), a.psCommand(), a.logsCommand(), a.stopCommand(),
+		a.killCommand(), a.waitCommand(), a.rmCommand(), a.inspectCommand(),
+	} {
+		c.GroupID = "sandbox"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{
+		a.buildCommand(), a.imagesCommand(), a.pullCommand(), a.importCommand(), a.tagCommand(), a.rmiCommand(),
+	} {
+		c.GroupID = "image"
+		root.AddCommand(c)
+	}
+	root.AddCommand(a.versionCommand())
+	return root
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// atLeast and friends name the command in the message, as docker does.
+func argsError(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
+		}
+		return nil
+	}
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show the version", Args: argsError(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc version %s\n", version)
+			return err
+		},
+	}
+}

@@ -1,0 +1,130 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/internal/terminal"
+	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short: "Run a command in a new sandbox",
+		Long: `Run a command in a new sandbox of an image.
+
+Without options the sandbox has 2 GiB of memory, one CPU, 100 processes, a
+read-only root file system, an empty home and /tmp in memory, no network, and
+runs as the image's user, or as uid 1000 if it names none.`,
+		Example: `  cpc run -it --rm claude-pocket-console/sandbox:latest
+  cpc run --rm --memory 512m --cpus 0.5 debian:trixie-slim sh -c 'echo hello'`,
+		Args: argsError(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd, f, args) },
+	}
+	f.register(cmd.Flags())
+	return cmd
+}
+
+func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
+	req, err := f.request(cmd.Flags(), args)
+	if err != nil {
+		return usageError{err}
+	}
+	e, err := a.engine()
+	if err != nil {
+		return err
+	}
+	img, err := a.findImage(cmd.Context(), e, req.Image, f.pull)
+	if err != nil {
+		return err
+	}
+	req.ImageDigest = img.Digest.String()
+	keys, err := f.keys()
+	if err != nil {
+		return usageError{err}
+	}
+	if req.Options.TTY && req.Stdin && !req.Detach && !terminal.Is(os.Stdin) {
+		return errors.New("standard input is not a terminal; leave out -t to pipe into the sandbox")
+	}
+	if rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr); ok {
+		req.Size = &wire.Size{Rows: rows, Cols: cols}
+	}
+	a.warn(e, req)
+	s, err := e.Run(req)
+	if err != nil {
+		return err
+	}
+	return f.follow(cmd.Context(), e, s, req, keys)
+}
+
+// warn says what a person should know before the sandbox runs.
+func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
+	if req.Options.Network == "host" {
+		fmt.Fprintln(os.Stderr, "cpc run: warning: --network host lets the sandbox reach everything that this host reaches")
+	}
+	if e.IDs.Reason != nil {
+		_, hint := explain(e.IDs.Reason)
+		fmt.Fprintf(os.Stderr, "cpc run: warning: the sandbox has one user id only: %v\n%s\n", e.IDs.Reason, hint)
+	}
+}
+
+// follow stays with the sandbox as long as the person wants to.
+func (f *runFlags) follow(ctx context.Context, e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
+	switch {
+	case req.DryRun:
+		return printJSON(os.Stdout, json.RawMessage(s.Bundle))
+	case req.Detach:
+		_, err := fmt.Println(s.ID)
+		return err
+	}
+	defer s.Close()
+	if f.cidfile != "" {
+		if err := writeNew(f.cidfile, s.ID); err != nil {
+			return err
+		}
+	}
+	exit, err := connect(ctx, s, connection{stdin: req.Stdin, keys: keys, proxy: true})
+	switch {
+	case errors.Is(err, sandbox.ErrDetached):
+		return nil
+	case errors.Is(err, sandbox.ErrMonitorGone):
+		return errors.Join(err, e.Sweep())
+	case err != nil:
+		return err
+	}
+	s.AwaitEnd()
+	if exit.Reason != "" {
+		fmt.Fprintf(os.Stderr, "cpc run: %s %s\n", s.Name, exit.Reason)
+	}
+	return status(exit)
+}
+
+// status makes a program's end this program's.
+func status(exit wire.ExitBody) error {
+	if exit.Code == 0 {
+		return nil
+	}
+	return exitStatus(exit.Code)
+}
+
+func writeNew(path, text string) error {
+	file, err := os.OpenFile(filepath.Clean(path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // an id is no secret
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(strings.TrimSpace(text))
+	return errors.Join(err, file.Close())
+}

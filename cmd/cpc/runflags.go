@@ -1,0 +1,283 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/spf13/pflag"
+
+	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+)
+
+// runFlags are the flags of cpc run as they were typed.
+type runFlags struct {
+	interactive, tty, detach, rm, init, readOnly, dryRun bool
+
+	name, memory, cpus, pidsLimit, user, workdir, hostname, entrypoint string
+	shmSize, network, detachKeys, pull, limits, stopSignal, cidfile    string
+	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop        []string
+	ulimits                                                            []string
+	stopTimeout                                                        int
+}
+
+const (
+	defaultKeys = "ctrl-p,ctrl-q"
+	// stopTimeout is how many seconds a program has after its stop signal.
+	defaultStopTimeout = 10
+
+	limitsEnforce    = "enforce"
+	limitsBestEffort = "best-effort"
+)
+
+func (f *runFlags) register(fs *pflag.FlagSet) {
+	fs.SetInterspersed(false)
+	fs.Bool("help", false, "Show this help")
+	fs.BoolVarP(&f.interactive, "interactive", "i", false, "Keep standard input open")
+	fs.BoolVarP(&f.tty, "tty", "t", false, "Give the command a terminal")
+	fs.BoolVarP(&f.detach, "detach", "d", false, "Run in the background and print the id")
+	fs.BoolVar(&f.rm, "rm", false, "Remove the sandbox's record and log when it ends")
+	fs.StringVar(&f.name, "name", "", "`NAME` of the sandbox")
+	fs.StringVarP(&f.memory, "memory", "m", "2g", "Memory limit in `BYTES` (b, k, m, g); 0 is none")
+	fs.StringVar(&f.cpus, "cpus", "1.0", "`NUMBER` of CPUs; 0 is no limit")
+	fs.StringVar(&f.pidsLimit, "pids-limit", "100", "`NUMBER` of processes and threads; -1 is no limit")
+	fs.StringVar(&f.limits, "limits", defaultLimits(), "`MODE`: enforce, or best-effort to run also where limits cannot be enforced")
+	fs.BoolVar(&f.readOnly, "read-only", true, "Mount the root file system read-only")
+	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "Mount a tmpfs: `PATH[:OPTIONS]`")
+	fs.StringVar(&f.shmSize, "shm-size", "64m", "Size of /dev/shm in `BYTES`")
+	fs.StringArrayVar(&f.securityOpts, "security-opt", nil, "`OPTION`: no-new-privileges[=false], seccomp=FILE or seccomp=unconfined")
+	fs.StringArrayVar(&f.capAdd, "cap-add", nil, "Add a `CAPABILITY`")
+	fs.StringArrayVar(&f.capDrop, "cap-drop", nil, "Drop a `CAPABILITY`, or ALL")
+	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "Resource limit: `NAME=SOFT[:HARD]`")
+	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` to run as, by name or id (default: the image's, else 1000)")
+	fs.StringVarP(&f.workdir, "workdir", "w", "", "Working `DIRECTORY` in the sandbox")
+	fs.StringArrayVarP(&f.env, "env", "e", nil, "Set an environment variable: `NAME[=VALUE]`")
+	fs.StringArrayVar(&f.envFiles, "env-file", nil, "Read environment variables from `FILE`")
+	fs.StringVarP(&f.hostname, "hostname", "h", "", "Host `NAME` in the sandbox")
+	fs.StringVar(&f.entrypoint, "entrypoint", "", "`COMMAND` instead of the image's entrypoint")
+	fs.StringArrayVarP(&f.labels, "label", "l", nil, "Label: `KEY[=VALUE]`")
+	fs.BoolVar(&f.init, "init", false, "Run an init that passes on signals and reaps processes")
+	fs.StringVar(&f.stopSignal, "stop-signal", "", "`SIGNAL` with which cpc stop ends it (default: the image's, else SIGTERM)")
+	fs.IntVar(&f.stopTimeout, "stop-timeout", defaultStopTimeout, "`SECONDS` until cpc stop kills it")
+	fs.StringVar(&f.network, "network", bundle.NetworkNone, "`NETWORK`: none or host")
+	fs.StringVar(&f.network, "net", bundle.NetworkNone, "The same as --network")
+	_ = fs.MarkHidden("net") // it exists: see the line above
+	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
+	fs.StringVar(&f.pull, "pull", pullMissing, "`WHEN` to pull the image: always, missing or never")
+	fs.StringVar(&f.cidfile, "cidfile", "", "Write the id to `FILE`")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "Print the OCI bundle's config.json and run nothing")
+}
+
+func defaultLimits() string {
+	if v := os.Getenv("CPC_LIMITS"); v != "" {
+		return v
+	}
+	return limitsEnforce
+}
+
+// request makes sense of the flags.
+func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest, error) {
+	req := sandbox.RunRequest{
+		Image: args[0], Name: f.name, Options: bundle.Defaults(), SecurityOpt: f.securityOpts,
+		Stdin: f.interactive, AutoRemove: f.rm, Detach: f.detach, DryRun: f.dryRun, StopTimeout: f.stopTimeout,
+	}
+	o := &req.Options
+	o.Args, o.TTY, o.ReadOnly, o.Init, o.Network = args[1:], f.tty, f.readOnly, f.init, f.network
+	o.User, o.Workdir, o.Hostname, o.StopSignal = f.user, f.workdir, f.hostname, f.stopSignal
+	if fs.Changed("entrypoint") {
+		o.Entrypoint = &f.entrypoint
+	}
+	for _, step := range []func(*sandbox.RunRequest) error{
+		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.parseSecurity, f.parseLabels,
+	} {
+		if err := step(&req); err != nil {
+			return req, err
+		}
+	}
+	return req, nil
+}
+
+// check refuses values that are no choice.
+func (f *runFlags) check(req *sandbox.RunRequest) error {
+	for _, c := range []struct {
+		flag, value string
+		allowed     []string
+	}{
+		{"--limits", f.limits, []string{limitsEnforce, limitsBestEffort}},
+		{"--pull", f.pull, []string{pullAlways, pullMissing, pullNever}},
+		{"--network", f.network, []string{bundle.NetworkNone, bundle.NetworkHost}},
+	} {
+		if !slices.Contains(c.allowed, c.value) {
+			return fmt.Errorf("invalid value %q for %s: choose %s", c.value, c.flag, strings.Join(c.allowed, ", "))
+		}
+	}
+	req.BestEffort = f.limits == limitsBestEffort
+	if f.name != "" {
+		if err := dockerflag.CheckName(f.name); err != nil {
+			return flagError("--name", err)
+		}
+	}
+	if f.hostname != "" {
+		if err := dockerflag.CheckHostname(f.hostname); err != nil {
+			return flagError("--hostname", err)
+		}
+	}
+	if f.user != "" {
+		if _, err := dockerflag.ParseUser(f.user); err != nil {
+			return flagError("--user", err)
+		}
+	}
+	if f.workdir != "" && !strings.HasPrefix(f.workdir, "/") {
+		return fmt.Errorf("invalid value %q for --workdir: must be an absolute path", f.workdir)
+	}
+	if f.stopSignal != "" {
+		if _, err := dockerflag.ParseSignal(f.stopSignal); err != nil {
+			return flagError("--stop-signal", err)
+		}
+	}
+	if f.detach && f.rm && f.dryRun {
+		return errors.New("--dry-run runs nothing, so --detach has no meaning with it")
+	}
+	return nil
+}
+
+func flagError(flag string, err error) error { return fmt.Errorf("%s: %w", flag, err) }
+
+func (f *runFlags) parseLimits(req *sandbox.RunRequest) (err error) {
+	l := &req.Options.Limits
+	if l.Memory, err = dockerflag.ParseMemory(f.memory); err != nil {
+		return flagError("--memory", err)
+	}
+	if l.MilliCPU, err = parseCPUs(f.cpus); err != nil {
+		return flagError("--cpus", err)
+	}
+	if l.Pids, err = dockerflag.ParsePids(f.pidsLimit); err != nil {
+		return flagError("--pids-limit", err)
+	}
+	if req.Options.ShmSize, err = dockerflag.ParseSize(f.shmSize); err != nil {
+		return flagError("--shm-size", err)
+	}
+	var limits []specs.POSIXRlimit
+	for _, u := range f.ulimits {
+		limit, err := dockerflag.ParseUlimit(u)
+		if err != nil {
+			return flagError("--ulimit", err)
+		}
+		limits = append(limits, limit)
+	}
+	req.Options.Ulimits = limits
+	return nil
+}
+
+func parseCPUs(s string) (int64, error) { return dockerflag.ParseCPUs(s, goruntime.NumCPU()) }
+
+func (f *runFlags) parseEnv(req *sandbox.RunRequest) error {
+	for _, file := range f.envFiles {
+		env, err := readEnvFile(file)
+		if err != nil {
+			return flagError("--env-file", err)
+		}
+		req.Options.Env = append(req.Options.Env, env...)
+	}
+	env, err := parseEnv(f.env)
+	if err != nil {
+		return err
+	}
+	req.Options.Env = append(req.Options.Env, env...)
+	return nil
+}
+
+func parseEnv(given []string) (env []string, err error) {
+	for _, e := range given {
+		v, err := dockerflag.ParseEnv(e, os.LookupEnv)
+		if err != nil {
+			return nil, flagError("--env", err)
+		}
+		env = append(env, v)
+	}
+	return env, nil
+}
+
+func readEnvFile(path string) ([]string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	env, err := dockerflag.ParseEnvFile(file, os.LookupEnv)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return env, nil
+}
+
+func (f *runFlags) parseMounts(req *sandbox.RunRequest) error {
+	var given []bundle.Tmpfs
+	for _, t := range f.tmpfs {
+		mount, err := dockerflag.ParseTmpfs(t)
+		if err != nil {
+			return flagError("--tmpfs", err)
+		}
+		given = append(given, mount)
+	}
+	req.Options.Tmpfs = bundle.MergeTmpfs(req.Options.Tmpfs, given)
+	return nil
+}
+
+func (f *runFlags) parseSecurity(req *sandbox.RunRequest) error {
+	for _, list := range []struct {
+		flag  string
+		given []string
+		into  *[]string
+	}{
+		{"--cap-add", f.capAdd, &req.Options.CapAdd}, {"--cap-drop", f.capDrop, &req.Options.CapDrop},
+	} {
+		for _, c := range list.given {
+			capability, err := dockerflag.ParseCap(c)
+			if err != nil {
+				return flagError(list.flag, err)
+			}
+			*list.into = append(*list.into, capability)
+		}
+	}
+	s, err := dockerflag.ParseSecurity(f.securityOpts)
+	if err != nil {
+		return flagError("--security-opt", err)
+	}
+	if s.NoNewPrivileges != nil {
+		req.Options.NoNewPrivileges = *s.NoNewPrivileges
+	}
+	req.Options.Seccomp = s.Seccomp
+	return nil
+}
+
+func (f *runFlags) parseLabels(req *sandbox.RunRequest) error {
+	req.Labels = map[string]string{}
+	for _, l := range f.labels {
+		key, value, err := dockerflag.ParseLabel(l)
+		if err != nil {
+			return flagError("--label", err)
+		}
+		req.Labels[key] = value
+	}
+	return nil
+}
+
+func (f *runFlags) keys() ([]byte, error) { return parseKeys(f.detachKeys) }
+
+func parseKeys(s string) ([]byte, error) {
+	keys, err := dockerflag.ParseDetachKeys(s)
+	if err != nil {
+		return nil, flagError("--detach-keys", err)
+	}
+	return keys, nil
+}

@@ -1,0 +1,106 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	goruntime "runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/internal/handoff"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+// workerRole is the hand-off role of the copy of cpc that runs a command which
+// needs U0: to unpack layers, to mount, to remove files of other ids.
+const workerRole = "worker"
+
+// worker is what that copy is told.
+type worker struct {
+	Args    []string      `json:"args"`
+	Dirs    dirs.Dirs     `json:"dirs"`
+	Mapping idmap.Mapping `json:"mapping"`
+}
+
+// store opens the image store as this process may use it.
+func (w *worker) store() (*rootfs.Store, error) {
+	return rootfs.Open(rootfs.Options{Dir: w.Dirs.Data, Mapping: w.Mapping})
+}
+
+// inU0 runs the current command line again in a copy of cpc that lives in
+// namespaces of its own, and returns its exit status as an error.
+func (a *app) inU0(args []string) error {
+	d, err := dirs.Find()
+	if err != nil {
+		return err
+	}
+	ids := userns.Discover()
+	var base uint32
+	var files []*os.File
+	if ids.Mode == idmap.Root {
+		var held *os.File
+		if base, held, err = userns.TakeRange(d.State); err != nil {
+			return err
+		}
+		defer held.Close()
+		files = append(files, held)
+	}
+	goruntime.LockOSThread() // the copy is killed when this thread ends
+	defer goruntime.UnlockOSThread()
+	cmd, err := userns.Start(userns.Child{
+		Role: workerRole, Args: args, IDs: ids, Files: files,
+		Body: func(int) any { return worker{Args: args, Dirs: d, Mapping: ids.Mapping(base)} },
+	})
+	if err != nil {
+		return err
+	}
+	return waitWorker(cmd)
+}
+
+// waitWorker waits for the copy, which gets the terminal's signals itself.
+func waitWorker(cmd *exec.Cmd) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+	go func() {
+		for s := range signals {
+			if s != unix.SIGINT {
+				_ = cmd.Process.Signal(s)
+			}
+		}
+	}()
+	err := cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	if status, ok := exit.Sys().(interface{ Signaled() bool }); ok && status.Signaled() {
+		return fmt.Errorf("worker process: %w", err)
+	}
+	return exitStatus(exit.ExitCode())
+}
+
+// workerMain is that copy.
+func workerMain() int {
+	var w worker
+	if err := handoff.Receive(workerRole, &w); err != nil {
+		fmt.Fprintf(os.Stderr, "cpc worker: %v\nIt is started by other cpc commands.\n", err)
+		return usageFailure
+	}
+	hostProc, err := userns.Settle(w.Mapping.Mode)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cpc worker: %v\n", err)
+		return defaultFailure
+	}
+	_ = hostProc.Close()
+	return execute(w.Args, &w)
+}

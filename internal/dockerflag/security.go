@@ -1,0 +1,85 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dockerflag
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Security is what all --security-opt together say; nil and "" is not given.
+type Security struct {
+	NoNewPrivileges *bool
+	// Seccomp is "" for the default profile, "unconfined", or a file name.
+	Seccomp string
+}
+
+// SeccompUnconfined is the value that turns the system call filter off.
+const SeccompUnconfined = "unconfined"
+
+// ParseSecurity parses all values of --security-opt. Where one is given twice
+// with different meanings, that is an error rather than a guess.
+func ParseSecurity(options []string) (Security, error) {
+	var s Security
+	seccomp := false
+	for _, o := range options {
+		key, value := cutOption(o)
+		var err error
+		switch key {
+		case "no-new-privileges":
+			err = s.setNoNew(value)
+		case "seccomp":
+			was := s.Seccomp
+			s.Seccomp, err = seccompOf(value)
+			if err == nil && seccomp && was != s.Seccomp {
+				err = errors.New("given twice, with different values")
+			}
+			seccomp = true
+		case "apparmor":
+			err = errors.New("AppArmor profiles are not supported yet")
+		case "label":
+			err = errors.New("SELinux labels are not supported yet")
+		case "systempaths", "writable-cgroups":
+			err = errors.New("not supported: the sandbox's masked paths and read-only cgroups stay")
+		default:
+			err = errors.New("unknown (known: no-new-privileges, seccomp=FILE, seccomp=unconfined)")
+		}
+		if err != nil {
+			return Security{}, fmt.Errorf("security option %q: %w", o, err)
+		}
+	}
+	return s, nil
+}
+
+// cutOption cuts at the first = or, in docker's older form, at the first colon.
+func cutOption(s string) (key, value string) {
+	i := strings.IndexAny(s, "=:")
+	if i < 0 {
+		return s, ""
+	}
+	return s[:i], s[i+1:]
+}
+
+func (s *Security) setNoNew(value string) error {
+	on := value == "" || value == "true"
+	if !on && value != "false" {
+		return errors.New("want no-new-privileges, or with =true or =false")
+	}
+	if s.NoNewPrivileges != nil && *s.NoNewPrivileges != on {
+		return errors.New("given twice, with different values")
+	}
+	s.NoNewPrivileges = &on
+	return nil
+}
+
+func seccompOf(value string) (string, error) {
+	switch value {
+	case "":
+		return "", errors.New("want seccomp=FILE, seccomp=unconfined or seccomp=builtin")
+	case "builtin":
+		return "", nil
+	}
+	return value, nil
+}

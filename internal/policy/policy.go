@@ -1,0 +1,66 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy holds the rules that the project's own source keeps, as data;
+// its tests hold the tree against them. Nothing links it: it runs as part of
+// the test run only, and needs no privileges.
+package policy
+
+// Module is the import path that every package of the project starts with.
+const Module = "github.com/claude-pocket-console/cpc"
+
+// Imports says which parts of the tree a part may import, tests included. A
+// part is a top-level folder, or a folder below cmd. Each may import itself.
+// ARCHITECTURE.md draws the same picture, .golangci.yml shows it in editors.
+func Imports() map[string][]string {
+	return map[string][]string{
+		"cmd/cpc":         {"sandbox", "build", "rootfs", "netns", "cgroups", "seccomp", "internal"},
+		"cmd/cpc-runtime": {"runtime", "seccomp", "cgroups", "internal"},
+		"sandbox":         {"rootfs", "netns", "cgroups", "seccomp", "internal"},
+		"build":           {"rootfs", "internal"},
+		"runtime":         {"seccomp", "cgroups", "internal"},
+		"rootfs":          {"internal"},
+		"netns":           {"internal"},
+		"seccomp":         {"internal"},
+		"cgroups":         {"internal"},
+		"internal":        {},
+		"deploy":          {},
+		"test":            {"internal", "sandbox", "build", "runtime", "rootfs", "netns", "cgroups", "seccomp"},
+	}
+}
+
+// Forbidden lists import path prefixes that must not be linked into a program,
+// directly or not. cpc-runtime becomes every sandbox's init and is copied into
+// memory on the way: what it links costs each start.
+func Forbidden() map[string][]string {
+	return map[string][]string{
+		"cmd/cpc-runtime": {
+			Module + "/rootfs", Module + "/build", Module + "/netns", Module + "/sandbox",
+			"crypto/tls", "net/http", "html/template", "text/template", "testing",
+			"github.com/google/go-containerregistry", "github.com/docker", "github.com/distribution",
+			"github.com/moby/buildkit", "github.com/moby/go-archive", "github.com/klauspost/compress",
+			"github.com/miekg/dns", "github.com/google/nftables", "github.com/prometheus",
+			"github.com/spf13/cobra", "google.golang.org/grpc", "google.golang.org/protobuf",
+		},
+		"cmd/cpc": {
+			Module + "/runtime", "testing", "github.com/opencontainers/runc/libcontainer",
+			"github.com/seccomp/libseccomp-golang",
+		},
+	}
+}
+
+// Untested lists packages without a test file of their own, and why.
+func Untested() map[string]string {
+	return map[string]string{
+		"cmd/cpc":         "command line only: test/ drives the built program",
+		"cmd/cpc-runtime": "command line only: test/ and runtime's tests drive the built program",
+		"netns":           "only a package comment until the sandbox has a network of its own",
+	}
+}
+
+const (
+	// LongFile is how many lines a file that is not a test may have before
+	// the test run mentions it, and MaxFile before it fails.
+	LongFile = 400
+	MaxFile  = 450
+)

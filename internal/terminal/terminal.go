@@ -1,0 +1,83 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package terminal puts the person's terminal into raw mode for the time of an
+// attached session and finds a detach sequence in what is typed.
+package terminal
+
+import (
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// Is reports whether f is a terminal.
+func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// Size returns the rows and columns of the first of the files that is a
+// terminal with a known size.
+func Size(files ...*os.File) (rows, cols uint16, ok bool) {
+	for _, f := range files {
+		ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+		if err == nil && ws.Row > 0 && ws.Col > 0 {
+			return ws.Row, ws.Col, true
+		}
+	}
+	return 0, 0, false
+}
+
+// Raw switches f to raw mode. The returned function switches back to what was
+// before, the first time it is called.
+func Raw(f *os.File) (restore func(), err error) {
+	fd := int(f.Fd())
+	before, err := term.MakeRaw(fd)
+	if err != nil {
+		return nil, fmt.Errorf("raw mode of %s: %w", f.Name(), err)
+	}
+	var once sync.Once
+	return func() { once.Do(func() { _ = term.Restore(fd, before) }) }, nil
+}
+
+// Detacher finds a key sequence in a stream of typed bytes. The zero value
+// finds none.
+type Detacher struct {
+	Keys []byte
+	held int // how many bytes of Keys the input so far ends in
+}
+
+// Feed returns what of p is to be passed on, and whether the sequence is
+// complete. Bytes that may be the beginning of the sequence are held back
+// until it is clear that they are not.
+func (d *Detacher) Feed(p []byte) (pass []byte, detach bool) {
+	if len(d.Keys) == 0 {
+		return p, false
+	}
+	for _, b := range p {
+		if b == d.Keys[d.held] {
+			if d.held++; d.held == len(d.Keys) {
+				d.held = 0
+				return pass, true
+			}
+			continue
+		}
+		pass = append(pass, d.mismatch(b)...)
+	}
+	return pass, false
+}
+
+// mismatch gives up as much of the held bytes as cannot begin the sequence
+// any more, now that b has come.
+func (d *Detacher) mismatch(b byte) []byte {
+	seen := append(append([]byte(nil), d.Keys[:d.held]...), b)
+	for n := min(len(seen), len(d.Keys)-1); n > 0; n-- {
+		if string(seen[len(seen)-n:]) == string(d.Keys[:n]) {
+			d.held = n
+			return seen[:len(seen)-n]
+		}
+	}
+	d.held = 0
+	return seen
+}

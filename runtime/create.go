@@ -1,0 +1,146 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	// Lets the cgroup code set device rules.
+	_ "github.com/opencontainers/cgroups/devices"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
+)
+
+// CreateOptions are what create and run have in common.
+type CreateOptions struct {
+	Bundle        string // directory with config.json; "" is the current one
+	ConsoleSocket string // unix socket that is sent the terminal's master
+	PidfdSocket   string // unix socket that is sent a pidfd of init
+	PidFile       string // gets init's pid, as this process sees it
+	NoPivot       bool   // chroot-like MS_MOVE instead of pivot_root
+	NoNewKeyring  bool   // keep the caller's session keyring
+	PreserveFDs   int    // pass descriptors 3 to 3+N-1
+}
+
+// RunOptions are the options of run.
+type RunOptions struct {
+	CreateOptions
+	Detach      bool // do not wait
+	Keep        bool // do not delete the container when it has ended
+	NoSubreaper bool // do not adopt the container's orphans
+}
+
+// Create makes a container and leaves it waiting for Start.
+func (r Runtime) Create(id string, o CreateOptions) error {
+	err := r.locked(id, func() error {
+		c, spec, err := r.newContainer(id, &o)
+		if err != nil {
+			return err
+		}
+		l := launch{container: c, spec: spec.Process, init: true, detach: true, options: o}
+		if _, err := l.start((*libcontainer.Container).Start); err != nil {
+			return discard(c, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("create %s: %w", id, err)
+	}
+	return nil
+}
+
+// Run makes a container, starts it and, unless detached, waits for its end and
+// deletes it. It returns the exit status of the container's init.
+func (r Runtime) Run(id string, o RunOptions) (int, error) {
+	var (
+		c *libcontainer.Container
+		s *supervisor
+	)
+	err := r.locked(id, func() error {
+		var (
+			spec *specs.Spec
+			err  error
+		)
+		if c, spec, err = r.newContainer(id, &o.CreateOptions); err != nil {
+			return err
+		}
+		l := launch{
+			container: c, spec: spec.Process, init: true, options: o.CreateOptions,
+			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
+		}
+		if s, err = l.start((*libcontainer.Container).Run); err != nil {
+			return discard(c, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("run %s: %w", id, err)
+	}
+	if o.Detach {
+		return 0, nil
+	}
+	status := s.wait()
+	if o.Keep {
+		return status, nil
+	}
+	if err := r.locked(id, c.Destroy); err != nil {
+		return status, fmt.Errorf("run %s: %w", id, err)
+	}
+	return status, nil
+}
+
+// newContainer enters the bundle and registers a container for it. Paths in o
+// become absolute.
+func (r Runtime) newContainer(id string, o *CreateOptions) (*libcontainer.Container, *specs.Spec, error) {
+	for _, path := range []*string{&o.ConsoleSocket, &o.PidfdSocket, &o.PidFile} {
+		if err := makeAbs(path); err != nil {
+			return nil, nil, err
+		}
+	}
+	if o.Bundle != "" {
+		if err := os.Chdir(o.Bundle); err != nil {
+			return nil, nil, fmt.Errorf("bundle: %w", err)
+		}
+	}
+	spec, err := loadSpec()
+	if err != nil {
+		return nil, nil, err
+	}
+	rootless, err := r.rootlessCgroups()
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
+		CgroupName:       id,
+		UseSystemdCgroup: r.SystemdCgroup,
+		NoPivotRoot:      o.NoPivot,
+		NoNewKeyring:     o.NoNewKeyring,
+		Spec:             spec,
+		RootlessEUID:     os.Geteuid() != 0,
+		RootlessCgroups:  rootless,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	c, err := libcontainer.Create(r.Root, id, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, spec, nil
+}
+
+// discard removes a container that could not be started.
+func discard(c *libcontainer.Container, cause error) error {
+	if errors.Is(cause, os.ErrPermission) && !c.Config().RootlessCgroups && os.Geteuid() != 0 {
+		cause = fmt.Errorf("%w (%w)", cause, errNoCgroup)
+	}
+	if err := c.Destroy(); err != nil {
+		logrus.Warnf("remove container %s: %v", c.ID(), err)
+	}
+	return cause
+}

@@ -1,0 +1,58 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package runtime is the OCI runtime under a sandbox: it turns a bundle into
+// namespaces, mounts, cgroups and a process, through libcontainer.
+//
+// # Theory of operation
+//
+// Every call is one short-lived process of cmd/cpc-runtime, driven by a
+// supervisor (cpc's monitor, conmon, containerd, a person). Nothing stays
+// behind but the container itself and a directory ROOT/ID, which libcontainer
+// fills with state.json and, until start, a fifo that the container's init
+// waits on. So:
+//
+//   - create builds everything and ends; the container's init, a re-exec of a
+//     sealed copy of this binary with the argument "init", is then a child of
+//     the next subreaper or of the pid namespace's init;
+//   - start opens the fifo, upon which init becomes the user's program;
+//   - exec starts another process in the namespaces of that init;
+//   - kill signals init, delete removes the cgroup and ROOT/ID.
+//
+// A process runs one operation and may change its working directory (the
+// bundle is read from inside of it), its umask-independent log output and its
+// subreaper bit. The package is not meant for long-lived or concurrent use.
+//
+// # Locks
+//
+// create, start and delete of one id exclude each other by flock(2) on
+// ROOT/ID@lock ("@" cannot occur in an id). state, list, kill and exec take no
+// lock, because hooks that run under create's lock may call them. A killed
+// process releases its lock; the lock file goes away with the container.
+//
+// # A command that cannot be run
+//
+// libcontainer's init looks the command up as the container's user, in the
+// container's root and PATH, before create (or exec) returns. The error then
+// is an ErrCommandNotFound or an ErrCommandNotExecutable, cmd/cpc-runtime
+// leaves nothing behind, exits 127 or 126, and both stderr and the log hold
+// one line that ends in `exec: "NAME": executable file not found in $PATH`,
+// `exec: "NAME": stat NAME: no such file or directory`,
+// `exec: "NAME": permission denied` or `exec: "NAME": is a directory`.
+//
+// What only execve(2) itself finds out (a file of another architecture, a
+// script without "#!", a missing interpreter) comes after start has succeeded:
+// init writes `exec NAME: exec format error` (or `no such file or directory`)
+// to the container's stderr and exits 255. A container that is started through
+// the reaper (package reaper) exits 126 there.
+//
+// # Files
+//
+// Without a terminal the container's stdio is this process's stdio. With one,
+// the pseudoterminal's master goes to --console-socket by SCM_RIGHTS. Nothing
+// else is inherited but what --preserve-fds names.
+//
+// In a user namespace with a single id, devpts must be mounted without gid=5
+// (there is no such group), and no process can have supplementary groups: both
+// are up to who writes the bundle.
+package runtime

@@ -1,0 +1,83 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/capabilities"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/seccomp"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
+)
+
+// Init is a container's init up to the execution of the user's program.
+// Preconditions: nothing else has run in this process, whose C code has already
+// entered the container's namespaces. It does not return.
+func Init() {
+	goruntime.LockOSThread()
+	libcontainer.Init()
+	os.Exit(255) // not reached
+}
+
+// version is that of the module this binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "devel"
+	}
+	return strings.Trim(info.Main.Version, "()")
+}
+
+// VersionText is what --version prints.
+func VersionText() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cpc-runtime version %s\nspec: %s\ngo: %s\n", version(), specs.Version, goruntime.Version())
+	if major, minor, micro := seccomp.Version(); major+minor+micro > 0 {
+		fmt.Fprintf(&b, "libseccomp: %d.%d.%d\n", major, minor, micro)
+	}
+	return b.String()
+}
+
+// Features says what this runtime implements, see the features document of
+// the OCI runtime specification.
+func Features() features.Features {
+	yes, no := true, false
+	f := features.Features{
+		OCIVersionMin: fmt.Sprintf("%d.0.0", specs.VersionMajor),
+		OCIVersionMax: specs.Version,
+		Hooks:         configs.KnownHookNames(),
+		MountOptions:  specconv.KnownMountOptions(),
+		Annotations:   map[string]string{"io.github.claude-pocket-console.cpc-runtime.version": version()},
+		Linux: &features.Linux{
+			Namespaces:      specconv.KnownNamespaces(),
+			Capabilities:    capabilities.KnownCapabilities(),
+			Cgroup:          &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
+			Apparmor:        &features.Apparmor{Enabled: &yes},
+			Selinux:         &features.Selinux{Enabled: &yes},
+			IntelRdt:        &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
+			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
+			NetDevices:      &features.NetDevices{Enabled: &yes},
+			MemoryPolicy: &features.MemoryPolicy{
+				Modes: specconv.KnownMemoryPolicyModes(), Flags: specconv.KnownMemoryPolicyFlags(),
+			},
+			Seccomp: &features.Seccomp{Enabled: &no},
+		},
+		PotentiallyUnsafeConfigAnnotations: []string{"bundle", "org.systemd.property.", "org.criu.config"},
+	}
+	if seccomp.Enabled {
+		f.Linux.Seccomp = &features.Seccomp{
+			Enabled: &yes, Actions: seccomp.KnownActions(), Operators: seccomp.KnownOperators(),
+			Archs: seccomp.KnownArchs(), KnownFlags: seccomp.KnownFlags(), SupportedFlags: seccomp.SupportedFlags(),
+		}
+	}
+	return f
+}

@@ -1,0 +1,167 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// launch is one process about to be started in a container.
+type launch struct {
+	container *libcontainer.Container
+	spec      *specs.Process
+	options   CreateOptions
+	cgroups   map[string]string // sub-cgroups of an exec
+	init      bool
+	detach    bool
+	subreaper bool
+}
+
+// start starts the process by one of libcontainer's ways, and writes the pid
+// file. When it fails, the process is gone.
+func (l *launch) start(how func(*libcontainer.Container, *libcontainer.Process) error) (*supervisor, error) {
+	if err := l.checkTerminal(); err != nil {
+		return nil, err
+	}
+	p, err := newProcess(l.spec)
+	if err != nil {
+		return nil, err
+	}
+	p.Init = l.init
+	p.SubCgroupPaths = l.cgroups
+	if err := preserveFDs(p, l.options.PreserveFDs); err != nil {
+		return nil, err
+	}
+	s := &supervisor{process: p}
+	if !l.detach {
+		if err := s.listen(l.subreaper); err != nil {
+			return nil, err
+		}
+	}
+	stdio, err := l.attach(p)
+	if err != nil {
+		return nil, err
+	}
+	s.stdio = stdio
+	if err := how(l.container, p); err != nil {
+		stdio.close()
+		return nil, commandError(l.spec.Args[0], err)
+	}
+	err = stdio.started()
+	if err == nil && l.options.PidFile != "" {
+		err = writePidFile(l.options.PidFile, p)
+	}
+	if err != nil {
+		stdio.close()
+		_ = p.Signal(unix.SIGKILL) // ignored: it may have ended by itself
+		_, _ = p.Wait()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (l *launch) checkTerminal() error {
+	switch {
+	case l.options.ConsoleSocket == "" && l.detach && l.spec.Terminal:
+		return errors.New("a detached process with a terminal needs --console-socket")
+	case l.options.ConsoleSocket != "" && !l.spec.Terminal:
+		return errors.New("--console-socket: the process has no terminal")
+	case l.options.ConsoleSocket != "" && !l.detach:
+		return errors.New("--console-socket: only for a detached process")
+	}
+	return nil
+}
+
+// attach connects the process's stdio, and its pidfd if asked for.
+func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
+	s := &stdio{}
+	if path := l.options.PidfdSocket; path != "" {
+		sock, err := dial(path)
+		if err != nil {
+			return nil, fmt.Errorf("pidfd socket: %w", err)
+		}
+		s.passed = append(s.passed, sock)
+		p.PidfdSocket = sock
+	}
+	var err error
+	switch {
+	case !l.spec.Terminal:
+		p.Stdin, p.Stdout, p.Stderr = os.Stdin, os.Stdout, os.Stderr
+	case l.detach:
+		if p.ConsoleSocket, err = dial(l.options.ConsoleSocket); err != nil {
+			err = fmt.Errorf("console socket: %w", err)
+		} else {
+			s.passed = append(s.passed, p.ConsoleSocket)
+		}
+	default:
+		err = s.useTerminal(p)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// dial connects to a unix stream socket. A path that is too long for a socket
+// address is reached through its directory's descriptor.
+func dial(path string) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	sock := os.NewFile(uintptr(fd), path)
+	address := path
+	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
+		dir, err := os.OpenFile(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, errors.Join(err, sock.Close())
+		}
+		defer func() { _ = dir.Close() }()
+		address = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "connect", Path: path, Err: err}, sock.Close())
+	}
+	return sock, nil
+}
+
+// writePidFile writes a process's pid so that no reader sees half of it.
+func writePidFile(path string, p *libcontainer.Process) (err error) {
+	pid, err := p.Pid()
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return fmt.Errorf("pid file: %w", err)
+	}
+	_, err = f.WriteString(strconv.Itoa(pid))
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("pid file: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}
+
+// makeAbs makes a path independent of the working directory; "" stays "".
+func makeAbs(path *string) (err error) {
+	if *path != "" {
+		*path, err = filepath.Abs(*path)
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/system"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Start lets the init of a created container become the user's program.
+func (r Runtime) Start(id string) error {
+	err := r.locked(id, func() error {
+		c, err := r.load(id)
+		if err != nil {
+			return err
+		}
+		status, err := c.Status()
+		if err != nil {
+			return err
+		}
+		if status != libcontainer.Created {
+			return errStatus(status)
+		}
+		return c.Exec()
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", id, err)
+	}
+	return nil
+}
+
+// Kill sends a signal, a name with or without SIG or a number, to the
+// container's init. SIGKILL also ends everything else in it. With all, a
+// container that has ended is no error.
+func (r Runtime) Kill(id, sig string, all bool) error {
+	err := r.kill(id, sig)
+	if err == nil || all && errors.Is(err, libcontainer.ErrNotRunning) {
+		return nil
+	}
+	return fmt.Errorf("kill %s: %w", id, err)
+}
+
+func (r Runtime) kill(id, name string) error {
+	sig, err := parseSignal(name)
+	if err != nil {
+		return err
+	}
+	c, err := r.load(id)
+	if err != nil {
+		return err
+	}
+	return c.Signal(sig)
+}
+
+// parseSignal accepts KILL, SIGKILL, sigkill and 9.
+func parseSignal(name string) (unix.Signal, error) {
+	if n, err := strconv.Atoi(name); err == nil {
+		if n < 0 || n > 64 {
+			return 0, fmt.Errorf("signal %d: want 0 to 64", n)
+		}
+		return unix.Signal(n), nil
+	}
+	upper := strings.ToUpper(name)
+	if !strings.HasPrefix(upper, "SIG") {
+		upper = "SIG" + upper
+	}
+	if sig := unix.SignalNum(upper); sig != 0 {
+		return sig, nil
+	}
+	return 0, fmt.Errorf("signal %q: unknown", name)
+}
+
+// Delete removes a stopped or created container. With force, a running one is
+// killed first, a damaged one is removed as well as can be, and none at all is
+// no error.
+func (r Runtime) Delete(id string, force bool) error {
+	err := r.locked(id, func() error { return r.remove(id, force) })
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", id, err)
+	}
+	return nil
+}
+
+func (r Runtime) remove(id string, force bool) error {
+	dir := filepath.Join(r.Root, id)
+	c, err := r.load(id)
+	switch {
+	case errors.Is(err, ErrNotExist):
+		// A create that was killed leaves a directory without a state.
+		rerr := os.RemoveAll(dir)
+		if force {
+			err = nil
+		}
+		return errors.Join(err, rerr)
+	case errors.Is(err, ErrCorruptState) && force:
+		logrus.Warnf("delete %s: %v: its cgroup may be left", id, err)
+		return errors.Join(killDamaged(filepath.Join(dir, stateFile)), os.RemoveAll(dir))
+	case errors.Is(err, ErrCorruptState):
+		return fmt.Errorf("%w (delete --force removes it)", err)
+	case err != nil:
+		return err
+	}
+	if force {
+		return destroyKilled(c)
+	}
+	status, err := c.Status()
+	if err != nil {
+		return err
+	}
+	switch status {
+	case libcontainer.Stopped:
+		return c.Destroy()
+	case libcontainer.Created:
+		return destroyKilled(c)
+	case libcontainer.Running, libcontainer.Paused:
+	}
+	return errStatus(status)
+}
+
+// destroyKilled kills a container's init, waits for its end, at most ten
+// seconds, and removes what is left.
+func destroyKilled(c *libcontainer.Container) error {
+	if err := c.Signal(unix.SIGKILL); err != nil && !errors.Is(err, libcontainer.ErrNotRunning) {
+		logrus.Debugf("kill %s: %v", c.ID(), err)
+	}
+	wait := time.Millisecond
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if c.Signal(unix.Signal(0)) != nil {
+			return c.Destroy()
+		}
+		time.Sleep(wait)
+		wait = min(2*wait, 100*time.Millisecond)
+	}
+	return errors.New("init is still running after SIGKILL")
+}
+
+// killDamaged kills the init that the beginning of a damaged state file still
+// names, provided that it is the same process.
+func killDamaged(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	pid, start := salvage(data)
+	if pid <= 1 || start == 0 {
+		return nil
+	}
+	stat, err := system.Stat(pid)
+	if err != nil || stat.StartTime != start {
+		return nil //nolint:nilerr // that process has ended
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("kill %d: %w", pid, err)
+	}
+	return nil
+}
+
+// salvage reads init's pid and start time out of a state file's top level, as
+// far as it is JSON.
+func salvage(data []byte) (pid int, start uint64) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if _, err := dec.Token(); err != nil {
+		return 0, 0
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return pid, start
+		}
+		var value any
+		switch key {
+		case "init_process_pid":
+			value = &pid
+		case "init_process_start":
+			value = &start
+		default:
+			value = new(json.RawMessage)
+		}
+		if dec.Decode(value) != nil {
+			return pid, start
+		}
+	}
+	return pid, start
+}

@@ -1,0 +1,104 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// newProcess translates a process of the OCI specification to libcontainer's.
+func newProcess(p *specs.Process) (*libcontainer.Process, error) {
+	lp := &libcontainer.Process{
+		Args:            p.Args,
+		Env:             p.Env,
+		UID:             int(p.User.UID),
+		GID:             int(p.User.GID),
+		Cwd:             p.Cwd,
+		Label:           p.SelinuxLabel,
+		AppArmorProfile: p.ApparmorProfile,
+		NoNewPrivileges: &p.NoNewPrivileges,
+		Scheduler:       p.Scheduler,
+		IOPriority:      p.IOPriority,
+		LogLevel:        strconv.Itoa(int(logrus.GetLevel())),
+	}
+	for _, gid := range p.User.AdditionalGids {
+		lp.AdditionalGroups = append(lp.AdditionalGroups, int(gid))
+	}
+	if s := p.ConsoleSize; s != nil {
+		if s.Width > 1<<16-1 || s.Height > 1<<16-1 {
+			return nil, fmt.Errorf("process.consoleSize %dx%d: at most 65535x65535", s.Width, s.Height)
+		}
+		lp.ConsoleWidth, lp.ConsoleHeight = uint16(s.Width), uint16(s.Height)
+	}
+	if c := p.Capabilities; c != nil {
+		lp.Capabilities = &configs.Capabilities{
+			Bounding: c.Bounding, Effective: c.Effective, Permitted: c.Permitted,
+			Inheritable: c.Inheritable, Ambient: c.Ambient,
+		}
+	}
+	for _, rl := range p.Rlimits {
+		resource, ok := rlimit(rl.Type)
+		if !ok {
+			return nil, fmt.Errorf("process.rlimits: unknown limit %q", rl.Type)
+		}
+		lp.Rlimits = append(lp.Rlimits, configs.Rlimit{Type: resource, Hard: rl.Hard, Soft: rl.Soft})
+	}
+	affinity, err := configs.ConvertCPUAffinity(p.ExecCPUAffinity)
+	if err != nil {
+		return nil, fmt.Errorf("process.execCPUAffinity: %w", err)
+	}
+	lp.CPUAffinity = affinity
+	return lp, nil
+}
+
+// rlimit returns the number of a resource limit, see getrlimit(2).
+func rlimit(name string) (int, bool) {
+	numbers := map[string]int{
+		"RLIMIT_AS":         unix.RLIMIT_AS,
+		"RLIMIT_CORE":       unix.RLIMIT_CORE,
+		"RLIMIT_CPU":        unix.RLIMIT_CPU,
+		"RLIMIT_DATA":       unix.RLIMIT_DATA,
+		"RLIMIT_FSIZE":      unix.RLIMIT_FSIZE,
+		"RLIMIT_LOCKS":      unix.RLIMIT_LOCKS,
+		"RLIMIT_MEMLOCK":    unix.RLIMIT_MEMLOCK,
+		"RLIMIT_MSGQUEUE":   unix.RLIMIT_MSGQUEUE,
+		"RLIMIT_NICE":       unix.RLIMIT_NICE,
+		"RLIMIT_NOFILE":     unix.RLIMIT_NOFILE,
+		"RLIMIT_NPROC":      unix.RLIMIT_NPROC,
+		"RLIMIT_RSS":        unix.RLIMIT_RSS,
+		"RLIMIT_RTPRIO":     unix.RLIMIT_RTPRIO,
+		"RLIMIT_RTTIME":     unix.RLIMIT_RTTIME,
+		"RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING,
+		"RLIMIT_STACK":      unix.RLIMIT_STACK,
+	}
+	n, ok := numbers[name]
+	return n, ok
+}
+
+// preserveFDs hands descriptors 3 to 3+n-1 of this process to the container. A
+// descriptor with close-on-exec was opened here, so it is none of the caller's.
+func preserveFDs(p *libcontainer.Process, n int) error {
+	if n < 0 {
+		return fmt.Errorf("preserve %d descriptors: negative", n)
+	}
+	for fd := 3; fd < 3+n; fd++ {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC != 0 {
+			err = unix.EBADF
+		}
+		if err != nil {
+			return fmt.Errorf("preserve descriptor %d: not passed by the caller: %w", fd, err)
+		}
+		p.ExtraFiles = append(p.ExtraFiles, os.NewFile(uintptr(fd), "preserved"))
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/runc/libcontainer"
+)
+
+// Errors a caller branches on.
+var (
+	// ErrNotExist: there is no container with this id.
+	ErrNotExist = libcontainer.ErrNotExist
+	// ErrExist: the id is in use.
+	ErrExist = libcontainer.ErrExist
+	// ErrCorruptState: state.json of the container is not readable.
+	ErrCorruptState = errors.New("corrupt state")
+)
+
+// stateFile is where libcontainer keeps what it knows of a container.
+const stateFile = "state.json"
+
+// Runtime is where containers are kept and how their cgroups are made.
+type Runtime struct {
+	// Root is the absolute directory of the containers' states.
+	Root string
+	// SystemdCgroup has systemd make the cgroups; cgroupsPath then is
+	// slice:prefix:name.
+	SystemdCgroup bool
+	// Rootless says whether cgroups that may not be written are left alone:
+	// "true", "false", or "auto" (anyone but root of the initial user
+	// namespace).
+	Rootless string
+}
+
+// checkRoot refuses a state directory that cannot be meant.
+func (r Runtime) checkRoot() error {
+	if !filepath.IsAbs(r.Root) || filepath.Clean(r.Root) == "/" {
+		return fmt.Errorf("state directory %q: must be an absolute path other than /", r.Root)
+	}
+	return nil
+}
+
+// load finds an existing container. The state is checked first, because
+// libcontainer dereferences what a damaged one lacks.
+func (r Runtime) load(id string) (*libcontainer.Container, error) {
+	if err := r.checkRoot(); err != nil {
+		return nil, err
+	}
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	if err := checkState(filepath.Join(r.Root, id, stateFile), id); err != nil {
+		return nil, err
+	}
+	return libcontainer.Load(r.Root, id)
+}
+
+// checkState verifies that a state file is whole.
+func checkState(path, id string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return ErrNotExist
+	}
+	if err != nil {
+		return err
+	}
+	var state struct {
+		ID     string `json:"id"`
+		Pid    int    `json:"init_process_pid"`
+		Config struct {
+			Cgroups json.RawMessage `json:"cgroups"`
+		} `json:"config"`
+	}
+	if err := json.Unmarshal(data, &state); err != nil {
+		return fmt.Errorf("%s: %w: %w", path, ErrCorruptState, err)
+	}
+	cgroups := string(state.Config.Cgroups)
+	if state.ID != id || state.Pid <= 0 || cgroups == "" || cgroups == "null" {
+		return fmt.Errorf("%s: %w: fields are missing", path, ErrCorruptState)
+	}
+	return nil
+}
+
+// checkID refuses ids that libcontainer would, so that no path is built from
+// one before it has been checked.
+func checkID(id string) error {
+	if id == "" || id == "." || id == ".." {
+		return fmt.Errorf("%w: %q", libcontainer.ErrInvalidID, id)
+	}
+	for i := range len(id) {
+		c := id[i]
+		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+			c == '_' || c == '+' || c == '-' || c == '.'
+		if !ok {
+			return fmt.Errorf("%w: %q: only letters, digits and _ + - . are allowed", libcontainer.ErrInvalidID, id)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/selinux/go-selinux"
+)
+
+const (
+	configFile = "config.json"
+	maxConfig  = 16 << 20 // bytes; seccomp profiles make the largest, some 100 KiB
+)
+
+// loadSpec reads config.json of the current directory, the bundle.
+func loadSpec() (*specs.Spec, error) {
+	var spec specs.Spec
+	if err := readJSON(configFile, &spec); err != nil {
+		return nil, err
+	}
+	if err := checkVersion(spec.Version); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	if err := checkProcess(spec.Process); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	if spec.Root == nil || spec.Root.Path == "" {
+		return nil, fmt.Errorf("%s: root.path: missing", configFile)
+	}
+	if spec.Linux == nil {
+		return nil, fmt.Errorf("%s: linux: missing", configFile)
+	}
+	return &spec, nil
+}
+
+// readJSON decodes the one JSON value that a file holds.
+func readJSON(path string, v any) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(data) > maxConfig {
+		return fmt.Errorf("read %s: larger than %d bytes", path, maxConfig)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("parse %s: %w", path, err)
+	}
+	return nil
+}
+
+// checkVersion refuses a bundle of a major version other than the one this
+// runtime implements: it may ask for what would silently be ignored.
+func checkVersion(version string) error {
+	number, _, _ := strings.Cut(version, "-")
+	parts := strings.Split(number, ".")
+	ok := len(parts) == 3
+	for _, p := range parts {
+		_, err := strconv.ParseUint(p, 10, 16)
+		ok = ok && err == nil
+	}
+	if !ok {
+		return fmt.Errorf("ociVersion %q: want MAJOR.MINOR.PATCH", version)
+	}
+	if parts[0] != strconv.Itoa(specs.VersionMajor) {
+		return fmt.Errorf("ociVersion %q: only %d.x.y is supported", version, specs.VersionMajor)
+	}
+	return nil
+}
+
+// checkProcess refuses what could not be run, or only in a surprising place.
+func checkProcess(p *specs.Process) error {
+	switch {
+	case p == nil:
+		return errors.New("process: missing")
+	case !filepath.IsAbs(p.Cwd):
+		return fmt.Errorf("process.cwd %q: must be an absolute path", p.Cwd)
+	case len(p.Args) == 0 || p.Args[0] == "":
+		return errors.New("process.args: empty")
+	case p.SelinuxLabel != "" && !selinux.GetEnabled():
+		return fmt.Errorf("process.selinuxLabel %q: SELinux is not enabled", p.SelinuxLabel)
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"os"
+	"os/signal"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// supervisor waits for a process in the foreground: it passes signals on,
+// keeps the terminal's size, and reaps.
+type supervisor struct {
+	process *libcontainer.Process
+	stdio   *stdio
+	signals chan os.Signal
+}
+
+// listen must come before the process is started, or its SIGCHLD may be missed.
+func (s *supervisor) listen(subreaper bool) error {
+	s.signals = make(chan os.Signal, 128)
+	signal.Notify(s.signals)
+	if !subreaper {
+		return nil
+	}
+	return os.NewSyscallError("prctl(PR_SET_CHILD_SUBREAPER)", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+}
+
+// wait returns the exit status of the process, 128+n when signal n ended it.
+func (s *supervisor) wait() int {
+	defer s.stdio.close()
+	pid, err := s.process.Pid()
+	if err != nil {
+		return 255
+	}
+	if status, done := reap(pid); done {
+		return status
+	}
+	for sig := range s.signals {
+		switch sig {
+		case unix.SIGCHLD:
+			if status, done := reap(pid); done {
+				return status
+			}
+		case unix.SIGWINCH:
+			s.stdio.resize()
+		case unix.SIGURG, unix.SIGPIPE:
+			// The Go scheduler's and this process's own.
+		default:
+			if err := s.process.Signal(sig); err != nil {
+				logrus.Warnf("forward %v: %v", sig, err)
+			}
+		}
+	}
+	return 255
+}
+
+// reap collects every child that has ended, and says whether pid has.
+func reap(pid int) (status int, done bool) {
+	for {
+		var ws unix.WaitStatus
+		got, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || got <= 0 {
+			return status, done
+		}
+		if got == pid {
+			status, done = exitStatus(ws), true
+		}
+	}
+}
+
+func exitStatus(ws unix.WaitStatus) int {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}

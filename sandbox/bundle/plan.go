@@ -1,0 +1,157 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+)
+
+// stopSignalKey is what the image specification calls the stop signal.
+const stopSignalKey = "org.opencontainers.image.stopSignal"
+
+// systemdKey would set properties of the sandbox's scope past the plan.
+const systemdKey = "org.systemd.property."
+
+// Plan returns the config.json of a sandbox.
+func Plan(in Input) (*specs.Spec, error) {
+	if err := in.check(); err != nil {
+		return nil, fmt.Errorf("plan sandbox: %w", err)
+	}
+	process, err := in.process()
+	if err != nil {
+		return nil, fmt.Errorf("plan sandbox: %w", err)
+	}
+	mounts, err := in.mounts()
+	if err != nil {
+		return nil, fmt.Errorf("plan sandbox: %w", err)
+	}
+	annotations, err := in.annotations()
+	if err != nil {
+		return nil, fmt.Errorf("plan sandbox: %w", err)
+	}
+	return &specs.Spec{
+		Version:     specs.Version,
+		Process:     process,
+		Root:        &specs.Root{Path: in.Rootfs, Readonly: in.ReadOnly},
+		Hostname:    in.hostname(),
+		Mounts:      mounts,
+		Annotations: annotations,
+		Linux:       in.linux(),
+	}, nil
+}
+
+func (in *Input) check() error {
+	m := in.Mapping
+	switch {
+	case !filepath.IsAbs(in.Rootfs):
+		return fmt.Errorf("root filesystem %q: not an absolute path", in.Rootfs)
+	case in.ID == "":
+		return errors.New("no sandbox id")
+	case m.Mode != idmap.Root && m.Mode != idmap.Mapped && m.Mode != idmap.Single:
+		return fmt.Errorf("id mapping mode %q: unknown", m.Mode)
+	case m.Size == 0 || m.Mode == idmap.Root && m.Base < idmap.Size:
+		return fmt.Errorf("id mapping %+v: would give the sandbox ids of the host", m)
+	case in.Network != NetworkNone && in.Network != NetworkHost:
+		return fmt.Errorf("network %q: neither none nor host", in.Network)
+	case in.Seccomp == nil && in.Options.Seccomp != SeccompUnconfined:
+		return errors.New("no seccomp profile was loaded")
+	case in.Seccomp != nil && in.Options.Seccomp == SeccompUnconfined:
+		return errors.New("a seccomp profile was loaded though unconfined was asked for")
+	case in.ShmSize < 0:
+		return fmt.Errorf("shm size %d: negative", in.ShmSize)
+	}
+	return dockerflag.CheckHostname(in.hostname())
+}
+
+func (in *Input) hostname() string {
+	if in.Hostname != "" {
+		return in.Hostname
+	}
+	return in.ID[:min(12, len(in.ID))]
+}
+
+func (in *Input) linux() *specs.Linux {
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: in.Mapping.Base, Size: in.Mapping.Size}}
+	namespaces := []specs.LinuxNamespace{
+		{Type: specs.UserNamespace},
+		{Type: specs.PIDNamespace},
+		{Type: specs.MountNamespace},
+		{Type: specs.IPCNamespace},
+		{Type: specs.UTSNamespace},
+		{Type: specs.CgroupNamespace},
+	}
+	if in.Network != NetworkHost {
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	}
+	return &specs.Linux{
+		UIDMappings:   ids,
+		GIDMappings:   ids,
+		Namespaces:    namespaces,
+		Resources:     in.Cgroup.Resources,
+		CgroupsPath:   in.Cgroup.Path,
+		Seccomp:       in.Seccomp,
+		MaskedPaths:   append(maskedPaths(), in.Host.Thermal...),
+		ReadonlyPaths: readonlyPaths(),
+	}
+}
+
+// annotations are the caller's, and the signal that stops the sandbox: the
+// monitor and foreign supervisors find it there.
+func (in *Input) annotations() (map[string]string, error) {
+	out := maps.Clone(in.Annotations)
+	if out == nil {
+		out = map[string]string{}
+	}
+	for k := range out {
+		if strings.HasPrefix(k, systemdKey) {
+			return nil, fmt.Errorf("annotation %s: would change the sandbox's systemd scope", k)
+		}
+	}
+	name := in.StopSignal
+	if name == "" {
+		name = in.Image.StopSignal
+	}
+	if name == "" {
+		name = "SIGTERM"
+	}
+	signal, err := dockerflag.ParseSignal(name)
+	if err != nil {
+		return nil, fmt.Errorf("stop signal: %w", err)
+	}
+	out[stopSignalKey] = dockerflag.SignalName(signal)
+	return out, nil
+}
+
+// maskedPaths are docker's: each tells of the host, or has told too much once
+// (/proc/interrupts: keystroke timing, powercap: CVE-2020-8694). The ones that
+// do not exist are skipped by the runtime.
+func maskedPaths() []string {
+	return []string{
+		"/proc/acpi",
+		"/proc/asound",
+		"/proc/interrupts",
+		"/proc/kcore",
+		"/proc/keys",
+		"/proc/latency_stats",
+		"/proc/sched_debug",
+		"/proc/scsi",
+		"/proc/timer_list",
+		"/proc/timer_stats",
+		"/sys/devices/virtual/powercap",
+		"/sys/firmware",
+	}
+}
+
+func readonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}

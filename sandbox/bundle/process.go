@@ -1,0 +1,189 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+)
+
+func (in *Input) process() (*specs.Process, error) {
+	args, err := in.args()
+	if err != nil {
+		return nil, err
+	}
+	cwd, err := in.cwd()
+	if err != nil {
+		return nil, err
+	}
+	caps, err := in.capabilities()
+	if err != nil {
+		return nil, err
+	}
+	user, err := in.user()
+	if err != nil {
+		return nil, err
+	}
+	rlimits, err := in.rlimits()
+	if err != nil {
+		return nil, err
+	}
+	env, err := in.env()
+	if err != nil {
+		return nil, err
+	}
+	adjust := max(in.Host.OOMScoreAdj, 0)
+	return &specs.Process{
+		Terminal:        in.TTY,
+		User:            user,
+		Args:            args,
+		Env:             env,
+		Cwd:             cwd,
+		Capabilities:    caps,
+		Rlimits:         rlimits,
+		NoNewPrivileges: in.NoNewPrivileges,
+		OOMScoreAdj:     &adjust,
+	}, nil
+}
+
+// args follows docker: a given entrypoint takes the image's command with it, a
+// given command replaces only the image's command.
+func (in *Input) args() ([]string, error) {
+	entrypoint, cmd := in.Image.Entrypoint, in.Image.Cmd
+	if in.Entrypoint != nil {
+		entrypoint, cmd = nil, nil
+		if *in.Entrypoint != "" {
+			entrypoint = []string{*in.Entrypoint}
+		}
+	}
+	if len(in.Args) > 0 {
+		cmd = in.Args
+	}
+	args := slices.Concat(entrypoint, cmd)
+	if len(args) == 0 {
+		return nil, errors.New("no command: the image names none, so it must be given after the image")
+	}
+	if args[0] == "" {
+		return nil, errors.New("the command's name is empty")
+	}
+	for _, a := range args {
+		if strings.ContainsRune(a, 0) {
+			return nil, fmt.Errorf("argument %q: holds a NUL", a)
+		}
+	}
+	if in.Options.Init {
+		args = slices.Concat([]string{InitPath}, in.Init.Args, []string{"--"}, args)
+	}
+	return args, nil
+}
+
+func (in *Input) cwd() (string, error) {
+	cwd := in.Workdir
+	if cwd == "" {
+		cwd = in.Image.WorkingDir
+	}
+	if cwd == "" {
+		return "/", nil
+	}
+	if !path.IsAbs(cwd) || strings.ContainsRune(cwd, 0) {
+		return "", fmt.Errorf("working directory %q: must be an absolute path", cwd)
+	}
+	return path.Clean(cwd), nil
+}
+
+// asUser reports whether the process is meant to be an ordinary user.
+func (in *Input) asUser() bool { return in.User.UID != 0 }
+
+// capabilities: the set is bounding, permitted and effective; inheritable and
+// ambient stay empty (ambient would survive exec in an ordinary user, as no
+// docker user expects; inheritable was CVE-2022-24769).
+//
+// For a user other than root the kernel clears permitted and effective at exec,
+// so the set is only what a set-uid-root program or file capability could
+// reach, and with no-new-privileges nothing can. That is docker's behaviour.
+//
+// In Single mode such a user runs as the sandbox's uid 0, to whom exec would
+// give the bounding set: so it gets none at all. With one id there is nothing
+// to chown or setuid to anyway.
+func (in *Input) capabilities() (*specs.LinuxCapabilities, error) {
+	caps, err := in.Capabilities()
+	if err != nil {
+		return nil, err
+	}
+	if in.Mapping.Mode == idmap.Single && in.asUser() {
+		caps = nil
+	}
+	return &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps}, nil
+}
+
+// user returns the ids. The primary group is among the additional ones too, so
+// that a file that denies its group cannot be had by dropping the primary one
+// (CVE-2022-36109). In Single mode there is only id 0, and setgroups is denied.
+func (in *Input) user() (specs.User, error) {
+	if in.Mapping.Mode == idmap.Single {
+		return specs.User{}, nil
+	}
+	u := specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: []uint32{in.User.GID}}
+	for _, g := range in.User.Groups {
+		if !slices.Contains(u.AdditionalGids, g) {
+			u.AdditionalGids = append(u.AdditionalGids, g)
+		}
+	}
+	for _, id := range append([]uint32{u.UID}, u.AdditionalGids...) {
+		if id >= in.Mapping.Size {
+			return specs.User{}, fmt.Errorf("user or group id %d: the sandbox has the ids 0 to %d", id, in.Mapping.Size-1)
+		}
+	}
+	return u, nil
+}
+
+// home is the user's home, or the tmpfs that is there for one whom the image
+// does not know.
+func (in *Input) home() string {
+	if (in.User.Home == "" || in.User.Home == "/") && in.asUser() && hasTmpfs(in.Tmpfs, DefaultHome) {
+		return DefaultHome
+	}
+	if in.User.Home == "" {
+		return "/"
+	}
+	return in.User.Home
+}
+
+// env: ours, then the image's, then the caller's; a later one replaces.
+func (in *Input) env() ([]string, error) {
+	env := []string{defaultPath, "HOSTNAME=" + in.hostname()}
+	if in.TTY {
+		env = append(env, "TERM=xterm")
+	}
+	env = append(env, "HOME="+in.home())
+	for _, e := range slices.Concat(in.Image.Env, in.Env) {
+		name, _, has := strings.Cut(e, "=")
+		if name == "" || strings.ContainsRune(e, 0) {
+			return nil, fmt.Errorf("environment %q: want NAME=VALUE", e)
+		}
+		at := slices.IndexFunc(env, func(s string) bool { return strings.HasPrefix(s, name+"=") })
+		switch {
+		case at >= 0 && has:
+			env[at] = e
+		case at >= 0:
+			env = slices.Delete(env, at, at+1)
+		case has:
+			env = append(env, e)
+		}
+	}
+	return env, nil
+}
+
+// DefaultCommand returns what an image runs by itself, for `ps` and `images`.
+func DefaultCommand(image v1.ImageConfig) []string {
+	return slices.Concat(image.Entrypoint, image.Cmd)
+}

@@ -1,0 +1,139 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+// ErrNotRunning reports that the sandbox has ended.
+var ErrNotRunning = errors.New("sandbox is not running")
+
+// open sends a request to a sandbox's monitor.
+func (e *Engine) open(name string, req wire.RequestBody) (*Session, error) {
+	entry, err := e.Set.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	r := entry.Record
+	if r.Status == record.Exited {
+		return nil, fmt.Errorf("%w: %s", ErrNotRunning, name)
+	}
+	c, err := entry.Dial()
+	if err != nil {
+		if !entry.Attended() {
+			return nil, fmt.Errorf("%s: %w", name, ErrMonitorGone)
+		}
+		return nil, err
+	}
+	s := &Session{ID: r.ID, Name: r.Name, conn: wire.New(c), entry: entry}
+	if err := s.conn.WriteJSON(wire.Request, req); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Attach connects to the program of a running sandbox.
+func (e *Engine) Attach(name string, size *wire.Size) (*Session, error) {
+	return e.stream(name, wire.RequestBody{Op: wire.OpAttach, Size: size})
+}
+
+// Exec starts a further program in a running sandbox.
+func (e *Engine) Exec(name string, req wire.ExecRequest, stdin bool, size *wire.Size) (*Session, error) {
+	return e.stream(name, wire.RequestBody{Op: wire.OpExec, Exec: &req, Stdin: stdin, Size: size})
+}
+
+func (e *Engine) stream(name string, req wire.RequestBody) (*Session, error) {
+	s, err := e.open(name, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.awaitStart(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Signal sends a signal to the sandbox's program.
+func (e *Engine) Signal(name string, sig unix.Signal) error {
+	s, err := e.open(name, wire.RequestBody{Op: wire.OpSignal, Signal: int(sig)})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t, payload, err := s.conn.ReadFrame()
+	if err != nil {
+		return ErrMonitorGone
+	}
+	if t == wire.Failure {
+		return failure(payload)
+	}
+	return nil
+}
+
+// Stop asks the sandbox's program to end with its stop signal, kills it after
+// timeout seconds (never, if negative), and returns when all is taken down.
+func (e *Engine) Stop(name string, sig unix.Signal, timeout int) error {
+	s, err := e.open(name, wire.RequestBody{Op: wire.OpStop, Signal: int(sig), Timeout: timeout})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if _, err = s.receive(Streams{}); err == nil {
+		s.AwaitEnd()
+	}
+	return err
+}
+
+// Wait returns how the sandbox ended, once it has.
+func (e *Engine) Wait(name string) (wire.ExitBody, error) {
+	entry, err := e.Set.Find(name)
+	if err != nil {
+		return wire.ExitBody{}, err
+	}
+	if o := entry.Record.Outcome; entry.Record.Status == record.Exited {
+		return wire.ExitBody{Code: o.ExitCode, Reason: o.Reason}, nil
+	}
+	s, err := e.open(entry.Record.ID, wire.RequestBody{Op: wire.OpWait})
+	if err != nil {
+		return wire.ExitBody{}, err
+	}
+	defer s.Close()
+	return s.receive(Streams{})
+}
+
+// ErrRunning reports that a sandbox has to end before it can be removed.
+var ErrRunning = errors.New("sandbox is running")
+
+// Remove removes what is known of a sandbox that has ended. With force a
+// running one is killed first, and one that does not exist is no error.
+func (e *Engine) Remove(name string, force bool) error {
+	entry, err := e.Set.Find(name)
+	if errors.Is(err, record.ErrNotFound) && force {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	id := entry.Record.ID
+	if entry.Record.Status != record.Exited {
+		if !force {
+			return fmt.Errorf("%w: %s", ErrRunning, name)
+		}
+		err := e.Stop(id, unix.SIGKILL, 0)
+		if err != nil && !errors.Is(err, ErrMonitorGone) && !errors.Is(err, ErrNotRunning) && !errors.Is(err, record.ErrNotFound) {
+			return err
+		}
+		if err := e.Sweep(); err != nil {
+			return err
+		}
+	}
+	return entry.Delete()
+}

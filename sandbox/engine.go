@@ -1,0 +1,69 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sandbox runs sandboxes: it turns what a person asked for into a
+// monitor process and talks to that process from then on.
+//
+// The packages below it: record knows which sandboxes there are, bundle plans
+// the OCI bundle, wire is the language of the control socket, logfile keeps
+// output, monitor is the process that looks after one sandbox. This package is
+// the client's side: it runs in the host's namespaces as the calling user and
+// needs no privilege.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+)
+
+// Engine is one user's sandboxes.
+type Engine struct {
+	Dirs    dirs.Dirs
+	IDs     userns.IDs
+	Runtime string // path of the OCI runtime
+	Set     record.Set
+
+	init string // path of the cpc-runtime that serves as --init
+}
+
+// ErrNoRuntime reports that cpc-runtime is not where it should be.
+var ErrNoRuntime = errors.New("OCI runtime not found")
+
+// Open finds the calling user's sandboxes. The runtime is the given path or
+// name, or, if empty, the cpc-runtime beside this program or in PATH.
+func Open(runtime string) (*Engine, error) {
+	d, err := dirs.Find()
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{Dirs: d, IDs: userns.Discover(), Set: record.Set{Dirs: d}}
+	if e.init, err = findRuntime(""); err != nil {
+		return nil, err
+	}
+	e.Runtime, err = findRuntime(runtime)
+	return e, err
+}
+
+func findRuntime(asked string) (string, error) {
+	if asked == "" {
+		if self, err := os.Executable(); err == nil {
+			beside := filepath.Join(filepath.Dir(self), "cpc-runtime")
+			if _, err := os.Stat(beside); err == nil {
+				return beside, nil
+			}
+		}
+		asked = "cpc-runtime"
+	}
+	path, err := exec.LookPath(asked)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", ErrNoRuntime, asked)
+	}
+	return filepath.Abs(path)
+}

@@ -1,0 +1,218 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+var errEnded = errors.New("the sandbox has ended")
+
+// execs counts the further programs, so that none begins once the sandbox is
+// being taken down, and that is not done before the last has been reported.
+type execs struct {
+	wg sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	count int
+	ended bool
+}
+
+func (e *execs) begin() (n int, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		return 0, false
+	}
+	e.count++
+	e.wg.Add(1)
+	return e.count, true
+}
+
+func (e *execs) end() {
+	e.mu.Lock()
+	e.ended = true
+	e.mu.Unlock()
+	e.wg.Wait()
+}
+
+// session is one further program in the sandbox.
+type session struct {
+	m      *monitor
+	name   string // of its files in the sandbox's directory
+	io     *stdio
+	pid    int
+	exited chan struct{}
+}
+
+// serveExec starts a further program and stays until it ends or, detached,
+// until it has started.
+func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
+	if req.Exec == nil || len(req.Exec.Args) == 0 {
+		return errBadRequest
+	}
+	n, ok := m.execs.begin()
+	if !ok {
+		return errEnded
+	}
+	s := &session{m: m, name: fmt.Sprintf("exec-%d", n), exited: make(chan struct{})}
+	if err := s.start(req); err != nil {
+		m.execs.wg.Done()
+		return err
+	}
+	hostPID, err := userns.HostPID(m.hostProc, s.pid)
+	if err != nil {
+		hostPID = 0 // it has ended already; its exit status is still to be had
+	}
+	if err := c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY}); err != nil {
+		req.Exec.Detach = true
+	}
+	if req.Exec.Detach {
+		go s.finish(nil)
+		return nil
+	}
+	go s.input(c)
+	s.finish(c)
+	return nil
+}
+
+// input passes the client's frames on. A client that is gone takes its
+// program with it: its terminal hangs up and its input ends.
+func (s *session) input(c *wire.Conn) {
+	for {
+		t, payload, err := c.ReadFrame()
+		if err != nil {
+			s.hangup()
+			return
+		}
+		switch t {
+		case wire.Stdin:
+			_ = s.io.input(payload)
+		case wire.StdinEOF:
+			s.io.endInput()
+		case wire.Resize:
+			var size wire.Size
+			if wire.Decode(t, payload, &size) == nil {
+				s.io.resize(size)
+			}
+		case wire.Signal:
+			var n int
+			if wire.Decode(t, payload, &n) == nil {
+				s.signal(unix.Signal(n))
+			}
+		case wire.Detach:
+			return
+		default:
+			return
+		}
+	}
+}
+
+func (s *session) signal(sig unix.Signal) {
+	select {
+	case <-s.exited:
+	default:
+		_ = unix.Kill(s.pid, sig)
+	}
+}
+
+func (s *session) hangup() {
+	s.signal(unix.SIGHUP)
+	s.io.endInput()
+}
+
+// finish passes the program's output to c, waits for it, and reports its end.
+func (s *session) finish(c *wire.Conn) {
+	defer s.m.execs.wg.Done()
+	status := make(chan unix.WaitStatus, 1)
+	go func() {
+		st := reap(s.pid)
+		close(s.exited)
+		status <- st
+	}()
+	s.io.pump(s.exited, func(t wire.Type, p []byte) {
+		if c != nil {
+			if err := c.WriteFrame(t, p); err != nil {
+				s.hangup()
+				c = nil
+			}
+		}
+	})
+	st := <-status
+	s.io.close()
+	if c != nil {
+		_ = c.WriteJSON(wire.Exit, wire.ExitBody{Code: exitCode(st)})
+	}
+}
+
+func (s *session) start(req wire.RequestBody) error {
+	process, user, err := s.m.execProcess(req.Exec)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(s.m.entry.Dir, s.name)
+	raw, err := json.Marshal(process)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		return fmt.Errorf("exec: %w", err)
+	}
+	defer os.Remove(file)
+	uid, gid := callerIDs(s.m.entry.Record.Mapping, user)
+	if s.io, err = newStdio(req.Exec.TTY, req.Stdin, uid, gid); err != nil {
+		return err
+	}
+	console := ""
+	if req.Exec.TTY {
+		console = s.name + ".sock"
+		if err := s.io.listenConsole(s.m.entry.Dir, console); err != nil {
+			return err
+		}
+		defer os.Remove(filepath.Join(s.m.entry.Dir, console))
+	}
+	s.pid, err = s.m.oci.exec(s.io.child, s.name, console)
+	s.io.started()
+	if err != nil {
+		s.io.close()
+		return err
+	}
+	if console != "" {
+		if err := s.io.takeConsole(); err != nil {
+			_ = unix.Kill(s.pid, unix.SIGKILL)
+			return err
+		}
+		if req.Size != nil {
+			s.io.resize(*req.Size)
+		}
+	}
+	return nil
+}
+
+// execProcess is the sandbox's own process with another command.
+func (m *monitor) execProcess(req *wire.ExecRequest) (*specs.Process, bundle.ResolvedUser, error) {
+	user := m.input.User
+	if req.User != "" {
+		var err error
+		if user, err = bundle.ResolveUser(m.mounted.Root, req.User); err != nil {
+			return nil, user, err
+		}
+	}
+	p, err := bundle.Exec(m.input, bundle.ExecOptions{
+		Args: req.Args, Env: req.Env, Workdir: req.Workdir, TTY: req.TTY, User: user,
+	})
+	return p, user, err
+}

@@ -1,0 +1,273 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/handoff"
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+// Explain turns an error into what a person is told: the exit status of the
+// command that asked, and what to do next.
+type Explain func(error) (code int, hint string)
+
+// errDryRun ends a start that was only to plan.
+var errDryRun = errors.New("dry run")
+
+// monitor is one sandbox being looked after.
+type monitor struct {
+	task    Task
+	entry   *record.Entry
+	explain Explain
+
+	hostProc *os.File
+	listener *net.UnixListener
+	owner    *wire.Conn
+
+	store   *rootfs.Store
+	mounted *rootfs.Mounted
+	oci     *oci
+	io      *stdio
+	out     *fanout
+	pid     int // of the sandbox's init, in this pid namespace
+	pidfd   int
+
+	exited  chan struct{}  // closed when init is gone
+	drained chan struct{}  // closed when all output has been passed on
+	cleanup []func() error // undone in reverse order
+	config  []byte         // config.json
+	input   bundle.Input   // what the sandbox, and each exec, is planned from
+	execs   execs
+
+	mu       sync.Mutex // guards the record from here on, and what follows
+	reason   string
+	waiters  []*wire.Conn
+	finished bool
+}
+
+// Main is the monitor process. It returns its exit status.
+func Main(explain Explain) int {
+	var t Task
+	if err := handoff.Receive(Role, &t); err != nil {
+		fmt.Fprintf(os.Stderr, "cpc monitor: %v\nThe monitor is started by cpc run.\n", err)
+		return 125
+	}
+	m := &monitor{task: t, explain: explain, pidfd: -1, exited: make(chan struct{}), drained: make(chan struct{})}
+	if err := m.adopt(); err != nil {
+		fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
+		return 125
+	}
+	m.run()
+	return 0
+}
+
+// adopt takes the inherited files into use.
+func (m *monitor) adopt() error {
+	m.entry = record.Set{Dirs: m.task.Dirs}.Entry(&m.task.Record)
+	for fd := listenerFD; fd <= rangeFD; fd++ {
+		unix.CloseOnExec(fd)
+	}
+	l, err := net.FileListener(os.NewFile(listenerFD, "control socket"))
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	c, err := net.FileConn(os.NewFile(ownerFD, "owner"))
+	if err != nil {
+		return fmt.Errorf("owner socket: %w", err)
+	}
+	m.owner = wire.New(c)
+	var ok bool
+	if m.listener, ok = l.(*net.UnixListener); !ok {
+		return errors.New("control socket: not a unix socket")
+	}
+	return nil
+}
+
+func (m *monitor) run() {
+	if err := m.start(); err != nil {
+		m.abort(err)
+		return
+	}
+	go m.serveOwner()
+	go m.serve()
+	status := m.wait()
+	m.finish(status)
+}
+
+// start brings the sandbox up to the point where its program runs.
+func (m *monitor) start() (err error) {
+	if m.hostProc, err = userns.Settle(m.task.Record.Mapping.Mode); err != nil {
+		return err
+	}
+	if err := m.prepareRoot(context.Background()); err != nil {
+		return err
+	}
+	if m.task.DryRun {
+		return errDryRun
+	}
+	if err := m.create(); err != nil {
+		return err
+	}
+	return m.launch()
+}
+
+// launch lets the created container run and tells the owner.
+func (m *monitor) launch() error {
+	r := m.entry.Record
+	hostPID, err := userns.HostPID(m.hostProc, m.pid)
+	if err != nil {
+		return err
+	}
+	r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
+	if m.task.Size != nil {
+		m.io.resize(*m.task.Size)
+	}
+	if !m.task.Detached {
+		m.out.attach(m.owner)
+	}
+	go func() {
+		defer close(m.drained)
+		m.io.pump(m.exited, m.out.write)
+	}()
+	if err := m.entry.Save(); err != nil {
+		return err
+	}
+	if err := m.oci.start(); err != nil {
+		return err
+	}
+	return m.owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: r.Settings.TTY})
+}
+
+// wait returns when the sandbox's init has ended.
+func (m *monitor) wait() unix.WaitStatus {
+	defer close(m.exited)
+	return reap(m.pid)
+}
+
+// reap waits for one process that has become a child of this one.
+func reap(pid int) unix.WaitStatus {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &status, 0, nil)
+		if err == nil {
+			return status
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return unix.WaitStatus(unix.SIGKILL) // not ours to wait for: counts as killed
+		}
+	}
+}
+
+func exitCode(s unix.WaitStatus) int {
+	if s.Signaled() {
+		return 128 + int(s.Signal())
+	}
+	return s.ExitStatus()
+}
+
+// finish takes everything down and tells everybody how it ended.
+func (m *monitor) finish(status unix.WaitStatus) {
+	<-m.drained
+	m.execs.end()
+	err := m.undo()
+	body := m.conclude(status, err)
+	r := m.entry.Record
+	if r.Settings.AutoRemove {
+		err = errors.Join(err, m.entry.Delete())
+	} else {
+		err = errors.Join(err, m.entry.Save())
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cpc monitor: take down: %v\n", err)
+	}
+	m.mu.Lock()
+	m.finished = true
+	told := append(m.out.end(), m.waiters...)
+	m.mu.Unlock()
+	for _, c := range told {
+		_ = c.WriteJSON(wire.Exit, body)
+	}
+}
+
+// conclude makes the record final.
+func (m *monitor) conclude(status unix.WaitStatus, takedown error) wire.ExitBody {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.entry.Record
+	r.Status, r.Finished, r.PID = record.Exited, time.Now().UTC(), 0
+	r.Outcome.ExitCode, r.Outcome.Reason = exitCode(status), m.reason
+	if takedown != nil {
+		r.Outcome.Error = takedown.Error()
+	}
+	return wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason}
+}
+
+// abort undoes a start that did not succeed and reports why.
+func (m *monitor) abort(cause error) {
+	if m.pidfd >= 0 {
+		_ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0)
+		reap(m.pid)
+		close(m.exited)
+	}
+	if errors.Is(cause, errDryRun) {
+		if err := errors.Join(m.undo(), m.entry.Delete()); err == nil {
+			_ = m.owner.WriteJSON(wire.Reply, wire.ReplyBody{State: m.config})
+			return
+		}
+	}
+	cause = errors.Join(cause, m.undo(), m.entry.Delete())
+	code, hint := m.explain(cause)
+	_ = m.owner.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: cause.Error(), Hint: hint})
+}
+
+// undo runs the cleanups, last first, and goes on after a failure.
+func (m *monitor) undo() error {
+	var err error
+	for len(m.cleanup) > 0 {
+		last := m.cleanup[len(m.cleanup)-1]
+		m.cleanup = m.cleanup[:len(m.cleanup)-1]
+		err = errors.Join(err, last())
+	}
+	return err
+}
+
+func (m *monitor) later(f func() error) { m.cleanup = append(m.cleanup, f) }
+
+// kill ends the sandbox for a reason of ours, which goes on record.
+func (m *monitor) kill(reason string) {
+	m.mu.Lock()
+	if m.reason == "" {
+		m.reason = reason
+	}
+	m.mu.Unlock()
+	_ = m.signal(unix.SIGKILL)
+}
+
+// signal sends a signal to the sandbox's init.
+func (m *monitor) signal(s unix.Signal) error {
+	select {
+	case <-m.exited:
+		// Only a client that does not read can hold things up now.
+		if s == unix.SIGKILL {
+			m.out.drop()
+		}
+		return nil
+	default:
+	}
+	return unix.PidfdSendSignal(m.pidfd, s, nil, 0)
+}

@@ -1,0 +1,160 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// oci drives an OCI runtime by its published command line, so that any will do.
+type oci struct {
+	path    string // the program
+	dir     string // the sandbox's directory, also the working directory
+	id      string
+	systemd bool         // cgroups by systemd
+	n       atomic.Int64 // log files so far
+}
+
+var (
+	// ErrNotFound and ErrNotExecutable tell a shell's 127 from its 126.
+	ErrNotFound      = errors.New("command not found")
+	ErrNotExecutable = errors.New("command cannot be executed")
+)
+
+const pidFile = "pid"
+
+// run runs one runtime command to its end. Its standard streams are those of
+// the new program where there is one, so its own words go to a log file.
+func (o *oci) run(files [3]*os.File, args ...string) error {
+	log := fmt.Sprintf("runtime-%d.log", o.n.Add(1))
+	global := []string{"--root", filepath.Join(o.dir, "runtime"), "--log", filepath.Join(o.dir, log), "--log-format", "json"}
+	if o.systemd {
+		global = append(global, "--systemd-cgroup")
+	}
+	cmd := exec.Command(o.path, append(global, args...)...) //nolint:gosec // the configured runtime
+	cmd.Dir = o.dir
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
+	var said bytes.Buffer
+	if files[2] == nil {
+		cmd.Stderr = &said
+	}
+	err := cmd.Run()
+	why := lastError(filepath.Join(o.dir, log))
+	_ = os.Remove(filepath.Join(o.dir, log))
+	if err == nil {
+		return nil
+	}
+	if why == "" {
+		why = strings.TrimSpace(said.String())
+	}
+	if why == "" {
+		why = err.Error()
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		switch exit.ExitCode() { // cpc-runtime's; other runtimes exit 1
+		case 127:
+			return fmt.Errorf("%w: %s", ErrNotFound, why)
+		case 126:
+			return fmt.Errorf("%w: %s", ErrNotExecutable, why)
+		}
+	}
+	return classify(args[0], why)
+}
+
+// classify gives a runtime's failure its meaning. Runtimes report a command
+// that is missing or cannot run in the words of the C library.
+func classify(op, why string) error {
+	err := errors.New(why)
+	if op != "create" && op != "exec" && op != "start" {
+		return fmt.Errorf("runtime %s: %w", op, err)
+	}
+	lower := strings.ToLower(why)
+	has := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(lower, p) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case has("executable file not found", "exec: no command"),
+		has("exec", "stat ") && has("no such file or directory") && !has("mount", "rootfs", "chdir", "cwd"):
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	case has("exec") && has("permission denied", "exec format error", "is a directory") && !has("mount", "chdir", "cwd"):
+		return fmt.Errorf("%w: %w", ErrNotExecutable, err)
+	}
+	return fmt.Errorf("runtime %s: %w", op, err)
+}
+
+// lastError returns the last error line of a runtime's JSON log.
+func lastError(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	last := ""
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		var line struct{ Level, Msg string }
+		if json.Unmarshal(s.Bytes(), &line) == nil && (line.Level == "error" || line.Level == "fatal") {
+			last = line.Msg
+		}
+	}
+	return last
+}
+
+func (o *oci) create(files [3]*os.File, console string) (pid int, err error) {
+	args := []string{"create", "--bundle", "bundle", "--pid-file", pidFile}
+	if console != "" {
+		args = append(args, "--console-socket", console)
+	}
+	if err := o.run(files, append(args, o.id)...); err != nil {
+		return 0, err
+	}
+	return o.takePID(pidFile)
+}
+
+func (o *oci) start() error { return o.run([3]*os.File{}, "start", o.id) }
+
+func (o *oci) remove() error { return o.run([3]*os.File{}, "delete", "--force", o.id) }
+
+func (o *oci) exec(files [3]*os.File, process, console string) (pid int, err error) {
+	pidName := process + ".pid"
+	args := []string{"exec", "--detach", "--process", process, "--pid-file", pidName}
+	if console != "" {
+		args = append(args, "--console-socket", console)
+	}
+	if err := o.run(files, append(args, o.id)...); err != nil {
+		return 0, err
+	}
+	return o.takePID(pidName)
+}
+
+func (o *oci) takePID(name string) (int, error) {
+	file := filepath.Join(o.dir, name)
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return 0, fmt.Errorf("runtime's pid file: %w", err)
+	}
+	_ = os.Remove(file)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil || pid <= 1 {
+		return 0, fmt.Errorf("runtime's pid file: %q is not a pid", raw)
+	}
+	return pid, nil
+}

@@ -1,0 +1,190 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	units "github.com/docker/go-units"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/logfile"
+)
+
+// prepareRoot unpacks what is not unpacked yet and mounts the root file system.
+func (m *monitor) prepareRoot(ctx context.Context) error {
+	r := m.entry.Record
+	store, err := rootfs.Open(rootfs.Options{Dir: m.task.Dirs.Data, Mapping: r.Mapping})
+	if err != nil {
+		return err
+	}
+	m.store = store
+	m.later(store.Close)
+	img, err := store.Image(ctx, r.ImageDigest)
+	if err != nil {
+		return err
+	}
+	release, err := store.Use(img)
+	if err != nil {
+		return err
+	}
+	m.later(func() error { release(); return nil })
+	layers, err := store.Layers(ctx, img)
+	if err != nil {
+		return err
+	}
+	scratch, err := store.NewScratch(r.ID)
+	if err != nil {
+		return err
+	}
+	m.later(func() error { return store.RemoveScratch(r.ID) })
+	stage, err := userns.Stage(m.task.Dirs.Data, m.task.Dirs.State, r.Settings.Runtime, m.task.Init)
+	if err != nil {
+		return err
+	}
+	target := filepath.Join(stage, "rootfs")
+	if err := os.Mkdir(target, 0o711); err != nil {
+		return fmt.Errorf("mount point: %w", err)
+	}
+	m.mounted, err = rootfs.Mount(rootfs.MountOptions{
+		Layers: layers, Scratch: scratch, Target: target, Mapping: r.Mapping, Volatile: true,
+	})
+	if err != nil {
+		return err
+	}
+	m.later(m.mounted.Close)
+	return m.plan(img, stage)
+}
+
+// plan finds out who the program will be and writes the bundle.
+func (m *monitor) plan(img *rootfs.Image, stage string) error {
+	r, o := m.entry.Record, m.task.Options
+	asked := o.UserSpec(img.Config.Config)
+	user, err := bundle.ResolveUser(m.mounted.Root, asked)
+	if err != nil {
+		return err
+	}
+	r.Settings.User = asked
+	host, err := bundle.ProbeHost()
+	if err != nil {
+		return err
+	}
+	files, err := writeNetFiles(stage, r.Settings.Hostname, o.Network)
+	if err != nil {
+		return err
+	}
+	m.input = bundle.Input{
+		Options: o, ID: r.ID, Image: img.Config.Config, User: user, Mapping: r.Mapping, Cgroup: m.task.Plan,
+		Rootfs: m.mounted.Root, Seccomp: m.task.Seccomp, Files: files, Host: host,
+		Init: bundle.Init{Path: m.task.Init, Args: []string{"reaper"}},
+	}
+	spec, err := bundle.Plan(m.input)
+	if err != nil {
+		return err
+	}
+	r.Command, r.Settings.Workdir, r.Settings.Env = spec.Process.Args, spec.Process.Cwd, spec.Process.Env
+	if m.config, err = json.MarshalIndent(spec, "", "  "); err != nil {
+		return err
+	}
+	dir := filepath.Join(m.entry.Dir, "bundle")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("bundle: %w", err)
+	}
+	return os.WriteFile(filepath.Join(dir, "config.json"), m.config, 0o600)
+}
+
+// create has the runtime make the container, up to but not including its program.
+func (m *monitor) create() error {
+	r := m.entry.Record
+	log, err := logfile.Create(m.entry.DataDir)
+	if err != nil {
+		return err
+	}
+	m.out = &fanout{log: log}
+	m.later(log.Close)
+	uid, gid := callerIDs(r.Mapping, m.input.User)
+	if m.io, err = newStdio(r.Settings.TTY, r.Settings.OpenStdin, uid, gid); err != nil {
+		return err
+	}
+	m.later(func() error { m.io.close(); return nil })
+	console := ""
+	if r.Settings.TTY {
+		console = "console.sock"
+		if err := m.io.listenConsole(m.entry.Dir, console); err != nil {
+			return err
+		}
+	}
+	m.oci = &oci{path: r.Settings.Runtime, dir: m.entry.Dir, id: r.ID, systemd: m.task.Plan.Systemd}
+	m.later(m.task.Plan.Remove)
+	m.later(m.oci.remove)
+	if m.pid, err = m.oci.create(m.io.child, console); err != nil {
+		return err
+	}
+	if m.pidfd, err = unix.PidfdOpen(m.pid, 0); err != nil {
+		return fmt.Errorf("watch process %d: %w", m.pid, err)
+	}
+	m.io.started()
+	if console != "" {
+		if err := m.io.takeConsole(); err != nil {
+			return err
+		}
+	}
+	return m.checkLimits()
+}
+
+// callerIDs are the ids, in this user namespace, that a program of user's has.
+func callerIDs(mapping idmap.Mapping, user bundle.ResolvedUser) (uid, gid int) {
+	u, errU := mapping.ToCaller(user.UID)
+	g, errG := mapping.ToCaller(user.GID)
+	if errors.Join(errU, errG) != nil {
+		return int(mapping.Base), int(mapping.Base) // Single mode: there is only one
+	}
+	return int(u), int(g)
+}
+
+// checkLimits reads back what the kernel enforces, before the program runs,
+// and watches for violations from then on.
+func (m *monitor) checkLimits() error {
+	if m.task.Plan.Path == "" {
+		return nil // best effort: there is no cgroup to look at
+	}
+	if err := m.task.Plan.Check(m.pid); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	events, err := m.task.Plan.Watch(ctx, m.pid)
+	if err != nil {
+		stop()
+		return err
+	}
+	m.later(func() error { stop(); return nil })
+	go m.onEvents(events)
+	return nil
+}
+
+func (m *monitor) onEvents(events <-chan cgroups.Event) {
+	for e := range events {
+		switch e.Kind {
+		case cgroups.OOMKill:
+			m.mu.Lock()
+			m.entry.Record.Outcome.OOMKilled = true
+			m.mu.Unlock()
+			m.kill(fmt.Sprintf("killed: out of memory at the %s limit", units.BytesSize(float64(m.task.Plan.Limits.Memory))))
+		case cgroups.PidsMax:
+			m.mu.Lock()
+			m.entry.Record.Outcome.PidsHits = e.Count
+			m.mu.Unlock()
+		}
+	}
+}

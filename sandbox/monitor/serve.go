@@ -1,0 +1,188 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+// hangupGrace is how long a program has to end after its owner is gone.
+const hangupGrace = time.Second
+
+// serveOwner handles the connection of the cpc that started the sandbox. If it
+// breaks off without a Detach, nobody is there any more: the sandbox ends.
+func (m *monitor) serveOwner() {
+	if m.task.Detached {
+		return
+	}
+	if m.serveStream(m.owner, m.io) {
+		m.out.detach(m.owner)
+		return
+	}
+	select {
+	case <-m.exited:
+		return
+	default:
+	}
+	_ = m.signal(unix.SIGHUP)
+	select {
+	case <-m.exited:
+	case <-time.After(hangupGrace):
+		m.kill("killed: the terminal or client that it belonged to is gone")
+	}
+}
+
+// serveStream passes a client's frames to a program. It reports whether the
+// client left on purpose.
+func (m *monitor) serveStream(c *wire.Conn, to *stdio) (detached bool) {
+	for {
+		t, payload, err := c.ReadFrame()
+		if err != nil {
+			return false
+		}
+		switch t {
+		case wire.Stdin:
+			_ = to.input(payload) // a program that is gone takes no input
+		case wire.StdinEOF:
+			to.endInput()
+		case wire.Resize:
+			var size wire.Size
+			if wire.Decode(t, payload, &size) == nil {
+				to.resize(size)
+			}
+		case wire.Signal:
+			var n int
+			if wire.Decode(t, payload, &n) == nil {
+				_ = m.signal(unix.Signal(n))
+			}
+		case wire.Detach:
+			return true
+		default:
+			return false
+		}
+	}
+}
+
+// serve accepts connections on the control socket until the monitor ends.
+func (m *monitor) serve() {
+	for {
+		c, err := m.listener.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go func() {
+			conn := wire.New(c)
+			keep, err := m.handle(conn)
+			if err != nil {
+				code, hint := m.explain(err)
+				_ = conn.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: err.Error(), Hint: hint})
+			}
+			if !keep {
+				_ = conn.Close()
+			}
+		}()
+	}
+}
+
+var errBadRequest = errors.New("malformed request on the control socket")
+
+// handle serves one connection. It reports whether the connection is still in
+// use when it returns.
+func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
+	t, payload, err := c.ReadFrame()
+	if err != nil {
+		return false, nil //nolint:nilerr // whoever it was has left
+	}
+	var req wire.RequestBody
+	if t != wire.Request || wire.Decode(t, payload, &req) != nil {
+		return false, errBadRequest
+	}
+	switch req.Op {
+	case wire.OpAttach:
+		return m.serveAttach(c, req)
+	case wire.OpExec:
+		return false, m.serveExec(c, req)
+	case wire.OpWait:
+		return m.addWaiter(c), nil
+	case wire.OpSignal:
+		if err := m.signal(unix.Signal(req.Signal)); err != nil {
+			return false, err
+		}
+		return false, c.WriteJSON(wire.Reply, wire.ReplyBody{})
+	case wire.OpStop:
+		return m.serveStop(c, req), nil
+	case wire.OpState:
+		return false, m.serveState(c)
+	}
+	return false, fmt.Errorf("%w: operation %q", errBadRequest, req.Op)
+}
+
+func (m *monitor) serveState(c *wire.Conn) error {
+	m.mu.Lock()
+	raw, err := json.Marshal(m.entry.Record)
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return c.WriteJSON(wire.Reply, wire.ReplyBody{State: raw})
+}
+
+// serveAttach connects a further client to the sandbox's program.
+func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, err error) {
+	if err := c.WriteJSON(wire.Started, wire.StartedBody{PID: m.entry.Record.PID, TTY: m.entry.Record.Settings.TTY}); err != nil {
+		return false, nil //nolint:nilerr // whoever it was has left
+	}
+	if req.Size != nil {
+		m.redraw(*req.Size)
+	}
+	if !m.out.attach(c) {
+		return m.addWaiter(c), nil
+	}
+	m.serveStream(c, m.io)
+	m.out.detach(c)
+	return false, nil
+}
+
+// redraw sets the terminal's size such that full-screen programs draw anew
+// also when the size has not changed.
+func (m *monitor) redraw(size wire.Size) {
+	if size.Rows > 1 {
+		m.io.resize(wire.Size{Rows: size.Rows - 1, Cols: size.Cols})
+	}
+	m.io.resize(size)
+}
+
+// addWaiter keeps a connection for the exit message. It reports false when
+// the message has been sent already.
+func (m *monitor) addWaiter(c *wire.Conn) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.finished {
+		o := m.entry.Record.Outcome
+		_ = c.WriteJSON(wire.Exit, wire.ExitBody{Code: o.ExitCode, Reason: o.Reason})
+		return false
+	}
+	m.waiters = append(m.waiters, c)
+	return true
+}
+
+// serveStop asks the program to end, and after the timeout makes it end.
+func (m *monitor) serveStop(c *wire.Conn, req wire.RequestBody) (keep bool) {
+	_ = m.signal(unix.Signal(req.Signal))
+	if req.Timeout >= 0 {
+		select {
+		case <-m.exited:
+		case <-time.After(time.Duration(req.Timeout) * time.Second):
+			_ = m.signal(unix.SIGKILL)
+		}
+	}
+	return m.addWaiter(c)
+}

@@ -1,0 +1,226 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+// stdio is the monitor's side of a program's terminal or pipes.
+type stdio struct {
+	tty     *os.File // the terminal's master, or nil
+	in      *os.File // write end of the program's stdin, or nil
+	out     *os.File // read ends
+	err     *os.File
+	child   [3]*os.File // what the runtime is started with
+	console *net.UnixListener
+
+	inOnce sync.Once
+}
+
+// newStdio prepares a terminal, whose master arrives once the runtime runs, or
+// pipes that belong to uid and gid, so that the program can reopen them by name.
+func newStdio(tty, wantIn bool, uid, gid int) (*stdio, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &stdio{child: [3]*os.File{null, null, null}}
+	if tty {
+		return s, nil
+	}
+	if wantIn {
+		if s.child[0], s.in, err = os.Pipe(); err != nil {
+			return nil, err
+		}
+	}
+	if s.out, s.child[1], err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if s.err, s.child[2], err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	for _, f := range s.child {
+		if f == null {
+			continue
+		}
+		if err := f.Chown(uid, gid); err != nil {
+			return nil, fmt.Errorf("give pipe to uid %d: %w", uid, err)
+		}
+	}
+	return s, nil
+}
+
+// started closes the program's ends in this process.
+func (s *stdio) started() {
+	for _, f := range s.child {
+		_ = f.Close()
+	}
+}
+
+// listenConsole makes the socket on which the runtime sends the terminal.
+func (s *stdio) listenConsole(dir, name string) error {
+	path := filepath.Join(dir, name)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	// Through the descriptor, because the path may be too long for an address.
+	addr := &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), name)}
+	s.console, err = net.ListenUnix("unix", addr)
+	if err != nil {
+		return fmt.Errorf("console socket: %w", err)
+	}
+	s.console.SetUnlinkOnClose(false)
+	return nil
+}
+
+// consoleTimeout is how long the runtime may take to send the terminal after
+// it has reported success.
+const consoleTimeout = 5 * time.Second
+
+// takeConsole receives the terminal's master (runc's docs/terminals.md).
+func (s *stdio) takeConsole() error {
+	defer s.console.Close()
+	if err := s.console.SetDeadline(time.Now().Add(consoleTimeout)); err != nil {
+		return err
+	}
+	c, err := s.console.AcceptUnix()
+	if err != nil {
+		return fmt.Errorf("receive the terminal: %w", err)
+	}
+	defer c.Close()
+	name := make([]byte, 4096)
+	oob := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := c.ReadMsgUnix(name, oob)
+	if err != nil {
+		return fmt.Errorf("receive the terminal: %w", err)
+	}
+	fd, err := oneDescriptor(oob[:n])
+	if err != nil {
+		return fmt.Errorf("receive the terminal: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	s.tty = os.NewFile(uintptr(fd), "terminal")
+	return nil
+}
+
+func oneDescriptor(oob []byte) (int, error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return 0, err
+	}
+	if len(messages) != 1 {
+		return 0, fmt.Errorf("%d control messages, want 1", len(messages))
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return 0, err
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	if len(fds) != 1 {
+		return 0, fmt.Errorf("%d descriptors, want 1", len(fds))
+	}
+	return fds[0], nil
+}
+
+// resize sets the terminal's size. Without a terminal nothing happens.
+func (s *stdio) resize(size wire.Size) {
+	if s.tty == nil || size.Rows == 0 || size.Cols == 0 {
+		return
+	}
+	_ = pty.Setsize(s.tty, &pty.Winsize{Rows: size.Rows, Cols: size.Cols}) // a dead terminal has no size
+}
+
+// input passes bytes to the program.
+func (s *stdio) input(p []byte) error {
+	w := s.in
+	if s.tty != nil {
+		w = s.tty
+	}
+	if w == nil {
+		return nil
+	}
+	_, err := w.Write(p)
+	return err
+}
+
+// endInput closes the program's stdin. A terminal has no such thing.
+func (s *stdio) endInput() {
+	if s.in != nil {
+		s.inOnce.Do(func() { _ = s.in.Close() })
+	}
+}
+
+// pump passes all output to write, in chunks, and returns when there will be
+// no more: the pipes are at their end, or the terminal is and exited is closed.
+func (s *stdio) pump(exited <-chan struct{}, write func(wire.Type, []byte)) {
+	var wg sync.WaitGroup
+	copyAll := func(f *os.File, t wire.Type) {
+		if f == nil {
+			return
+		}
+		wg.Go(func() {
+			pumpOne(f, t == wire.Stdout && f == s.tty, exited, func(p []byte) { write(t, p) })
+		})
+	}
+	copyAll(s.tty, wire.Stdout)
+	copyAll(s.out, wire.Stdout)
+	copyAll(s.err, wire.Stderr)
+	wg.Wait()
+}
+
+func pumpOne(f *os.File, tty bool, exited <-chan struct{}, write func([]byte)) {
+	buf := make([]byte, wire.ChunkSize)
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			write(buf[:n])
+		}
+		switch {
+		case err == nil:
+		case tty && errors.Is(err, unix.EIO):
+			// Nobody has the terminal open at this moment. That is the end
+			// only if the program is gone too.
+			select {
+			case <-exited:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		case errors.Is(err, io.EOF), errors.Is(err, os.ErrClosed):
+			return
+		default:
+			return
+		}
+	}
+}
+
+func (s *stdio) close() {
+	s.endInput()
+	for _, f := range []*os.File{s.tty, s.out, s.err} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}

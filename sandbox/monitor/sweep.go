@@ -1,0 +1,115 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/internal/handoff"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+)
+
+// SweepRole is the hand-off role of the process that cleans up after monitors
+// that died. Like a monitor it runs in U0, because the files of a sandbox
+// belong to ids that the user can only reach there.
+const SweepRole = "sweep"
+
+// SweepTask says where to clean up.
+type SweepTask struct {
+	Dirs    dirs.Dirs     `json:"dirs"`
+	Mapping idmap.Mapping `json:"mapping"`
+}
+
+// planFile keeps the cgroup plan, so that another process can remove the cgroup.
+const planFile = "cgroup.json"
+
+// SavePlan keeps a sandbox's cgroup plan beside its record.
+func SavePlan(e *record.Entry, p cgroups.Plan) error {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(e.Dir, planFile), raw, 0o600)
+}
+
+// SweepMain is the sweeping process. It returns its exit status.
+func SweepMain() int {
+	var t SweepTask
+	err := handoff.Receive(SweepRole, &t)
+	if err == nil {
+		err = sweep(t)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cpc: clean up after sandboxes that died: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func sweep(t SweepTask) error {
+	hostProc, err := userns.Settle(t.Mapping.Mode)
+	if err != nil {
+		return err
+	}
+	defer hostProc.Close()
+	store, err := rootfs.Open(rootfs.Options{Dir: t.Dirs.Data, Mapping: t.Mapping})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	set := record.Set{Dirs: t.Dirs}
+	return set.Sweep(
+		func(e *record.Entry) error { return sweepOne(store, e) },
+		func(id string) error {
+			return errors.Join(store.RemoveScratch(id), os.RemoveAll(filepath.Join(t.Dirs.Data, "sandboxes", id)))
+		},
+	)
+}
+
+// sweepOne removes what a sandbox has left and makes its record final.
+func sweepOne(store *rootfs.Store, e *record.Entry) error {
+	err := removeCgroup(e)
+	err = errors.Join(err, store.RemoveScratch(e.Record.ID))
+	for _, name := range []string{"runtime", "bundle", "control.sock", "console.sock"} {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(e.Dir, name)))
+	}
+	r := e.Record
+	if err != nil {
+		return fmt.Errorf("sandbox %s: %w", record.Short(r.ID), err)
+	}
+	if r.Settings.AutoRemove || r.Status == record.Dead || r.Started.IsZero() {
+		return e.Delete()
+	}
+	r.Status, r.Finished, r.PID = record.Exited, time.Now().UTC(), 0
+	r.Outcome.ExitCode = 128 + int(unix.SIGKILL)
+	r.Outcome.Reason = "killed: its monitor died"
+	return e.Save()
+}
+
+func removeCgroup(e *record.Entry) error {
+	raw, err := os.ReadFile(filepath.Join(e.Dir, planFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var p cgroups.Plan
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return fmt.Errorf("cgroup plan: %w", err)
+	}
+	return p.Remove()
+}

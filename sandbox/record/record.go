@@ -1,0 +1,139 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package record keeps what is known of each sandbox: one directory per
+// sandbox with its record, its control socket and a lock.
+//
+// Invariants: a directory and the name in it are made under the state
+// directory's lock, so names are unique. Whoever looks after the sandbox (its
+// monitor) holds the lock in the sandbox's directory for as long as it lives;
+// the kernel lets go of it however that process ends. So a record that does not
+// say "exited" and whose lock is free belongs to a monitor that died, and what
+// it left is cleaned up by the next cpc command. record.json is replaced
+// atomically and written by one process at a time: the client until the
+// hand-off, then the monitor.
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+)
+
+// Status is where a sandbox stands.
+type Status string
+
+// The states of a sandbox, named as docker names them.
+const (
+	Created Status = "created"
+	Running Status = "running"
+	Exited  Status = "exited"
+	Dead    Status = "dead" // never written: its monitor is gone and nobody cleaned up yet
+)
+
+// Record is what is known of one sandbox.
+type Record struct {
+	Version     int               `json:"version"`
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	Image       string            `json:"image"`
+	ImageDigest string            `json:"imageDigest"`
+	Command     []string          `json:"command"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Settings    Settings          `json:"settings"`
+	Outcome     Outcome           `json:"outcome"`
+
+	Status     Status        `json:"status"`
+	PID        int           `json:"pid,omitempty"`        // of the sandbox's init, as the host counts
+	MonitorPID int           `json:"monitorPid,omitempty"` // as the host counts
+	Mapping    idmap.Mapping `json:"mapping"`
+	Created    time.Time     `json:"created"`
+	Started    time.Time     `json:"started,omitzero"`
+	Finished   time.Time     `json:"finished,omitzero"`
+}
+
+// Settings are the choices that a person would want to see again.
+type Settings struct {
+	TTY         bool              `json:"tty"`
+	OpenStdin   bool              `json:"openStdin"`
+	AutoRemove  bool              `json:"autoRemove"`
+	ReadOnly    bool              `json:"readOnly"`
+	Network     string            `json:"network"`
+	User        string            `json:"user"`
+	Workdir     string            `json:"workdir"`
+	Hostname    string            `json:"hostname"`
+	Env         []string          `json:"env"`
+	Tmpfs       map[string]string `json:"tmpfs,omitempty"`
+	CapAdd      []string          `json:"capAdd,omitempty"`
+	CapDrop     []string          `json:"capDrop,omitempty"`
+	SecurityOpt []string          `json:"securityOpt,omitempty"`
+	Memory      int64             `json:"memory"`   // bytes, 0: not limited
+	MilliCPU    int64             `json:"milliCpu"` // thousandths of a CPU, 0: not limited
+	Pids        int64             `json:"pids"`     // 0: not limited
+	NotEnforced []string          `json:"notEnforced,omitempty"`
+	CgroupPath  string            `json:"cgroupPath,omitempty"`
+	StopSignal  string            `json:"stopSignal,omitempty"`
+	StopTimeout int               `json:"stopTimeout"` // seconds
+	Runtime     string            `json:"runtime"`
+}
+
+// Outcome is how a sandbox ended.
+type Outcome struct {
+	ExitCode  int    `json:"exitCode"`
+	OOMKilled bool   `json:"oomKilled"`
+	PidsHits  uint64 `json:"pidsLimitHits"`    // forks refused by the pids limit
+	Reason    string `json:"reason,omitempty"` // when it was not the program's own doing
+	Error     string `json:"error,omitempty"`  // when it could not be started
+}
+
+const (
+	recordVersion = 1
+	recordFile    = "record.json"
+	lockFile      = "lock"
+	maxRecord     = 4 << 20
+)
+
+// write replaces the record in dir.
+func (r *Record) write(dir string) error {
+	r.Version = recordVersion
+	raw, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("record of %s: %w", r.ID, err)
+	}
+	tmp := filepath.Join(dir, recordFile+".new")
+	if err := os.WriteFile(tmp, raw, 0o600); err != nil {
+		return errors.Join(fmt.Errorf("record of %s: %w", r.ID, err), os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, recordFile)); err != nil {
+		return fmt.Errorf("record of %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+func read(dir string) (*Record, error) {
+	file := filepath.Join(dir, recordFile)
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxRecord {
+		return nil, fmt.Errorf("record %s: %d bytes is too large", file, info.Size())
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var r Record
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return nil, fmt.Errorf("record %s: %w", file, err)
+	}
+	if r.Version != recordVersion {
+		return nil, fmt.Errorf("record %s: version %d, this cpc understands %d", file, r.Version, recordVersion)
+	}
+	return &r, nil
+}

@@ -1,0 +1,256 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/dirs"
+)
+
+var (
+	// ErrNotFound reports that no sandbox has the name or id.
+	ErrNotFound = errors.New("no such sandbox")
+	// ErrNameInUse reports that another sandbox has the name.
+	ErrNameInUse = errors.New("name is in use")
+	// ErrAmbiguous reports an id prefix that several sandboxes share.
+	ErrAmbiguous = errors.New("more than one sandbox has an id that begins so")
+)
+
+// Set is all sandboxes of one user.
+type Set struct{ Dirs dirs.Dirs }
+
+func (s Set) root() string { return filepath.Join(s.Dirs.State, "sandboxes") }
+
+// Entry is one sandbox's place on disk.
+type Entry struct {
+	Record *Record
+	// Dir holds the record, the lock, the socket, the bundle and the
+	// runtime's state. It goes with the sandbox.
+	Dir string
+	// DataDir holds the log.
+	DataDir string
+}
+
+// Entry returns the place of the sandbox with this full id.
+func (s Set) Entry(r *Record) *Entry {
+	return &Entry{Record: r, Dir: filepath.Join(s.root(), r.ID), DataDir: filepath.Join(s.Dirs.Data, "sandboxes", r.ID)}
+}
+
+// Save writes the record.
+func (e *Entry) Save() error { return e.Record.write(e.Dir) }
+
+// NewID returns a fresh sandbox id: 32 random bytes in hexadecimal.
+func NewID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails, by its documentation
+	return hex.EncodeToString(b[:])
+}
+
+// Add makes the directories of a new sandbox and reserves its name. The
+// returned file holds the sandbox's lock; closing the last copy of it, in this
+// process or in a child that inherited it, marks the sandbox as unattended.
+func (s Set) Add(r *Record) (*Entry, *os.File, error) {
+	unlock, err := s.lock()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	if other, err := s.find(r.Name); err == nil {
+		return nil, nil, fmt.Errorf("%w: %s (sandbox %s)", ErrNameInUse, r.Name, Short(other.Record.ID))
+	} else if !errors.Is(err, ErrNotFound) {
+		return nil, nil, err
+	}
+	e := s.Entry(r)
+	held, err := e.create()
+	if err != nil {
+		return nil, nil, errors.Join(err, e.Delete())
+	}
+	return e, held, nil
+}
+
+func (e *Entry) create() (*os.File, error) {
+	for _, dir := range []string{e.Dir, e.DataDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("create sandbox: %w", err)
+		}
+	}
+	held, err := os.OpenFile(filepath.Join(e.Dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create sandbox: %w", err)
+	}
+	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock sandbox: %w", err), held.Close())
+	}
+	if err := e.Save(); err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	return held, nil
+}
+
+// Delete removes the sandbox's directories. Files of other ids than the
+// caller's must be gone already.
+func (e *Entry) Delete() error {
+	return errors.Join(os.RemoveAll(e.DataDir), os.RemoveAll(e.Dir))
+}
+
+// Attended reports whether a process still looks after the sandbox.
+func (e *Entry) Attended() bool {
+	f, err := os.Open(filepath.Join(e.Dir, lockFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// Claim takes over an unattended sandbox, to clean up after it. It returns nil
+// when another process has it.
+func (e *Entry) Claim() (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(e.Dir, lockFile), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	_ = f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, nil //nolint:nilnil // documented: somebody else has it
+	}
+	return nil, fmt.Errorf("lock sandbox: %w", err)
+}
+
+// Listen makes the control socket. Its path may be longer than a socket
+// address can be, so the address goes through the directory's descriptor.
+func (e *Entry) Listen() (*net.UnixListener, error) {
+	var l *net.UnixListener
+	err := e.viaDir(func(dir string) (err error) {
+		l, err = net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: dir + "/control.sock"})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	return l, nil
+}
+
+// Dial connects to the control socket.
+func (e *Entry) Dial() (*net.UnixConn, error) {
+	var c *net.UnixConn
+	err := e.viaDir(func(dir string) (err error) {
+		c, err = net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: dir + "/control.sock"})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reach the monitor of %s: %w", Short(e.Record.ID), err)
+	}
+	return c, nil
+}
+
+func (e *Entry) viaDir(f func(dir string) error) error {
+	d, err := os.Open(e.Dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return f(fmt.Sprintf("/proc/self/fd/%d", d.Fd()))
+}
+
+// List returns all sandboxes, newest first. A directory without a readable
+// record is listed by id alone, as dead, so that it can be removed.
+func (s Set) List() ([]*Entry, error) {
+	names, err := os.ReadDir(s.root())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list sandboxes: %w", err)
+	}
+	var all []*Entry
+	for _, d := range names {
+		r, err := read(filepath.Join(s.root(), d.Name()))
+		if err != nil {
+			r = &Record{ID: d.Name(), Status: Dead, Outcome: Outcome{Error: err.Error()}}
+		}
+		all = append(all, s.Entry(r))
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].Record.Created.After(all[j].Record.Created) })
+	return all, nil
+}
+
+// Find returns the sandbox with this name, id, or unique beginning of an id.
+func (s Set) Find(name string) (*Entry, error) {
+	e, err := s.find(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, name)
+	}
+	return e, nil
+}
+
+func (s Set) find(name string) (*Entry, error) {
+	if name == "" {
+		return nil, ErrNotFound
+	}
+	all, err := s.List()
+	if err != nil {
+		return nil, err
+	}
+	var match []*Entry
+	for _, e := range all {
+		if e.Record.Name == name || e.Record.ID == name {
+			return e, nil
+		}
+		if strings.HasPrefix(e.Record.ID, name) {
+			match = append(match, e)
+		}
+	}
+	switch len(match) {
+	case 0:
+		return nil, ErrNotFound
+	case 1:
+		return match[0], nil
+	}
+	return nil, ErrAmbiguous
+}
+
+// Short is the beginning of an id that people are shown.
+func Short(id string) string {
+	if len(id) > 12 {
+		return id[:12]
+	}
+	return id
+}
+
+// lock serialises changes to the set of sandboxes.
+func (s Set) lock() (func(), error) {
+	if err := os.MkdirAll(s.root(), 0o700); err != nil {
+		return nil, fmt.Errorf("create %s: %w", s.root(), err)
+	}
+	f, err := os.OpenFile(filepath.Join(s.Dirs.State, "names.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock names: %w", err)
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock names: %w", err), f.Close())
+		}
+	}
+}

@@ -1,0 +1,88 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+)
+
+// idPattern is what a sandbox id looks like.
+var idPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// Leftovers are what monitors that died have left.
+type Leftovers struct {
+	// Entries are sandboxes without a monitor that have not ended properly.
+	Entries []*Entry
+	// Orphans are ids that have files in the data directory and no record,
+	// as after a reboot, which empties the state directory.
+	Orphans []string
+}
+
+// Empty reports whether there is nothing to clean up.
+func (l Leftovers) Empty() bool { return len(l.Entries) == 0 && len(l.Orphans) == 0 }
+
+// Stale finds what nobody looks after. It takes no lock: a sandbox that is
+// just being made may be among the result, so Claim each under Sweep.
+func (s Set) Stale() (Leftovers, error) {
+	all, err := s.List()
+	if err != nil {
+		return Leftovers{}, err
+	}
+	var l Leftovers
+	var known []string
+	for _, e := range all {
+		known = append(known, e.Record.ID)
+		if e.Record.Status != Exited && !e.Attended() {
+			l.Entries = append(l.Entries, e)
+		}
+	}
+	for _, place := range []string{"sandboxes", "scratch"} {
+		ids, err := os.ReadDir(filepath.Join(s.Dirs.Data, place))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return l, err
+		}
+		for _, d := range ids {
+			id := d.Name()
+			if idPattern.MatchString(id) && !slices.Contains(known, id) && !slices.Contains(l.Orphans, id) {
+				l.Orphans = append(l.Orphans, id)
+			}
+		}
+	}
+	return l, nil
+}
+
+// Sweep calls clean for every sandbox that nobody looks after, holding its
+// lock, and orphan for every id without a record, while no sandbox can be made.
+// It goes on after errors and returns them joined.
+func (s Set) Sweep(clean func(*Entry) error, orphan func(id string) error) error {
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l, err := s.Stale()
+	for _, e := range l.Entries {
+		held, claimErr := e.Claim()
+		switch {
+		case errors.Is(claimErr, os.ErrNotExist): // died before it had a lock
+		case claimErr != nil:
+			err = errors.Join(err, claimErr)
+			continue
+		case held == nil:
+			continue
+		}
+		err = errors.Join(err, clean(e))
+		if held != nil {
+			err = errors.Join(err, held.Close())
+		}
+	}
+	for _, id := range l.Orphans {
+		err = errors.Join(err, orphan(id))
+	}
+	return err
+}

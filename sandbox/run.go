@@ -1,0 +1,215 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+// RunRequest is a sandbox to start.
+type RunRequest struct {
+	Image       string // as it was named
+	ImageDigest string // of its manifest
+	Name        string // "" makes one up
+	Options     bundle.Options
+	Labels      map[string]string
+	SecurityOpt []string // as given, for inspect
+	Stdin       bool     // keep the program's input open
+	AutoRemove  bool
+	Detach      bool
+	DryRun      bool // plan only: see Session.Bundle
+	BestEffort  bool // run even where limits cannot be enforced
+	Size        *wire.Size
+	StopTimeout int // seconds
+}
+
+// LimitsError reports limits that this host cannot enforce for this user.
+type LimitsError struct{ Missing []cgroups.Missing }
+
+func (e *LimitsError) Error() string {
+	text := "limits that cannot be enforced here:"
+	for _, m := range e.Missing {
+		text += fmt.Sprintf(" %s (%s);", m.Limit, m.Why)
+	}
+	return text[:len(text)-1]
+}
+
+// PlanLimits says how the limits of a request are put on sandbox id. Limits
+// that cannot be enforced are an error unless the request is best effort.
+func (e *Engine) PlanLimits(id string, req RunRequest) (cgroups.Plan, error) {
+	host, err := cgroups.Probe()
+	if err != nil {
+		return cgroups.Plan{}, err
+	}
+	plan, err := host.Plan(id, req.Options.Limits)
+	if err != nil {
+		return plan, err
+	}
+	if len(plan.Missing) > 0 && !req.BestEffort {
+		return plan, &LimitsError{Missing: plan.Missing}
+	}
+	return plan, nil
+}
+
+// Run starts a sandbox and returns the connection to it once its program runs.
+// When Run fails, nothing of the sandbox is left.
+func (e *Engine) Run(req RunRequest) (*Session, error) {
+	id := record.NewID()
+	plan, err := e.PlanLimits(id, req)
+	if err != nil {
+		return nil, err
+	}
+	profile, err := loadProfile(req.Options)
+	if err != nil {
+		return nil, err
+	}
+	entry, files, err := e.reserve(id, req, plan)
+	if err != nil {
+		return nil, err
+	}
+	defer files.close()
+	task := monitor.Task{
+		Record: *entry.Record, Dirs: e.Dirs, Options: req.Options, Plan: plan, Size: req.Size, Detached: req.Detach,
+		Seccomp: profile, Init: e.init, DryRun: req.DryRun,
+	}
+	cmd, err := userns.Start(userns.Child{
+		Role: monitor.Role, Args: []string{entry.Record.Name}, IDs: e.IDs, Detached: true, Stderr: files.diagnostics,
+		Files: files.list(),
+		Body: func(pid int) any {
+			task.Record.MonitorPID = pid
+			return task
+		},
+	})
+	if err != nil {
+		return nil, errors.Join(err, entry.Delete())
+	}
+	go func() { _ = cmd.Wait() }() // it outlives this process when detached
+	s := &Session{ID: id, Name: entry.Record.Name, conn: wire.New(files.takeOwner()), entry: entry}
+	files.close() // so that the end of the monitor is the end of the connection
+	if err := s.awaitStart(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if req.Detach {
+		return s, s.Close()
+	}
+	return s, nil
+}
+
+// newRecord is what is known before the monitor takes over.
+func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping idmap.Mapping) *record.Record {
+	o := req.Options
+	s := record.Settings{
+		TTY: o.TTY, OpenStdin: req.Stdin, AutoRemove: req.AutoRemove, ReadOnly: o.ReadOnly, Network: o.Network,
+		User: o.User, Workdir: o.Workdir, Hostname: o.Hostname, Env: o.Env, CapAdd: o.CapAdd, CapDrop: o.CapDrop,
+		SecurityOpt: req.SecurityOpt, Memory: o.Limits.Memory, MilliCPU: o.Limits.MilliCPU, Pids: o.Limits.Pids,
+		CgroupPath: plan.Path, StopSignal: o.StopSignal, StopTimeout: req.StopTimeout, Runtime: e.Runtime,
+		Tmpfs: map[string]string{},
+	}
+	for _, t := range o.Tmpfs {
+		s.Tmpfs[t.Path] = t.Options()
+	}
+	for _, m := range plan.Missing {
+		s.NotEnforced = append(s.NotEnforced, m.Limit)
+	}
+	if s.Hostname == "" {
+		s.Hostname = record.Short(id)
+	}
+	name := req.Name
+	if name == "" {
+		name = "sandbox-" + record.Short(id)
+	}
+	return &record.Record{
+		ID: id, Name: name, Image: req.Image, ImageDigest: req.ImageDigest, Labels: req.Labels, Settings: s,
+		Command: o.Args, Status: record.Created, Mapping: mapping, Created: time.Now().UTC(),
+	}
+}
+
+// startFiles are the files that a monitor inherits.
+type startFiles struct {
+	listener, lock, owner, idRange *os.File
+	ours                           *os.File // our end of the owner socket
+	diagnostics                    *os.File
+}
+
+func (f *startFiles) list() []*os.File {
+	all := []*os.File{f.listener, f.lock, f.owner}
+	if f.idRange != nil {
+		all = append(all, f.idRange)
+	}
+	return all
+}
+
+func (f *startFiles) close() {
+	for _, file := range []**os.File{&f.listener, &f.lock, &f.owner, &f.idRange, &f.ours, &f.diagnostics} {
+		if *file != nil {
+			_ = (*file).Close()
+			*file = nil
+		}
+	}
+}
+
+// takeOwner returns our end of the owner socket as a connection.
+func (f *startFiles) takeOwner() net.Conn {
+	c, err := net.FileConn(f.ours)
+	if err != nil {
+		panic("socketpair is not a socket: " + err.Error()) // made by us a moment ago
+	}
+	return c
+}
+
+// reserve makes the sandbox's directories and opens what the monitor inherits.
+func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (entry *record.Entry, f *startFiles, err error) {
+	f = &startFiles{}
+	var base uint32
+	if e.IDs.Mode == idmap.Root {
+		if base, f.idRange, err = userns.TakeRange(e.Dirs.State); err != nil {
+			return nil, nil, err
+		}
+	}
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	entry, f.lock, err = e.Set.Add(e.newRecord(id, req, plan, e.IDs.Mapping(base)))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := errors.Join(f.open(entry), monitor.SavePlan(entry, plan)); err != nil {
+		return nil, nil, errors.Join(err, entry.Delete())
+	}
+	return entry, f, nil
+}
+
+func (f *startFiles) open(entry *record.Entry) error {
+	l, err := entry.Listen()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if f.listener, err = l.File(); err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("owner socket: %w", err)
+	}
+	f.ours, f.owner = os.NewFile(uintptr(pair[0]), "owner"), os.NewFile(uintptr(pair[1]), "owner")
+	f.diagnostics, err = os.OpenFile(entry.DataDir+"/monitor.log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	return err
+}

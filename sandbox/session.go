@@ -1,0 +1,200 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/claude-pocket-console/cpc/internal/terminal"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+// Session is a connection to a program in a sandbox.
+type Session struct {
+	ID   string
+	Name string
+	PID  int // of the program, as the host counts
+	TTY  bool
+
+	conn  *wire.Conn
+	entry *record.Entry
+
+	// Bundle is the config.json of a dry run, in which nothing is started.
+	Bundle json.RawMessage
+}
+
+// Streams are what a session is connected to. Nil streams are not.
+type Streams struct {
+	In         io.Reader
+	Out, Err   io.Writer
+	DetachKeys []byte
+	Resize     <-chan wire.Size
+	Signals    <-chan int
+}
+
+// ErrMonitorGone reports that the monitor died; the sandbox died with it.
+var ErrMonitorGone = errors.New("the sandbox's monitor has died, and the sandbox with it")
+
+// ErrDetached reports that the person typed the detach keys.
+var ErrDetached = errors.New("detached")
+
+// awaitStart reads up to the message that the program runs.
+func (s *Session) awaitStart() error {
+	for {
+		t, payload, err := s.conn.ReadFrame()
+		if err != nil {
+			return ErrMonitorGone
+		}
+		switch t {
+		case wire.Started:
+			var b wire.StartedBody
+			if err := wire.Decode(t, payload, &b); err != nil {
+				return err
+			}
+			s.PID, s.TTY = b.PID, b.TTY
+			return nil
+		case wire.Reply:
+			var b wire.ReplyBody
+			err := wire.Decode(t, payload, &b)
+			s.Bundle = b.State
+			return err
+		case wire.Failure:
+			return failure(payload)
+		default:
+			return fmt.Errorf("unexpected %q frame from the monitor", byte(t))
+		}
+	}
+}
+
+func failure(payload []byte) error {
+	var f wire.FailureBody
+	if err := wire.Decode(wire.Failure, payload, &f); err != nil {
+		return err
+	}
+	return &f
+}
+
+// Close lets go of the connection. On a session that Run returned for a
+// sandbox that is not detached this ends the sandbox.
+func (s *Session) Close() error { return s.conn.Close() }
+
+// Stream connects the streams until the program ends, and returns how it did.
+// The error is ErrDetached when the person left, and ErrMonitorGone when the
+// monitor died.
+func (s *Session) Stream(st Streams) (wire.ExitBody, error) {
+	detached := make(chan struct{})
+	stop := make(chan struct{})
+	defer close(stop)
+	var once sync.Once
+	leave := func() { once.Do(func() { close(detached) }) }
+	go s.sendInput(st, leave)
+	go s.sendEvents(st, stop)
+
+	type result struct {
+		exit wire.ExitBody
+		err  error
+	}
+	over := make(chan result, 1)
+	go func() {
+		exit, err := s.receive(st)
+		over <- result{exit, err}
+	}()
+	select {
+	case r := <-over:
+		return r.exit, r.err
+	case <-detached:
+		return wire.ExitBody{}, ErrDetached
+	}
+}
+
+// sendInput passes typed bytes on, until the detach keys come.
+func (s *Session) sendInput(st Streams, leave func()) {
+	if st.In == nil {
+		return
+	}
+	d := terminal.Detacher{Keys: st.DetachKeys}
+	buf := make([]byte, wire.ChunkSize)
+	for {
+		n, err := st.In.Read(buf)
+		pass, detach := d.Feed(buf[:n])
+		if len(pass) > 0 && s.conn.WriteFrame(wire.Stdin, pass) != nil {
+			return
+		}
+		if detach {
+			_ = s.conn.WriteFrame(wire.Detach, nil)
+			leave()
+			return
+		}
+		if err != nil {
+			_ = s.conn.WriteFrame(wire.StdinEOF, nil)
+			return
+		}
+	}
+}
+
+func (s *Session) sendEvents(st Streams, stop <-chan struct{}) {
+	for {
+		var err error
+		select {
+		case size := <-st.Resize:
+			err = s.conn.WriteJSON(wire.Resize, size)
+		case n := <-st.Signals:
+			err = s.conn.WriteJSON(wire.Signal, n)
+		case <-stop:
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// receive passes output on until the exit message.
+func (s *Session) receive(st Streams) (wire.ExitBody, error) {
+	var exit wire.ExitBody
+	for {
+		t, payload, err := s.conn.ReadFrame()
+		if err != nil {
+			return exit, ErrMonitorGone
+		}
+		switch t {
+		case wire.Stdout:
+			err = writeAll(st.Out, payload)
+		case wire.Stderr:
+			err = writeAll(st.Err, payload)
+		case wire.Exit:
+			return exit, wire.Decode(t, payload, &exit)
+		case wire.Failure:
+			return exit, failure(payload)
+		default:
+			err = fmt.Errorf("unexpected %q frame from the monitor", byte(t))
+		}
+		if err != nil {
+			return exit, err
+		}
+	}
+}
+
+func writeAll(w io.Writer, p []byte) error {
+	if w == nil {
+		return nil
+	}
+	_, err := w.Write(p)
+	return err
+}
+
+// AwaitEnd returns when the monitor has let go of the connection, which it
+// does when nothing of the sandbox is left.
+func (s *Session) AwaitEnd() {
+	for {
+		if _, _, err := s.conn.ReadFrame(); err != nil {
+			return
+		}
+	}
+}

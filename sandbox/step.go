@@ -1,0 +1,27 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+)
+
+// Step is a command to run in a root file system that is mounted already.
+type Step = monitor.Step
+
+// NewSteps prepares the calling process, which must be the root of U0 and pid
+// 1, to run steps of a build with the given runtime ("" for cpc-runtime).
+func NewSteps(runtime string, d dirs.Dirs, inUse ...string) (*monitor.Steps, error) {
+	path, err := findRuntime(runtime)
+	if err != nil {
+		return nil, err
+	}
+	profile, err := loadProfile(bundle.BuildStep())
+	if err != nil {
+		return nil, err
+	}
+	return monitor.NewSteps(path, profile, append(inUse, d.Data, d.State)...)
+}

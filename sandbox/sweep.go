@@ -1,0 +1,34 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"fmt"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+)
+
+// Sweep removes what sandboxes whose monitor died have left. Where nothing is
+// left, which is nearly always, it costs a look into two directories.
+func (e *Engine) Sweep() error {
+	left, err := e.Set.Stale()
+	if err != nil || left.Empty() {
+		return err
+	}
+	// Removing needs no range of its own; the base only has to be valid.
+	mapping := e.IDs.Mapping(idmap.Size)
+	cmd, err := userns.Start(userns.Child{
+		Role: monitor.SweepRole, IDs: e.IDs,
+		Body: func(int) any { return monitor.SweepTask{Dirs: e.Dirs, Mapping: mapping} },
+	})
+	if err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	return nil
+}

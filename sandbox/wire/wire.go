@@ -1,0 +1,180 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package wire is what cpc and a sandbox's monitor say to each other over the
+// monitor's control socket: frames of a type byte, a 32-bit big-endian length
+// and that many bytes.
+//
+// A client opens a connection with one Request. Attach, Run and Exec requests
+// then turn the connection into a stream of terminal or pipe data; all others
+// get one Reply. Both ends run as the same user; the socket lies in a
+// directory that only this user can enter.
+package wire
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+)
+
+// Type says what a frame carries.
+type Type byte
+
+// Frame types. The letter is what a trace shows.
+const (
+	Request    Type = 'Q' // JSON RequestBody, client to monitor, first
+	Reply      Type = 'A' // JSON ReplyBody, monitor to client
+	Started    Type = 'S' // JSON StartedBody: the program runs
+	Stdin      Type = 'i' // bytes for the program
+	StdinEOF   Type = 'e' // nothing more for the program
+	Stdout     Type = 'o' // bytes of the program, or of its terminal
+	Stderr     Type = 'r' // bytes of the program's standard error
+	Resize     Type = 'w' // JSON Size
+	Signal     Type = 'k' // JSON number
+	Detach     Type = 'd' // the client leaves on purpose; the program stays
+	Exit       Type = 'x' // JSON ExitBody: the program has ended
+	Failure    Type = '!' // JSON FailureBody: it could not be done
+	Diagnostic Type = 'm' // a line for the person, such as pull progress
+)
+
+// MaxPayload bounds a frame. Data is sent in chunks of at most ChunkSize.
+const (
+	MaxPayload = 1 << 20
+	ChunkSize  = 32 << 10
+)
+
+// Size is a terminal's size in character cells.
+type Size struct {
+	Rows uint16 `json:"rows"`
+	Cols uint16 `json:"cols"`
+}
+
+// RequestBody opens a connection.
+type RequestBody struct {
+	Op      string       `json:"op"` // one of the Op constants
+	Size    *Size        `json:"size,omitempty"`
+	Stdin   bool         `json:"stdin,omitempty"` // the client will send Stdin frames
+	Signal  int          `json:"signal,omitempty"`
+	Timeout int          `json:"timeout,omitempty"` // seconds, for OpStop; negative: wait for ever
+	Exec    *ExecRequest `json:"exec,omitempty"`
+}
+
+// What a request asks for.
+const (
+	OpAttach = "attach"
+	OpExec   = "exec"
+	OpSignal = "signal"
+	OpStop   = "stop"
+	OpWait   = "wait"
+	OpState  = "state"
+)
+
+// ExecRequest describes a further program in a running sandbox.
+type ExecRequest struct {
+	Args    []string `json:"args"`
+	Env     []string `json:"env,omitempty"`
+	User    string   `json:"user,omitempty"`
+	Workdir string   `json:"workdir,omitempty"`
+	TTY     bool     `json:"tty,omitempty"`
+	Detach  bool     `json:"detach,omitempty"`
+}
+
+// ReplyBody answers a plain request.
+type ReplyBody struct {
+	State json.RawMessage `json:"state,omitempty"`
+}
+
+// StartedBody says that the program runs.
+type StartedBody struct {
+	PID int  `json:"pid"` // as the host counts
+	TTY bool `json:"tty"`
+}
+
+// ExitBody says how the program ended.
+type ExitBody struct {
+	Code   int    `json:"code"`
+	Reason string `json:"reason,omitempty"` // why, when it was not the program's own doing
+}
+
+// FailureBody says what could not be done. Code is the exit status for the
+// client: 125, or 126 and 127 as a shell has them.
+type FailureBody struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Error makes a FailureBody an error.
+func (f *FailureBody) Error() string { return f.Message }
+
+// Conn is one connection. Writes may come from several goroutines, reads from
+// one at a time.
+type Conn struct {
+	net.Conn
+	r *bufio.Reader
+
+	mu  sync.Mutex // guards buf and the order of frames
+	buf []byte
+}
+
+// New wraps a stream connection.
+func New(c net.Conn) *Conn {
+	return &Conn{Conn: c, r: bufio.NewReaderSize(c, ChunkSize+5)}
+}
+
+// WriteFrame sends one frame.
+func (c *Conn) WriteFrame(t Type, payload []byte) error {
+	if len(payload) > MaxPayload {
+		return fmt.Errorf("frame %q: %d bytes is over the limit of %d", byte(t), len(payload), MaxPayload)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buf = append(c.buf[:0], byte(t))
+	c.buf = binary.BigEndian.AppendUint32(c.buf, uint32(len(payload)))
+	c.buf = append(c.buf, payload...)
+	_, err := c.Conn.Write(c.buf)
+	return err
+}
+
+// WriteJSON sends one frame with body as JSON.
+func (c *Conn) WriteJSON(t Type, body any) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("frame %q: %w", byte(t), err)
+	}
+	return c.WriteFrame(t, raw)
+}
+
+// ReadFrame returns the next frame. The payload is the caller's. At the end of
+// the connection between frames the error is io.EOF.
+func (c *Conn) ReadFrame() (Type, []byte, error) {
+	var head [5]byte
+	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	size := binary.BigEndian.Uint32(head[1:])
+	if size > MaxPayload {
+		return 0, nil, fmt.Errorf("frame %q: %d bytes is over the limit of %d", head[0], size, MaxPayload)
+	}
+	payload := make([]byte, size)
+	if _, err := io.ReadFull(c.r, payload); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, nil, err
+	}
+	return Type(head[0]), payload, nil
+}
+
+// Decode reads a JSON payload into body.
+func Decode(t Type, payload []byte, body any) error {
+	if err := json.Unmarshal(payload, body); err != nil {
+		return fmt.Errorf("frame %q: %w", byte(t), err)
+	}
+	return nil
+}
