@@ -99,7 +99,7 @@ func (e *Engine) Run(req RunRequest) (*Session, error) {
 		return nil, errors.Join(err, entry.Delete())
 	}
 	go func() { _ = cmd.Wait() }() // it outlives this process when detached
-	s := &Session{ID: id, Name: entry.Record.Name, conn: wire.New(files.takeOwner()), entry: entry}
+	s := &Session{ID: id, Name: entry.Record.Name, Notes: plan.Notes, conn: wire.New(files.takeOwner()), entry: entry}
 	files.close() // so that the end of the monitor is the end of the connection
 	if err := s.awaitStart(); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -21,6 +21,8 @@ type Session struct {
 	Name string
 	PID  int // of the program, as the host counts
 	TTY  bool
+	// Notes are weaker guarantees of this host that a person should know of.
+	Notes []string
 
 	conn  *wire.Conn
 	entry *record.Entry

@@ -49,17 +49,17 @@ type inspectedState struct {
 }
 
 type inspectedConfig struct {
-	Image        string
-	Hostname     string
-	User         string
-	Env          []string
-	Cmd          []string
-	WorkingDir   string
-	Labels       map[string]string
-	Tty          bool
-	OpenStdin    bool
-	StopSignal   string
-	StopTimeout  int
+	Image       string
+	Hostname    string
+	User        string
+	Env         []string
+	Cmd         []string
+	WorkingDir  string
+	Labels      map[string]string
+	Tty         bool
+	OpenStdin   bool
+	StopSignal  string
+	StopTimeout int
 }
 
 type inspectedHost struct {

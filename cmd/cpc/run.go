@@ -67,6 +67,9 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, note := range s.Notes {
+		fmt.Fprintln(os.Stderr, "cpc run: note:", note)
+	}
 	return f.follow(cmd.Context(), e, s, req, keys)
 }
 

@@ -51,8 +51,10 @@ type monitor struct {
 	drained chan struct{}  // closed when all output has been passed on
 	cleanup []func() error // undone in reverse order
 	config  []byte         // config.json
-	input   bundle.Input   // what the sandbox, and each exec, is planned from
-	execs   execs
+
+	endWatch func()       // stops looking for violations of limits
+	input    bundle.Input // what the sandbox, and each exec, is planned from
+	execs    execs
 
 	mu       sync.Mutex // guards the record from here on, and what follows
 	reason   string
@@ -67,7 +69,7 @@ func Main(explain Explain) int {
 		fmt.Fprintf(os.Stderr, "cpc monitor: %v\nThe monitor is started by cpc run.\n", err)
 		return 125
 	}
-	m := &monitor{task: t, explain: explain, pidfd: -1, exited: make(chan struct{}), drained: make(chan struct{})}
+	m := &monitor{task: t, explain: explain, pidfd: -1, exited: make(chan struct{}), drained: make(chan struct{}), endWatch: func() {}}
 	if err := m.adopt(); err != nil {
 		fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
 		return 125
@@ -184,6 +186,7 @@ func exitCode(s unix.WaitStatus) int {
 func (m *monitor) finish(status unix.WaitStatus) {
 	<-m.drained
 	m.execs.end()
+	m.endWatch()
 	err := m.undo()
 	body := m.conclude(status, err)
 	r := m.entry.Record
@@ -230,6 +233,7 @@ func (m *monitor) abort(cause error) {
 			return
 		}
 	}
+	m.endWatch()
 	cause = errors.Join(cause, m.undo(), m.entry.Delete())
 	code, hint := m.explain(cause)
 	_ = m.owner.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: cause.Error(), Hint: hint})

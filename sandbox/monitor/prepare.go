@@ -125,7 +125,7 @@ func (m *monitor) create() error {
 			return err
 		}
 	}
-	m.oci = &oci{path: r.Settings.Runtime, dir: m.entry.Dir, id: r.ID, systemd: m.task.Plan.Systemd}
+	m.oci = &oci{path: r.Settings.Runtime, dir: m.entry.Dir, id: r.ID, plan: m.task.Plan}
 	m.later(m.task.Plan.Remove)
 	m.later(m.oci.remove)
 	if m.pid, err = m.oci.create(m.io.child, console); err != nil {
@@ -168,8 +168,17 @@ func (m *monitor) checkLimits() error {
 		stop()
 		return err
 	}
-	m.later(func() error { stop(); return nil })
-	go m.onEvents(events)
+	seen := make(chan struct{})
+	go func() {
+		defer close(seen)
+		m.onEvents(events)
+	}()
+	// The watcher takes a last look when it is stopped: what killed the
+	// sandbox is on record before the outcome is.
+	m.endWatch = func() {
+		stop()
+		<-seen
+	}
 	return nil
 }
 
