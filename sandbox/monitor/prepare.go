@@ -189,7 +189,7 @@ func (m *monitor) onEvents(events <-chan cgroups.Event) {
 			m.mu.Lock()
 			m.entry.Record.Outcome.OOMKilled = true
 			m.mu.Unlock()
-			m.kill(fmt.Sprintf("killed: out of memory at the %s limit", units.BytesSize(float64(m.task.Plan.Limits.Memory))))
+			m.kill(fmt.Sprintf("killed: out of memory at the %s limit", units.CustomSize("%.4g %s", float64(m.task.Plan.Limits.Memory), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"})))
 		case cgroups.PidsMax:
 			m.mu.Lock()
 			m.entry.Record.Outcome.PidsHits = e.Count
