@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Runs inside a sandbox and reports what it sees there: who am I, what can I
-# write, which limits hold. Without a failing command: it shows, test/ proves.
+# write, what holds me. Without a failing command: it shows, test/ proves.
 status() { sed -n "s/^$1:[[:space:]]*//p" /proc/self/status; }
 
 writable() {
@@ -21,17 +21,6 @@ executable() {
 	chmod 0700 "$probe"
 	if "$probe" 2>/dev/null; then echo yes; else echo no; fi
 	rm -f "$probe"
-}
-
-# first FILE…: the content of the first that is there (cgroup v2, then v1).
-first() {
-	for f in "$@"; do
-		if [ -r "$f" ]; then
-			tr '\n' ' ' <"$f"
-			return
-		fi
-	done
-	printf 'not visible in here'
 }
 
 case $(status Seccomp) in
@@ -54,9 +43,5 @@ echo "what holds me"
 echo "  capabilities       effective $(status CapEff), bounding $(status CapBnd)"
 echo "  no new privileges  $(status NoNewPrivs)"
 echo "  seccomp            $seccomp"
-c=/sys/fs/cgroup
-echo "  memory             $(first $c/memory.max $c/memory/memory.limit_in_bytes)"
-echo "  cpu                $(first $c/cpu.max $c/cpu/cpu.cfs_quota_us)"
-echo "  processes          $(first $c/pids.max $c/pids/pids.max)"
 echo "  open files         $(ulimit -n)"
 echo "  network            $(find /sys/class/net -mindepth 1 -printf '%f ' 2>/dev/null)"

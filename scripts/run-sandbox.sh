@@ -15,4 +15,12 @@ fi
 if [ $# -gt 0 ]; then
 	exec "$cpc" run -i --rm "$image" "$@"
 fi
-exec "$cpc" run --rm "$image" bash -c "$(cat "$root/scripts/demo.sh")"
+# Not --rm: what holds the sandbox from outside is read from its record.
+name=cpc-demo-$$
+trap '"$cpc" rm -f "$name" >/dev/null' EXIT
+"$cpc" run --name "$name" "$image" bash -c "$(cat "$root/scripts/demo.sh")"
+"$cpc" inspect --format 'what limits me
+  memory             {{.HostConfig.Memory}} bytes
+  cpu                {{.HostConfig.NanoCpus}} billionths of one
+  processes          {{.HostConfig.PidsLimit}}
+  not enforced here  {{if .HostConfig.LimitsNotEnforced}}{{join .HostConfig.LimitsNotEnforced ", "}}{{else}}nothing{{end}}' "$name"
