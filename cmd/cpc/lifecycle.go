@@ -6,6 +6,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -15,13 +16,17 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
-// engine opens the caller's sandboxes, after removing what dead ones left.
+// engine opens the caller's sandboxes, after removing what dead ones left. If
+// that fails, as on a full disk, the command may still be what mends it.
 func (a *app) engine() (*sandbox.Engine, error) {
 	e, err := sandbox.Open(a.runtime)
 	if err != nil {
 		return nil, err
 	}
-	return e, e.Sweep()
+	if err := e.Sweep(); err != nil {
+		fmt.Fprintln(os.Stderr, "cpc: warning:", err)
+	}
+	return e, nil
 }
 
 // each does something to every named sandbox and prints the names for which

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -29,22 +30,43 @@ type execs struct {
 	mu    sync.Mutex // guards what follows
 	count int
 	ended bool
+	conns map[*wire.Conn]struct{}
 }
 
-func (e *execs) begin() (n int, ok bool) {
+func (e *execs) begin(c *wire.Conn) (n int, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ended {
 		return 0, false
 	}
+	if e.conns == nil {
+		e.conns = map[*wire.Conn]struct{}{}
+	}
+	e.conns[c] = struct{}{}
 	e.count++
 	e.wg.Add(1)
 	return e.count, true
 }
 
+func (e *execs) done(c *wire.Conn) {
+	e.mu.Lock()
+	delete(e.conns, c)
+	e.mu.Unlock()
+	e.wg.Done()
+}
+
+// lastWords is how long the client of an exec has to take the rest of the
+// output once the sandbox has ended.
+const lastWords = 30 * time.Second
+
+// end returns when every further program's end has been reported. A client
+// that does not read cannot put that off for ever.
 func (e *execs) end() {
 	e.mu.Lock()
 	e.ended = true
+	for c := range e.conns {
+		_ = c.SetWriteDeadline(time.Now().Add(lastWords))
+	}
 	e.mu.Unlock()
 	e.wg.Wait()
 }
@@ -52,7 +74,8 @@ func (e *execs) end() {
 // session is one further program in the sandbox.
 type session struct {
 	m      *monitor
-	name   string // of its files in the sandbox's directory
+	conn   *wire.Conn // that asked for it
+	name   string     // of its files in the sandbox's directory
 	io     *stdio
 	pid    int
 	exited chan struct{}
@@ -64,13 +87,13 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if req.Exec == nil || len(req.Exec.Args) == 0 {
 		return errBadRequest
 	}
-	n, ok := m.execs.begin()
+	n, ok := m.execs.begin(c)
 	if !ok {
 		return errEnded
 	}
 	s := &session{m: m, name: fmt.Sprintf("exec-%d", n), exited: make(chan struct{})}
 	if err := s.start(req); err != nil {
-		m.execs.wg.Done()
+		m.execs.done(c)
 		return err
 	}
 	hostPID, err := userns.HostPID(m.hostProc, s.pid)
@@ -80,6 +103,7 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if err := c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY}); err != nil {
 		req.Exec.Detach = true
 	}
+	s.conn = c
 	if req.Exec.Detach {
 		go s.finish(nil)
 		return nil
@@ -136,7 +160,7 @@ func (s *session) hangup() {
 
 // finish passes the program's output to c, waits for it, and reports its end.
 func (s *session) finish(c *wire.Conn) {
-	defer s.m.execs.wg.Done()
+	defer s.m.execs.done(s.conn)
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
 		st := reap(s.pid)

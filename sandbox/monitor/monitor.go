@@ -107,6 +107,7 @@ func (m *monitor) run() {
 	}
 	go m.serveOwner()
 	go m.serve()
+	go m.serveSignals()
 	status := m.wait()
 	m.finish(status)
 }

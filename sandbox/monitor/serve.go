@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +39,18 @@ func (m *monitor) serveOwner() {
 	case <-m.exited:
 	case <-time.After(hangupGrace):
 		m.kill("killed: the terminal or client that it belonged to is gone")
+	}
+}
+
+// serveSignals ends the sandbox when the monitor is told to end, as at the
+// shutdown of the host. Other signals are not for it.
+func (m *monitor) serveSignals() {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	for s := range told {
+		if s == unix.SIGTERM {
+			m.kill("killed: its monitor was told to end")
+		}
 	}
 }
 
@@ -137,7 +151,10 @@ func (m *monitor) serveState(c *wire.Conn) error {
 
 // serveAttach connects a further client to the sandbox's program.
 func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, err error) {
-	if err := c.WriteJSON(wire.Started, wire.StartedBody{PID: m.entry.Record.PID, TTY: m.entry.Record.Settings.TTY}); err != nil {
+	m.mu.Lock()
+	started := wire.StartedBody{PID: m.entry.Record.PID, TTY: m.entry.Record.Settings.TTY}
+	m.mu.Unlock()
+	if err := c.WriteJSON(wire.Started, started); err != nil {
 		return false, nil //nolint:nilerr // whoever it was has left
 	}
 	if req.Size != nil {
