@@ -13,6 +13,8 @@ func calls32() map[string]int {
 	results := map[string]int{}
 	for name, c := range map[string][4]uint32{
 		"socketcall":         {102, 1, 0, 0},
+		"socketcall bind":    {102, 2, 0, 0},
+		"socketcall connect": {102, 3, 0, 0},
 		"socket vsock":       {359, unix.AF_VSOCK, unix.SOCK_STREAM, 0},
 		"socket packet":      {359, unix.AF_PACKET, unix.SOCK_RAW, 0},
 		"unshare":            {310, unix.CLONE_NEWUSER, 0, 0},
