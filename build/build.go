@@ -55,8 +55,9 @@ type Options struct {
 	Store   *rootfs.Store
 	Mapping idmap.Mapping
 	Runner  Runner
-	// Pull fetches a base image that the store does not have; nil: none is.
-	Pull func(ctx context.Context, ref string) (*rootfs.Image, error)
+	// Pull fetches a base image that the store does not have; nil: none is. What
+	// it passes to status is shown as output of the step that needs the image.
+	Pull func(ctx context.Context, ref string, status func(line string)) (*rootfs.Image, error)
 	// Progress is told what happens; nil: nobody is.
 	Progress Progress
 }
@@ -142,7 +143,7 @@ func (b *builder) prepare() error {
 }
 
 // image finds an image in the store or pulls it; each once in a build.
-func (b *builder) image(ctx context.Context, ref string) (*rootfs.Image, error) {
+func (b *builder) image(ctx context.Context, ref string, info StepInfo) (*rootfs.Image, error) {
 	if img, ok := b.images[ref]; ok {
 		return img, nil
 	}
@@ -156,7 +157,7 @@ func (b *builder) image(ctx context.Context, ref string) (*rootfs.Image, error) 
 			return nil, withHint(fmt.Errorf("image %s: %w", visible(canonical), rootfs.ErrNotFound),
 				"fetch it with cpc pull, or make it with cpc import")
 		}
-		img, err = b.Pull(ctx, canonical)
+		img, err = b.Pull(ctx, canonical, func(line string) { b.Progress.Line(info, visible(line)) })
 	}
 	if err != nil {
 		return nil, err
@@ -173,9 +174,6 @@ func (b *builder) finish(ctx context.Context) (*rootfs.Image, error) {
 	s := b.results[b.plan.target]
 	cfg := s.plan.Config
 	cfg.History = s.history
-	if n := len(cfg.History); n > 0 && cfg.History[n-1].Created != nil {
-		cfg.Created = cfg.History[n-1].Created
-	}
 	if !b.epoch.IsZero() {
 		cfg.Created = &b.epoch
 	}

@@ -14,10 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs"
-	"github.com/rogpeppe/go-internal/txtar"
 )
 
 const cacheDockerfile = `FROM base AS one
@@ -109,6 +110,14 @@ func TestCache(t *testing.T) {
 			}
 		}
 		b.nothingLeft(t)
+		writeFile(t, filepath.Join(dir, "Dockerfile"), []byte("FROM base\n"), 0o644)
+		base, err := b.store.Image(t.Context(), "base")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img, _ := b.rebuild(t, dir, nil); img.Digest != base.Digest {
+			t.Errorf("FROM alone gives %s, not the base's %s", img.Digest, base.Digest)
+		}
 	})
 }
 
@@ -220,8 +229,9 @@ func TestPull(t *testing.T) {
 		var asked []string
 		img, _ := b.rebuild(t, dir, func(o *Options) {
 			o.Tags = []string{"a", "example.org/b:2"}
-			o.Pull = func(ctx context.Context, ref string) (*rootfs.Image, error) {
+			o.Pull = func(ctx context.Context, ref string, status func(string)) (*rootfs.Image, error) {
 				asked = append(asked, ref)
+				status("fetching \x1b[1m" + ref)
 				return b.store.Image(ctx, "base")
 			}
 		})

@@ -36,11 +36,11 @@ func openContext(dir, dockerfile string) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build context: %w", err)
 	}
-	real, err := filepath.EvalSymlinks(abs)
+	resolved, err := filepath.EvalSymlinks(abs)
 	if err != nil {
 		return nil, fmt.Errorf("build context: %w", err)
 	}
-	t, err := openTree(real, "the build context")
+	t, err := openTree(resolved, "the build context")
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func field(h hash.Hash, values ...string) {
 	for _, v := range values {
 		var n [8]byte
 		binary.BigEndian.PutUint64(n[:], uint64(len(v)))
-		h.Write(n[:])        //nolint:errcheck // a hash never fails
+		h.Write(n[:])
 		io.WriteString(h, v) //nolint:errcheck // a hash never fails
 	}
 }
@@ -174,19 +174,19 @@ func (c *copier) copyOne(s *source, isDir bool) error {
 	if _, err := c.target.mkdirAll(path.Dir(p)); err != nil {
 		return err
 	}
-	real, err := c.target.resolve(p)
+	resolved, err := c.target.resolve(p)
 	if err != nil {
 		return err
 	}
 	// What a symlink stands for may lie where no directory is yet.
-	if _, err := c.target.mkdirAll(path.Dir(real)); err != nil {
+	if _, err := c.target.mkdirAll(path.Dir(resolved)); err != nil {
 		return err
 	}
 	if s.inline != nil {
 		e := entry{mode: 0o644, mtime: c.time(time.Now())}
-		return named(p, c.target.putFile(real, e, strings.NewReader(s.inline.Data)))
+		return named(p, c.target.putFile(resolved, e, strings.NewReader(s.inline.Data)))
 	}
-	return named(p, c.put(s.tree, s.entries[0], real))
+	return named(p, c.put(s.tree, s.entries[0], resolved))
 }
 
 func named(p string, err error) error {

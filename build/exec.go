@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	goruntime "runtime"
+	"slices"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // stage is a stage while it is being executed and, afterwards, its result.
@@ -38,18 +40,19 @@ type cachedStep struct {
 func (b *builder) buildStage(ctx context.Context, i int) error {
 	s := &stage{b: b, label: b.stageLabel(i)}
 	from := b.plan.file.stages[i]
-	config, title, err := s.base(ctx, i)
+	s.total = 1 + countSteps(from.Commands)
+	info := s.next("FROM " + b.baseName(i))
+	b.Progress.Start(info)
+	start := time.Now()
+	config, err := s.base(ctx, i, info)
+	b.Progress.Done(info, Outcome{Err: err, Elapsed: time.Since(start)})
 	if err != nil {
 		return b.plan.file.fault(from.Location, err)
 	}
 	if s.plan, err = b.plan.planStage(i, config); err != nil {
 		return err
 	}
-	s.history = config.History
-	s.total = 1 + countFiles(s.plan.Ops)
-	info := s.next("FROM " + title)
-	b.Progress.Start(info)
-	b.Progress.Done(info, Outcome{})
+	s.history = slices.Clone(config.History)
 	for _, o := range s.plan.Ops {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("build: %w", context.Cause(ctx))
@@ -74,25 +77,33 @@ func (b *builder) stageLabel(i int) string {
 }
 
 // base takes over the layers and the configuration of what the stage starts from.
-func (s *stage) base(ctx context.Context, i int) (rootfs.Config, string, error) {
+func (s *stage) base(ctx context.Context, i int, info StepInfo) (rootfs.Config, error) {
 	from := s.b.plan.bases[i]
 	switch from.Kind {
 	case fromScratch:
-		return scratchConfig(goruntime.GOARCH), scratch, nil
+		return scratchConfig(goruntime.GOARCH), nil
 	case fromStage:
 		parent := s.b.results[from.Stage]
 		s.layers = append(s.layers, parent.layers...)
 		config := parent.plan.Config
 		config.History = parent.history
-		return config, s.b.plan.file.stages[i].BaseName, nil
+		return config, nil
 	case fromImage, fromContext:
 	}
-	img, err := s.b.image(ctx, from.Image)
+	img, err := s.b.image(ctx, from.Image, info)
 	if err != nil {
-		return rootfs.Config{}, "", fmt.Errorf("FROM %s: %w", visible(from.Image), err)
+		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible(from.Image), err)
 	}
 	s.layers = append(s.layers, img.LayerDescriptors()...)
-	return img.Config, visible(from.Image), nil
+	return img.Config, nil
+}
+
+// baseName is what a stage starts from, for the output.
+func (b *builder) baseName(i int) string {
+	if from := b.plan.bases[i]; from.Kind == fromImage {
+		return visible(from.Image)
+	}
+	return visible(b.plan.file.stages[i].BaseName)
 }
 
 // next numbers a step.
@@ -177,6 +188,7 @@ func (s *stage) record(o *op, desc rootfs.LayerDescriptor, created time.Time) {
 	if !desc.Empty {
 		s.layers = append(s.layers, desc)
 	}
+	s.plan.Config.Created = &created
 	s.history = append(s.history, v1.History{
 		Created: &created, CreatedBy: o.CreatedBy, Comment: "cpc build", EmptyLayer: desc.Empty,
 	})

@@ -21,12 +21,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
-	"github.com/claude-pocket-console/cpc/internal/modetest"
-	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/opencontainers/go-digest"
 	"github.com/rogpeppe/go-internal/txtar"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
 // bed is a store with the image "base" in it, for one test process.
@@ -91,12 +92,9 @@ func buildHelper(t *testing.T) {
 	if modetest.Inside() {
 		return
 	}
-	dir, err := os.MkdirTemp("", "cpc-build-helper-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { removeAll(t, dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
+	dir := t.TempDir()
+	// Other users have to come by.
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "helper"), "./testdata/helper")
@@ -110,9 +108,11 @@ func buildHelper(t *testing.T) {
 		t.Fatal(err)
 	}
 	if *update {
-		if data, err = filepath.Abs("testdata/build"); err != nil {
+		abs, err := filepath.Abs("testdata/build")
+		if err != nil {
 			t.Fatal(err)
 		}
+		data = abs
 		t.Setenv("CPC_BUILD_TEST_UPDATE", "1")
 	}
 	t.Setenv("CPC_BUILD_TEST_DATA", data)
@@ -122,10 +122,7 @@ func buildHelper(t *testing.T) {
 // context makes a context directory with the helper in it.
 func (b *bed) context(t *testing.T, files ...txtar.File) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(b.dir, "context-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
 	data, err := os.ReadFile(helper(t))
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +175,7 @@ func setup(t *testing.T, dir, script string) {
 		case "socket":
 			var l net.Listener
 			if l, err = net.Listen("unix", p); err == nil {
-				t.Cleanup(func() { l.Close() })
+				t.Cleanup(func() { _ = l.Close() })
 			}
 		case "tar":
 			writeArchive(t, p, w[2:])
@@ -270,6 +267,7 @@ func TestBuild(t *testing.T) {
 }
 
 func (b *bed) corpus(t *testing.T, file string) {
+	t.Helper()
 	ar, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -373,7 +371,11 @@ func (b *bed) listLayer(t *testing.T, out *strings.Builder, blob, diffID digest.
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)

@@ -11,9 +11,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
 // shell is the SHELL in force.
@@ -159,9 +160,7 @@ func (s *stagePlanner) workdir(c *instructions.WorkdirCommand, o *op) error {
 	dir := absolute(s.dir(), c.Path)
 	s.config.Config.WorkingDir = dir
 	o.Text = dir
-	if dir != "/" {
-		o.Workdir = &workdir{Path: dir, User: s.config.Config.User}
-	}
+	o.Workdir = &workdir{Path: dir, User: s.config.Config.User}
 	return nil
 }
 

@@ -96,11 +96,11 @@ func checkIDs(uid, gid int) (owner, error) {
 
 // accountFile reads a file of the image; a missing one is empty.
 func (t *tree) accountFile(name string) ([]byte, error) {
-	real, err := t.resolve(name)
+	resolved, err := t.resolve(name)
 	if err != nil {
 		return nil, err
 	}
-	data, err := readBounded(func() (io.ReadCloser, error) { return openRegular(t.root, real) }, maxAccounts)
+	data, err := readBounded(func() (io.ReadCloser, error) { return openRegular(t.root, resolved) }, maxAccounts)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

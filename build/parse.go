@@ -156,10 +156,22 @@ func cleanParserError(err error) error {
 	if suggested == "" {
 		return errors.New(msg)
 	}
-	if strings.HasPrefix(msg, "unknown flag: --") {
+	if flag, ok := strings.CutPrefix(msg, "unknown flag: --"); ok {
+		// The parser's own suggestion depends on the order of a map.
+		if suggested = nearest(flag, flagNames()); suggested == "" {
+			return errors.New(msg)
+		}
 		suggested = "--" + suggested
 	}
 	return withHint(errors.New(msg), "did you mean "+visible(suggested)+"?")
+}
+
+// flagNames are the flags of all instructions.
+func flagNames() []string {
+	return []string{
+		"checksum", "chmod", "chown", "exclude", "from", "interval", "keep-git-dir", "link", "mount", "network", "parents",
+		"platform", "retries", "security", "start-interval", "start-period", "timeout", "unpack",
+	}
 }
 
 // nearest is the word of words that is at most two typing errors away from

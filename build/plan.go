@@ -150,6 +150,7 @@ func (p *plan) need(i int, needed []bool) error {
 		if err := checkSupported(cmd); err != nil {
 			return p.file.fault(cmd.Location(), err)
 		}
+		p.warnForm(cmd)
 		c, ok := cmd.(*instructions.CopyCommand)
 		if !ok {
 			continue
@@ -163,6 +164,26 @@ func (p *plan) need(i int, needed []bool) error {
 		}
 	}
 	return nil
+}
+
+// warnForm warns about an exec form that is no JSON and so is a shell command.
+func (p *plan) warnForm(cmd instructions.Command) {
+	var line instructions.ShellDependantCmdLine
+	switch c := cmd.(type) {
+	case *instructions.RunCommand:
+		line = c.ShellDependantCmdLine
+	case *instructions.CmdCommand:
+		line = c.ShellDependantCmdLine
+	case *instructions.EntrypointCommand:
+		line = c.ShellDependantCmdLine
+	default:
+		return
+	}
+	text := strings.TrimSpace(strings.Join(line.CmdLine, " "))
+	if line.PrependShell && strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") && !strings.HasPrefix(text, "[ ") && !strings.HasPrefix(text, "[[") {
+		p.warnings = append(p.warnings, fmt.Sprintf("%s:%d: %s is run by the shell, as its list is no JSON (use double quotes)",
+			p.file.name, cmd.Location()[0].Start.Line, strings.ToUpper(cmd.Name())))
+	}
 }
 
 // resolveBase expands the name after FROM with the global arguments.

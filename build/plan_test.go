@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")

@@ -14,8 +14,9 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/claude-pocket-console/cpc/rootfs"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
 // mountPoints are what a runtime creates in a root file system so that it can
@@ -102,9 +103,9 @@ func look(t *target) (*seen, error) {
 		if err != nil {
 			return nil, err
 		}
-		real := path.Join(dir, path.Base(p))
-		s.order = append(s.order, real)
-		for _, p := range []string{dir, real} {
+		resolved := path.Join(dir, path.Base(p))
+		s.order = append(s.order, resolved)
+		for _, p := range []string{dir, resolved} {
 			if s.at[p], err = t.attributes(p); err != nil {
 				return nil, err
 			}

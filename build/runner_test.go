@@ -15,8 +15,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/modetest"
 )
 
 // envRunner makes this test binary the first process of a RUN step.
@@ -27,9 +28,9 @@ func TestMain(m *testing.M) {
 		err := runChild(spec)
 		fmt.Fprintln(os.Stderr, err)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
-			os.Exit(127)
+			os.Exit(127) //nolint:forbidigo // this process is a step, not a test
 		}
-		os.Exit(125)
+		os.Exit(125) //nolint:forbidigo // this process is a step, not a test
 	}
 	modetest.Main(m)
 }
@@ -44,7 +45,7 @@ type childSpec struct {
 	Dir, User string
 }
 
-func (r *chrootRunner) Run(ctx context.Context, s Step) error {
+func (r *chrootRunner) Run(ctx context.Context, s Step) (err error) {
 	r.runs++
 	spec, err := json.Marshal(childSpec{s.Args, s.Env, s.Dir, s.User})
 	if err != nil {
@@ -54,8 +55,11 @@ func (r *chrootRunner) Run(ctx context.Context, s Step) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(s.Mapping.Base), Size: int(s.Mapping.Size)}}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	// unshare --map-auto, which tests as an ordinary user start in, leaves out
+	// the range's last id.
+	size := max(1, int(s.Mapping.Size)-1)
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(s.Mapping.Base), Size: size}}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = []string{envRunner + "=" + string(spec)}
 	cmd.ExtraFiles = []*os.File{root}
@@ -95,7 +99,9 @@ func runChild(data string) error {
 		if err != nil {
 			return err
 		}
-		h.Close()
+		if err := h.Close(); err != nil {
+			return err
+		}
 	}
 	if err := os.Chdir(s.Dir); err != nil {
 		return err

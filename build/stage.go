@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
 // defaultPath is the PATH of an image built from scratch.
@@ -123,18 +124,19 @@ func (p *plan) planStage(i int, base rootfs.Config) (*stagePlan, error) {
 		o.Text = oneLine(o.Name + " " + o.Text)
 		s.ops = append(s.ops, o)
 	}
-	if n := len(s.ops) + len(base.RootFS.DiffIDs); n > maxSteps && countFiles(s.ops)+len(base.RootFS.DiffIDs) > maxSteps {
+	if countSteps(stage.Commands)+len(base.RootFS.DiffIDs) > maxSteps {
 		return nil, p.file.fault(stage.Location, fmt.Errorf("more than %d layers", maxSteps))
 	}
 	s.config.Config.Env = s.scope.env
 	return &stagePlan{Index: i, Name: stage.Name, Config: s.config, Ops: s.ops}, nil
 }
 
-// countFiles is how many of the steps may make a layer.
-func countFiles(ops []*op) int {
+// countSteps is how many of the instructions may make a layer.
+func countSteps(cmds []instructions.Command) int {
 	n := 0
-	for _, o := range ops {
-		if o.Run != nil || o.Copy != nil || o.Workdir != nil {
+	for _, cmd := range cmds {
+		switch cmd.(type) {
+		case *instructions.RunCommand, *instructions.CopyCommand, *instructions.AddCommand, *instructions.WorkdirCommand:
 			n++
 		}
 	}

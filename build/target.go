@@ -13,8 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 // target is a mounted root file system that files are written into. Nothing it
@@ -62,11 +63,11 @@ func (t *target) noID(err error) error {
 // mkdirAll makes the directory p and its parents, 0755 and owned by made. It
 // returns the path without symlinks.
 func (t *target) mkdirAll(p string) (string, error) {
-	real, err := t.resolve(p)
+	resolved, err := t.resolve(p)
 	if err != nil {
 		return "", err
 	}
-	return real, t.mkdirReal(real)
+	return resolved, t.mkdirReal(resolved)
 }
 
 func (t *target) mkdirReal(p string) error {
@@ -94,11 +95,11 @@ func (t *target) mkdirReal(p string) error {
 
 // isDir reports whether p, symlinks followed inside the image, is a directory.
 func (t *target) isDir(p string) (bool, error) {
-	real, err := t.resolve(p)
+	resolved, err := t.resolve(p)
 	if err != nil {
 		return false, err
 	}
-	info, err := t.root.Lstat(real)
+	info, err := t.root.Lstat(resolved)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return false, nil
 	}

@@ -108,13 +108,14 @@ func (t *terminal) Done(s StepInfo, o Outcome) {
 		mark, color, note = "same", "36", "CACHED"
 	}
 	width := t.columns()
-	text := t.paint(color, mark) + " " + fit(title(s), width-len(mark)-len(note)-3) + "  " + note + "\n"
+	var b strings.Builder
+	b.WriteString(t.paint(color, mark) + " " + fit(title(s), width-len(mark)-len(note)-3) + "  " + note + "\n")
 	if o.Err != nil {
 		for _, line := range t.tail {
-			text += t.paint("2", "  | ") + fit(line, width-5) + "\n"
+			b.WriteString(t.paint("2", "  | ") + fit(line, width-5) + "\n")
 		}
 	}
-	t.draw(text)
+	t.draw(b.String())
 }
 
 // Warn implements Progress.

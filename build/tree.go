@@ -134,11 +134,11 @@ func (t *tree) ignored(p string) (bool, error) {
 // entries returns the source p and, for a directory, all below it, parents
 // before children, in the order of names.
 func (t *tree) entries(p string) ([]entry, error) {
-	real, err := t.resolve(p)
+	resolved, err := t.resolve(p)
 	if err != nil {
 		return nil, err
 	}
-	info, err := t.root.Lstat(real)
+	info, err := t.root.Lstat(resolved)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, fmt.Errorf("%s: %w in %s", visible(p), errNoSource, t.name)
 	}
@@ -146,11 +146,11 @@ func (t *tree) entries(p string) ([]entry, error) {
 		return nil, fmt.Errorf("%s: %w", visible(p), err)
 	}
 	w := &walker{tree: t}
-	if err := w.visit(real, "", info); err != nil {
+	if err := w.visit(resolved, "", info); err != nil {
 		return nil, err
 	}
 	if len(w.found) == 0 {
-		if out, err := t.ignored(real); err == nil && out {
+		if out, err := t.ignored(resolved); err == nil && out {
 			return nil, withHint(fmt.Errorf("%s: %w in %s", visible(p), errNoSource, t.name),
 				"the file exists, but .dockerignore leaves it out")
 		}
@@ -290,21 +290,21 @@ func (t *tree) matchIn(dir, part string) ([]string, error) {
 	if !strings.ContainsAny(part, `*?[\`) {
 		return []string{path.Join(dir, part)}, nil
 	}
-	real, err := t.resolve(dir)
+	resolved, err := t.resolve(dir)
 	if errors.Is(err, errNoSource) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	info, err := t.root.Lstat(real)
+	info, err := t.root.Lstat(resolved)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", visible(dir), err)
 	}
-	names, err := t.names(real)
+	names, err := t.names(resolved)
 	if err != nil {
 		return nil, err
 	}

@@ -11,11 +11,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
-	"golang.org/x/sys/unix"
 )
 
 // work is one step that changes files: its scratch directories and mounts.
@@ -34,8 +36,8 @@ type work struct {
 // close undoes what was set up, last first, and goes on past errors.
 func (w *work) close() error {
 	var errs []error
-	for i := len(w.undo) - 1; i >= 0; i-- {
-		errs = append(errs, w.undo[i]())
+	for _, undo := range slices.Backward(w.undo) {
+		errs = append(errs, undo())
 	}
 	w.undo = nil
 	return errors.Join(errs...)
@@ -135,7 +137,7 @@ func (w *work) openFrom(ctx context.Context, from origin) (*tree, error) {
 			name = "stage " + n
 		}
 	case fromImage:
-		img, err := w.stage.b.image(ctx, from.Image)
+		img, err := w.stage.b.image(ctx, from.Image, w.info)
 		if err != nil {
 			return nil, fmt.Errorf("--from=%s: %w", visible(from.Image), err)
 		}

@@ -178,7 +178,8 @@ func (p *puller) fetch(ctx context.Context, d v1.Descriptor, l gcr.Layer) (err e
 	}
 	// One byte more than there should be shows that there are too many.
 	from := io.LimitReader(&meter{r: in, p: p, desc: d}, d.Size+1)
-	if _, err := io.Copy(b, from); err != nil {
+	// Of a wrong digest the client's reader complains as well, in its own terms.
+	if _, err := io.Copy(b, from); err != nil && b.size < d.Size {
 		return errors.Join(err, b.f.Close())
 	}
 	if got := b.digest(); got != d.Digest || b.size != d.Size {

@@ -1,0 +1,158 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command probe is the only program in the test containers: it looks at its
+// surroundings from inside, and prints JSON.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	switch os.Args[1] {
+	case "exit":
+		code, _ := strconv.Atoi(os.Args[2])
+		os.Exit(code)
+	case "sleep":
+		time.Sleep(time.Minute)
+	case "suicide":
+		_ = unix.Kill(os.Getpid(), unix.SIGTERM)
+		time.Sleep(time.Second)
+	case "echo":
+		fmt.Println(strings.Join(os.Args[2:], " "))
+	case "look":
+		look()
+	case "steal":
+		steal()
+	case "calls":
+		show(calls())
+	case "calls32":
+		show(calls32())
+	case "orphan":
+		orphan()
+	case "trap":
+		trap()
+	}
+}
+
+func show(v any) {
+	if err := json.NewEncoder(os.Stdout).Encode(v); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// look prints what a process can tell about itself.
+func look() {
+	status := map[string]string{}
+	data, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(line, ":")
+		status[key] = strings.TrimSpace(value)
+	}
+	fds := map[string]string{}
+	entries, _ := filepath.Glob("/proc/self/fd/*")
+	for _, e := range entries {
+		if target, err := os.Readlink(e); err == nil && target != "anon_inode:[eventpoll]" && target != "anon_inode:[eventfd]" {
+			fds[filepath.Base(e)] = target
+		}
+	}
+	idmap, _ := os.ReadFile("/proc/self/uid_map")
+	cwd, _ := os.Getwd()
+	host, _ := os.Hostname()
+	nets, _ := filepath.Glob("/sys/class/net/*")
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	groups, _ := os.Getgroups()
+	threads, _ := filepath.Glob("/proc/1/task/*")
+	pgrp, _ := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+	show(map[string]any{
+		"status": status, "fds": fds, "uidMap": strings.Fields(string(idmap)), "cwd": cwd, "hostname": host,
+		"nets": nets, "procs": len(procs), "env": os.Environ(), "uid": os.Getuid(), "gid": os.Getgid(),
+		"groups": groups, "pid": os.Getpid(), "rootWrite": errno(os.WriteFile("/x", nil, 0o600)), "args": os.Args,
+		"initThreads": len(threads), "pgid": unix.Getpgrp(), "foreground": pgrp,
+	})
+}
+
+func errno(err error) string {
+	if err == nil {
+		return ""
+	}
+	for _, e := range []unix.Errno{unix.EROFS, unix.EPERM, unix.EACCES, unix.ETXTBSY, unix.ENOSYS} {
+		if strings.HasSuffix(err.Error(), e.Error()) {
+			return unix.ErrnoName(e)
+		}
+	}
+	return err.Error()
+}
+
+// steal keeps the parent's executable open, ends the parent and then tries to
+// write to that file. It prints the errors, which are to be all there is.
+func steal() {
+	parent := os.Getppid()
+	exe := fmt.Sprintf("/proc/%d/exe", parent)
+	running, err := os.OpenFile(exe, os.O_WRONLY, 0)
+	results := []string{errno(err)}
+	if err == nil {
+		_ = running.Close()
+	}
+	held, err := os.Open(exe)
+	if err != nil {
+		show(append(results, errno(err)))
+		return
+	}
+	_ = unix.Kill(parent, unix.SIGKILL)
+	for range 50 {
+		time.Sleep(10 * time.Millisecond)
+		f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", held.Fd()), os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString("owned")
+			_ = f.Close()
+		}
+		if e := errno(err); e != results[len(results)-1] {
+			results = append(results, e)
+		}
+	}
+	show(results)
+}
+
+// orphan leaves a grandchild to pid 1 and reports whether it gets reaped.
+func orphan() {
+	self, _ := os.Executable()
+	if len(os.Args) == 2 {
+		p, err := os.StartProcess(self, []string{self, "orphan", "parent"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
+		if err != nil {
+			show(err.Error())
+			return
+		}
+		_, _ = p.Wait()
+		time.Sleep(300 * time.Millisecond)
+		zombies := 0
+		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, s := range stats {
+			if data, _ := os.ReadFile(s); strings.Contains(string(data), ") Z ") {
+				zombies++
+			}
+		}
+		show(zombies)
+		return
+	}
+	_, _ = os.StartProcess(self, []string{self, "exit", "0"}, &os.ProcAttr{})
+}
+
+// trap says when it is ready, and which signal it gets.
+func trap() {
+	ready := make(chan os.Signal, 1)
+	notify(ready)
+	fmt.Println("ready")
+	fmt.Println(<-ready)
+	os.Exit(7)
+}
