@@ -99,7 +99,9 @@ func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error
 	img, err := build.Build(ctx, build.Options{
 		ContextDir: dir, Dockerfile: file, Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache,
 		Store: store, Mapping: a.inside.Mapping, Runner: stepRunner{steps}, Progress: progress,
-		Pull: func(ctx context.Context, ref string) (*rootfs.Image, error) { return pull(ctx, store, ref, os.Stderr) },
+		Pull: func(ctx context.Context, ref string, status func(string)) (*rootfs.Image, error) {
+			return pull(ctx, store, ref, status)
+		},
 	})
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	units "github.com/docker/go-units"
@@ -36,31 +35,33 @@ func (a *app) findImage(ctx context.Context, e *sandbox.Engine, ref, when string
 
 func findOrPull(ctx context.Context, store *rootfs.Store, ref, when string) (*rootfs.Image, error) {
 	if when == pullAlways {
-		return pull(ctx, store, ref, os.Stderr)
+		return pull(ctx, store, ref, tellStderr)
 	}
 	img, err := store.Image(ctx, ref)
 	if err == nil || !errors.Is(err, rootfs.ErrNotFound) || when == pullNever {
 		return img, err
 	}
 	fmt.Fprintf(os.Stderr, "Image %s is not here yet; pulling it\n", ref)
-	img, pullErr := pull(ctx, store, ref, os.Stderr)
+	img, pullErr := pull(ctx, store, ref, tellStderr)
 	if pullErr != nil {
 		return nil, fmt.Errorf("%w, and it cannot be pulled: %w", err, pullErr)
 	}
 	return img, nil
 }
 
-// pull pulls an image and tells w of each blob.
-func pull(ctx context.Context, store *rootfs.Store, ref string, w io.Writer) (*rootfs.Image, error) {
+// pull pulls an image and tells of each blob, a line each.
+func pull(ctx context.Context, store *rootfs.Store, ref string, tell func(line string)) (*rootfs.Image, error) {
 	return store.Pull(ctx, ref, rootfs.PullOptions{Progress: func(e rootfs.Event) {
 		switch e.Action {
 		case "exists":
-			fmt.Fprintf(w, "%s: already here\n", shortDigest(e.Digest.String()))
+			tell(shortDigest(e.Digest.String()) + ": already here")
 		case "done":
-			fmt.Fprintf(w, "%s: %s\n", shortDigest(e.Digest.String()), units.HumanSize(float64(e.Done)))
+			tell(shortDigest(e.Digest.String()) + ": " + units.HumanSize(float64(e.Done)))
 		}
 	}})
 }
+
+func tellStderr(line string) { fmt.Fprintln(os.Stderr, line) }
 
 func (a *app) pullCommand() *cobra.Command {
 	var quiet bool
@@ -76,11 +77,11 @@ func (a *app) pullCommand() *cobra.Command {
 				return err
 			}
 			defer store.Close()
-			var progress io.Writer = os.Stderr
+			tell := tellStderr
 			if quiet {
-				progress = io.Discard
+				tell = func(string) {}
 			}
-			img, err := pull(cmd.Context(), store, args[0], progress)
+			img, err := pull(cmd.Context(), store, args[0], tell)
 			if err != nil {
 				return err
 			}
