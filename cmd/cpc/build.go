@@ -125,15 +125,25 @@ func (f *buildFlags) newProgress() (build.Progress, error) {
 	case f.progress == "plain", f.progress == "auto" && !tty:
 		return build.PlainProgress(os.Stderr), nil
 	case f.progress == "tty", f.progress == "auto":
-		return build.TerminalProgress(os.Stderr, build.TerminalOptions{}), nil
+		return build.TerminalProgress(os.Stderr, build.TerminalOptions{Width: stderrWidth, Color: os.Getenv("NO_COLOR") == ""}), nil
 	}
 	return nil, usageError{fmt.Errorf("--progress %q: choose auto, tty or plain", f.progress)}
+}
+
+func stderrWidth() int {
+	if _, cols, ok := terminal.Size(os.Stderr); ok {
+		return int(cols)
+	}
+	return 80
 }
 
 // buildArgs takes NAME alone from the environment, and leaves it out where it
 // is not set there, as docker does.
 func buildArgs(given []string) (map[string]string, error) {
 	args := map[string]string{}
+	if epoch, ok := os.LookupEnv("SOURCE_DATE_EPOCH"); ok {
+		args["SOURCE_DATE_EPOCH"] = epoch
+	}
 	for _, g := range given {
 		name, value, ok := strings.Cut(g, "=")
 		if name == "" {
