@@ -5,10 +5,11 @@
 // host, plans the cgroup of one sandbox, reads back what the kernel accepted,
 // watches for violations, and removes what is left.
 //
-// It never creates a cgroup nor writes a limit: cpc-runtime does, from the
-// resources of the [Plan]. Everything here works on the kernel's files alone.
-// Callers are `cpc run` and the monitor, in the host's cgroup namespace; inside
-// of U0 (see package idmap) the user's own delegated directories stay theirs.
+// It never writes a limit: the OCI runtime does, from the resources of the
+// [Plan]. Where systemd runs, `cpc run` has it make a scope for the monitor
+// first (scope.go); all else works on the kernel's files alone. Callers are
+// `cpc run` and the monitor, in the host's cgroup namespace; inside of U0 (see
+// package idmap) the user's own delegated directories stay theirs.
 //
 // Invariants: a limit that cannot be enforced is never silently dropped, it is
 // in Plan.Missing; [Plan.Remove] touches only directories of the plan's own id.
@@ -83,8 +84,7 @@ type Host struct {
 	// Busy: Base (not systemd's) holds processes, so the kernel lets it turn on
 	// no further controller for its children.
 	Busy bool `json:"busy,omitempty"`
-	// Bus is the address of the user's systemd, where that is the driver:
-	// cpc-runtime needs it as DBUS_SESSION_BUS_ADDRESS.
+	// Bus is the address of the user's systemd, where that is the driver.
 	Bus string `json:"bus,omitempty"`
 	// SwapLimit: the kernel accounts swap (on v2 always, else memory.memsw).
 	SwapLimit bool `json:"swapLimit"`

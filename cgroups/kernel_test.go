@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -91,11 +90,10 @@ func sandbox(t *testing.T, role string, l Limits) (Plan, *exec.Cmd, io.WriteClos
 
 func apply(t *testing.T, h Host, p Plan, pid int) {
 	t.Helper()
-	c := &oci.Cgroup{Path: p.Path, Systemd: p.Systemd, Rootless: !h.Privileged, Resources: &oci.Resources{SkipDevices: true}}
-	if p.Systemd {
-		f := strings.Split(p.Path, ":")
-		c.Path, c.Parent, c.ScopePrefix, c.Name = "", f[0], f[1], f[2]
+	if err := errors.Join(p.OpenScope(t.Context(), pid), p.settle(pid)); err != nil {
+		t.Fatal(err)
 	}
+	c := &oci.Cgroup{Path: p.Path, Rootless: !h.Privileged, Resources: &oci.Resources{SkipDevices: true}}
 	if m := p.Resources.Memory; m != nil {
 		c.Memory = *m.Limit
 		if m.Swap != nil {
@@ -239,7 +237,7 @@ func openFiles(t *testing.T) int {
 func TestRemoveKills(t *testing.T) {
 	p, cmd, _ := sandbox(t, "remove", Limits{Pids: 30})
 	for _, dir := range p.Dirs {
-		if _, err := os.Stat(dir); err == nil && !p.Systemd {
+		if _, err := os.Stat(dir); err == nil {
 			if err := os.Mkdir(filepath.Join(dir, "below"), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -325,7 +323,7 @@ func TestRemoveRefuses(t *testing.T) {
 		"another place": {Path: "/cpc-x", Dirs: []string{"/sys/fs/cgroup/x"}},
 		"not ours":      {Path: "/x", Dirs: []string{filepath.Dir(dir)}},
 		"unclean":       {Path: "/cpc-x", Dirs: []string{dir + "/../x"}},
-		"not the scope": {Path: "system.slice:cpc:x", Systemd: true, Dirs: []string{dir}},
+		"not the scope": {Path: "/system.slice/cpc-x.scope/cpc-y", Scope: "cpc-x.scope", Dirs: []string{dir}},
 	} {
 		if err := p.Remove(); err == nil {
 			t.Errorf("%s: removed", name)

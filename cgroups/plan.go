@@ -39,8 +39,10 @@ type Missing struct {
 type Plan struct {
 	// Path is the bundle's cgroupsPath; "" when no cgroup can be made.
 	Path string `json:"path"`
-	// Systemd: Path is slice:prefix:name, for cpc-runtime --systemd-cgroup.
-	Systemd bool `json:"systemd,omitempty"`
+	// Scope is the systemd scope that the cgroup lies in, and Slice the slice
+	// that the scope does; "" where systemd is not asked.
+	Scope string `json:"scope,omitempty"`
+	Slice string `json:"slice,omitempty"`
 	// Layout is the host's; Unified means that the bundle may mount cgroup2.
 	Layout Layout `json:"layout"`
 	// Bus is Host.Bus.
@@ -113,13 +115,9 @@ func (h Host) place(p *Plan, id string) {
 	switch {
 	case h.Driver == DriverNone:
 	case h.Driver == DriverSystemd:
-		slice := "user.slice"
-		if h.Privileged {
-			slice = "system.slice"
-		}
-		p.Systemd = true
-		p.Path = slice + ":" + Prefix + ":" + id
-		p.Dirs = []string{filepath.Join(h.Base, name+".scope")}
+		p.Scope, p.Slice = name+".scope", filepath.Base(h.Base)
+		p.Dirs = []string{filepath.Join(h.Base, p.Scope, name)}
+		p.Path = strings.TrimPrefix(p.Dirs[0], unifiedMount)
 	case h.Layout == Unified:
 		p.Dirs = []string{filepath.Join(h.Base, name)}
 		p.Path = filepath.Join("/", strings.TrimPrefix(h.Base, unifiedMount), name)

@@ -48,7 +48,7 @@ func (p Plan) removeDir(dir string) error {
 	deadline := time.Now().Add(removeTimeout)
 	for {
 		if err = kill(dir); err == nil {
-			err = p.unlink(dir)
+			err = rmdirAll(dir, 0)
 		}
 		if err == nil || time.Now().After(deadline) {
 			return err
@@ -63,28 +63,7 @@ func (p Plan) owns(dir string) bool {
 		return false
 	}
 	name := filepath.Base(p.Path)
-	if p.Systemd {
-		f := strings.Split(p.Path, ":")
-		if len(f) != 3 {
-			return false
-		}
-		name = f[1] + "-" + f[2] + ".scope"
-	}
 	return strings.HasPrefix(name, Prefix+"-") && filepath.Base(dir) == name
-}
-
-// unlink removes an empty cgroup. A scope is systemd's to remove once it is
-// empty; only what systemd forgot is taken away.
-func (p Plan) unlink(dir string) error {
-	if p.Systemd {
-		for range 100 {
-			if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-				return nil
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-	return rmdirAll(dir, 0)
 }
 
 // rmdirAll removes dir and the cgroups below it.

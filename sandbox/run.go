@@ -4,6 +4,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -90,9 +91,9 @@ func (e *Engine) Run(req RunRequest) (*Session, error) {
 	cmd, err := userns.Start(userns.Child{
 		Role: monitor.Role, Args: []string{entry.Record.Name}, IDs: e.IDs, Detached: true, Stderr: files.diagnostics,
 		Files: files.list(),
-		Body: func(pid int) any {
+		Body: func(pid int) (any, error) {
 			task.Record.MonitorPID = pid
-			return task
+			return task, plan.OpenScope(context.Background(), pid)
 		},
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ func (e *Engine) Sweep() error {
 	mapping := e.IDs.Mapping(idmap.Size)
 	cmd, err := userns.Start(userns.Child{
 		Role: monitor.SweepRole, IDs: e.IDs,
-		Body: func(int) any { return monitor.SweepTask{Dirs: e.Dirs, Mapping: mapping} },
+		Body: func(int) (any, error) { return monitor.SweepTask{Dirs: e.Dirs, Mapping: mapping}, nil },
 	})
 	if err != nil {
 		return fmt.Errorf("clean up: %w", err)

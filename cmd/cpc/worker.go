@@ -58,7 +58,7 @@ func (a *app) inU0(args []string) error {
 	defer goruntime.UnlockOSThread()
 	cmd, err := userns.Start(userns.Child{
 		Role: workerRole, Args: args, IDs: ids, Files: files,
-		Body: func(int) any { return worker{Args: args, Dirs: d, Mapping: ids.Mapping(base)} },
+		Body: func(int) (any, error) { return worker{Args: args, Dirs: d, Mapping: ids.Mapping(base)}, nil },
 	})
 	if err != nil {
 		return err

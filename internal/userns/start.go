@@ -37,9 +37,11 @@ var ErrDisabled = errors.New("the host does not let this user create user namesp
 
 // Child describes the copy of cpc to start.
 type Child struct {
-	Role  string   // the hand-off role, which is also its first argument
-	Args  []string // what `ps` shows after the role
-	Body  func(pid int) any
+	Role string   // the hand-off role, which is also its first argument
+	Args []string // what `ps` shows after the role
+	// Body makes the message, once the child's mappings are in place; pid is
+	// the child's, which waits for it.
+	Body  func(pid int) (any, error)
 	Files []*os.File // from handoff.FirstFile on
 	// Detached children get a session of their own and no standard streams;
 	// the others have the parent's, and die with it.
@@ -78,7 +80,11 @@ func (c Child) handOver(pid int, w *os.File) error {
 	if err := writeMappings(pid, c.IDs); err != nil {
 		return err
 	}
-	return handoff.Send(w, c.Role, c.Body(pid))
+	body, err := c.Body(pid)
+	if err != nil {
+		return err
+	}
+	return handoff.Send(w, c.Role, body)
 }
 
 func (c Child) command(message *os.File) (*exec.Cmd, error) {

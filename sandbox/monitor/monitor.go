@@ -117,6 +117,9 @@ func (m *monitor) start() (err error) {
 	if m.hostProc, err = userns.Settle(m.task.Record.Mapping.Mode); err != nil {
 		return err
 	}
+	if err := m.task.Plan.SettleInScope(); err != nil {
+		return err
+	}
 	if err := m.prepareRoot(context.Background()); err != nil {
 		return err
 	}

@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-
-	"github.com/claude-pocket-console/cpc/cgroups"
 )
 
 // oci drives an OCI runtime by its published command line, so that any will do.
@@ -24,7 +22,6 @@ type oci struct {
 	path string // the program
 	dir  string // the sandbox's directory, also the working directory
 	id   string
-	plan cgroups.Plan
 	n    atomic.Int64 // log files so far
 }
 
@@ -41,14 +38,8 @@ const pidFile = "pid"
 func (o *oci) run(files [3]*os.File, args ...string) error {
 	log := fmt.Sprintf("runtime-%d.log", o.n.Add(1))
 	global := []string{"--root", filepath.Join(o.dir, "runtime"), "--log", filepath.Join(o.dir, log), "--log-format", "json"}
-	if o.plan.Systemd {
-		global = append(global, "--systemd-cgroup")
-	}
 	cmd := exec.Command(o.path, append(global, args...)...) //nolint:gosec // the configured runtime
 	cmd.Dir = o.dir
-	if o.plan.Systemd && o.plan.Bus != "" {
-		cmd.Env = append(os.Environ(), "DBUS_SESSION_BUS_ADDRESS="+o.plan.Bus)
-	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
 	var said bytes.Buffer
 	if files[2] == nil {

@@ -125,7 +125,7 @@ func (m *monitor) create() error {
 			return err
 		}
 	}
-	m.oci = &oci{path: r.Settings.Runtime, dir: m.entry.Dir, id: r.ID, plan: m.task.Plan}
+	m.oci = &oci{path: r.Settings.Runtime, dir: m.entry.Dir, id: r.ID}
 	m.later(m.task.Plan.Remove)
 	m.later(m.oci.remove)
 	if m.pid, err = m.oci.create(m.io.child, console); err != nil {

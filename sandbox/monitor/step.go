@@ -126,7 +126,7 @@ func (s *Steps) plan(step Step, dir, root string) (bundle.Input, error) {
 }
 
 func (s *Steps) execute(ctx context.Context, step Step, input bundle.Input, dir string) (code int, err error) {
-	runtime := &oci{path: s.runtime, dir: dir, id: input.ID, plan: input.Cgroup}
+	runtime := &oci{path: s.runtime, dir: dir, id: input.ID}
 	uid, gid := callerIDs(step.Mapping, input.User)
 	streams, err := newStdio(false, false, uid, gid)
 	if err != nil {
