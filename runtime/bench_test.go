@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envSetting) == "" {
 		os.Exit(withTools(m))
 	}
-	// Pid 1 of a namespace of its own, like the monitor.
+	// In a pid namespace of its own, like the monitor.
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if err == nil {
 		err = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
@@ -86,7 +86,14 @@ func withTools(m *testing.M) int {
 			return 1
 		}
 	}
-	if err := os.Setenv(envTools, dir); err != nil {
+	self, err := os.ReadFile("/proc/self/exe")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "test"), self, 0o755)
+	}
+	if err == nil {
+		err = os.Setenv(envTools, dir)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -119,7 +126,10 @@ func inSettings(t *testing.T, test func(t *testing.T, b *bench)) {
 // rerun runs this one test in the namespaces of U0.
 func rerun(t *testing.T, s setting) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$", "-test.v", "-test.timeout=60s")
+	// The reaper is pid 1: the end of a pid namespace waits for zombies in it
+	// whose parent is outside, as a detached exec's is.
+	tools := os.Getenv(envTools)
+	cmd := exec.Command(filepath.Join(tools, "cpc-runtime"), "reaper", "--", filepath.Join(tools, "test"), "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$", "-test.v", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), envSetting+"="+s.name)
 	host := os.Getuid()
 	if host == 0 {
