@@ -46,31 +46,37 @@ func settings() []setting {
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envSetting) == "" {
-		os.Exit(withTools(m))
+		withTools(m)
+		return
 	}
-	// Pid 1 of a namespace of its own, like the monitor.
+	// In a pid namespace of its own, like the monitor.
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if err == nil {
 		err = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "set up the monitor's namespaces:", err)
-		os.Exit(1)
+		panic(fmt.Errorf("set up the monitor's namespaces: %w", err))
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // withTools builds the binaries, static as they are shipped.
-func withTools(m *testing.M) int {
+func withTools(m *testing.M) {
 	dir, err := os.MkdirTemp("/tmp", "cpc-runtime-test-")
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if err := makeTools(dir); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
+
+func makeTools(dir string) error {
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
 	for name, build := range map[string][]string{
 		"cpc-runtime": {
 			"CGO_ENABLED=1", "-tags", "seccomp netgo osusergo",
@@ -82,19 +88,21 @@ func withTools(m *testing.M) int {
 		cmd := exec.Command("go", args...)
 		cmd.Env = append(os.Environ(), build[0])
 		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)
-			return 1
+			return fmt.Errorf("build %s: %w\n%s", name, err, out)
 		}
 	}
-	if err := os.Setenv(envTools, dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
 	}
-	return m.Run()
+	if err := os.WriteFile(filepath.Join(dir, "test"), self, 0o755); err != nil {
+		return err
+	}
+	return os.Setenv(envTools, dir)
 }
 
 // inSettings runs a test in each setting that the caller can set up.
-func inSettings(t *testing.T, test func(t *testing.T, b *bench)) {
+func inSettings(t *testing.T, test func(b *bench)) {
 	t.Helper()
 	inside := os.Getenv(envSetting)
 	for _, s := range settings() {
@@ -104,7 +112,7 @@ func inSettings(t *testing.T, test func(t *testing.T, b *bench)) {
 		t.Run(s.name, func(t *testing.T) {
 			switch {
 			case inside == s.name, inside == "" && s.name == "root" && os.Geteuid() == 0:
-				test(t, newBench(t, s))
+				test(newBench(t, s))
 			case s.name == "root":
 				t.Skip("needs root")
 			case s.name == "mapped" && os.Geteuid() != 0:
@@ -119,7 +127,10 @@ func inSettings(t *testing.T, test func(t *testing.T, b *bench)) {
 // rerun runs this one test in the namespaces of U0.
 func rerun(t *testing.T, s setting) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$", "-test.v", "-test.timeout=60s")
+	// The reaper is pid 1: the end of a pid namespace waits for zombies in it
+	// whose parent is outside, as a detached exec's is.
+	tools := os.Getenv(envTools)
+	cmd := exec.Command(filepath.Join(tools, "cpc-runtime"), "reaper", "--", filepath.Join(tools, "test"), "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$", "-test.v", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), envSetting+"="+s.name)
 	host := os.Getuid()
 	if host == 0 {
@@ -156,7 +167,8 @@ type bench struct {
 
 func newBench(t *testing.T, s setting) *bench {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "cpc-bench-")
+	// t.TempDir is closed to the container's root.
+	dir, err := os.MkdirTemp("/tmp", "cpc-bench-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,8 +238,13 @@ func (b *bench) spec(args ...string) *specs.Spec {
 		Linux: &specs.Linux{
 			UIDMappings: ids, GIDMappings: ids,
 			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.UserNamespace}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
-				{Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.CgroupNamespace},
+				{Type: specs.UserNamespace},
+				{Type: specs.PIDNamespace},
+				{Type: specs.MountNamespace},
+				{Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace},
+				{Type: specs.NetworkNamespace},
+				{Type: specs.CgroupNamespace},
 			},
 			MaskedPaths: []string{"/proc/kcore"}, ReadonlyPaths: []string{"/proc/sys"},
 		},
@@ -403,10 +420,11 @@ type view struct {
 	Foreground  int               `json:"foreground"`
 }
 
-func (b *bench) run(id string, s *specs.Spec) result {
+// run makes one container and waits for its end.
+func (b *bench) run(s *specs.Spec) result {
 	b.t.Helper()
 	b.write(s)
-	return b.cli("run", id)
+	return b.cli("run", "c1")
 }
 
 func itoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

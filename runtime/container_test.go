@@ -20,8 +20,9 @@ import (
 )
 
 func TestRunFromInside(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
-		r := b.run("c1", b.spec("probe", "look"))
+	inSettings(t, func(b *bench) {
+		t := b.t
+		r := b.run(b.spec("probe", "look"))
 		if r.code != 0 {
 			t.Fatalf("exit %d: %s", r.code, r.stderr)
 		}
@@ -55,7 +56,8 @@ func TestRunFromInside(t *testing.T) {
 }
 
 func TestExitStatus(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		for _, tt := range []struct {
 			args []string
 			want int
@@ -64,7 +66,7 @@ func TestExitStatus(t *testing.T) {
 			{[]string{"probe", "exit", "42"}, 42},
 			{[]string{"probe", "exit", "255"}, 255},
 		} {
-			if r := b.run("c1", b.spec(tt.args...)); r.code != tt.want {
+			if r := b.run(b.spec(tt.args...)); r.code != tt.want {
 				t.Errorf("%v: exit %d, want %d: %s", tt.args, r.code, tt.want, r.stderr)
 			}
 		}
@@ -74,7 +76,8 @@ func TestExitStatus(t *testing.T) {
 // Missing and non-executable commands are told apart by status and message, at
 // create, run and exec, and leave nothing behind.
 func TestCommandNotRunnable(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		b.file("bin/plain", "text", 0o644)
 		b.sleeper("sleeper")
 		for _, tt := range []struct {
@@ -135,14 +138,15 @@ func checkLog(t *testing.T, path, message string) {
 
 // What only execve finds out ends the container with 255 and a line on stderr.
 func TestExecFormatError(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		b.file("bin/garbage", "garbage", 0o755)
 		b.file("bin/orphan", "#!/nosuch\n", 0o755)
 		for command, message := range map[string]string{
 			"/bin/garbage": "exec /bin/garbage: exec format error\n",
 			"/bin/orphan":  "exec /bin/orphan: no such file or directory\n",
 		} {
-			if r := b.run("c1", b.spec(command)); r.code != 255 || r.stderr != message {
+			if r := b.run(b.spec(command)); r.code != 255 || r.stderr != message {
 				t.Errorf("%s: exit %d, stderr %q; want 255, %q", command, r.code, r.stderr, message)
 			}
 		}
@@ -150,7 +154,8 @@ func TestExecFormatError(t *testing.T) {
 }
 
 func TestLifecycle(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		spec := b.spec("probe", "sleep")
 		spec.Annotations = map[string]string{"note": "x=y"}
 		pidFile := filepath.Join(b.dir, "pid")
@@ -217,7 +222,8 @@ func checkLimits(t *testing.T, b *bench) {
 
 // Of concurrent operations on one id one wins and the others say why not.
 func TestConcurrent(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		b.write(b.spec("probe", "sleep"))
 		results := make([]result, 4)
 		var wg sync.WaitGroup
@@ -252,7 +258,8 @@ func TestConcurrent(t *testing.T) {
 }
 
 func TestDamagedState(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		for _, damage := range []func([]byte) []byte{
 			func(b []byte) []byte { return b[:len(b)/2] },
 			func([]byte) []byte { return nil },
@@ -321,7 +328,8 @@ func (b *bench) removeCgroup(pid int) {
 }
 
 func TestRefusedBundles(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		for name, tt := range map[string]struct {
 			change func(*specs.Spec)
 			want   string
@@ -359,13 +367,14 @@ func TestRefusedBundles(t *testing.T) {
 // No descriptor outside of the root must serve as working directory
 // (CVE-2024-21626), for the first process and for further ones.
 func TestEscapingCwd(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		b.sleeper("sleeper")
 		for fd := range 20 {
 			cwd := "/proc/self/fd/" + strconv.Itoa(fd)
 			spec := b.spec("probe", "look")
 			spec.Process.Cwd = cwd
-			results := []result{b.run("c1", spec)}
+			results := []result{b.run(spec)}
 			b.write(b.spec("probe", "sleep"))
 			results = append(results, b.cli("exec", "--cwd", cwd, "sleeper", "probe", "look"))
 			for _, r := range results {
@@ -380,7 +389,8 @@ func TestEscapingCwd(t *testing.T) {
 // The binary that runs in the container as its init cannot be written from
 // there (CVE-2019-5736), not even when the container's root owns it.
 func TestBinaryNotWritable(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		before, err := os.ReadFile(b.runtime)
 		if err != nil {
 			t.Fatal(err)
@@ -414,7 +424,8 @@ func (b *bench) stolen(args ...string) string {
 }
 
 func TestList(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		if r := b.cli("list"); r.code != 1 {
 			t.Errorf("a missing --root: %+v", r)
 		}

@@ -35,8 +35,8 @@
 // libcontainer's init looks the command up as the container's user, in the
 // container's root and PATH, before create (or exec) returns. The error then
 // is an ErrCommandNotFound or an ErrCommandNotExecutable, cmd/cpc-runtime
-// leaves nothing behind, exits 127 or 126, and both stderr and the log hold
-// one line that ends in `exec: "NAME": executable file not found in $PATH`,
+// leaves nothing behind, exits 127 or 126, and the last line of stderr (warnings
+// may precede it) and of the log ends in `exec: "NAME": executable file not found in $PATH`,
 // `exec: "NAME": stat NAME: no such file or directory`,
 // `exec: "NAME": permission denied` or `exec: "NAME": is a directory`.
 //
@@ -51,6 +51,17 @@
 // Without a terminal the container's stdio is this process's stdio. With one,
 // the pseudoterminal's master goes to --console-socket by SCM_RIGHTS. Nothing
 // else is inherited but what --preserve-fds names.
+//
+// # What the caller must see to
+//
+// The container's root must be able to search every directory above the root
+// file system: it is another id than the caller's. (Sources of bind mounts,
+// ROOT and the bundle may be closed to it.) A working directory that is missing
+// is made, where the container's root may.
+//
+// Whoever inherits the processes must reap them, those of a detached exec too:
+// the kernel keeps a pid namespace's init unfinished, and delete --force waits
+// for it in vain, while a zombie is left in that namespace.
 //
 // In a user namespace with a single id, devpts must be mounted without gid=5
 // (there is no such group), and no process can have supplementary groups: both

@@ -20,7 +20,8 @@ import (
 )
 
 func TestExec(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		b.sleeper("c1")
 		r := b.must("exec", "-e", "A=b", "--env", "C=d=e", "--cwd", "/tmp", "c1", "probe", "look", "-x", "--cwd")
 		var v view
@@ -55,7 +56,8 @@ func TestExec(t *testing.T) {
 }
 
 func TestExecProcessFile(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		b.sleeper("c1")
 		p := specs.Process{Args: []string{"/bin/probe", "look"}, Cwd: "/tmp", Env: []string{"X=y"}}
 		data, err := json.Marshal(p)
@@ -128,7 +130,8 @@ func readUntil(t *testing.T, f *os.File, want string) string {
 }
 
 func TestTerminal(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		// A path that does not fit into a socket address.
 		long := filepath.Join(b.dir, strings.Repeat("d", 100))
 		if err := os.Mkdir(long, 0o755); err != nil {
@@ -164,7 +167,8 @@ func TestTerminal(t *testing.T) {
 }
 
 func TestExecTerminal(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		b.sleeper("c1")
 		path := filepath.Join(b.dir, "s")
 		masters := console(t, path)
@@ -192,7 +196,8 @@ func TestExecTerminal(t *testing.T) {
 // Signals by name and number reach init; the reaper passes them on, reaps, and
 // exits as its command does.
 func TestReaper(t *testing.T) {
-	inSettings(t, func(t *testing.T, b *bench) {
+	inSettings(t, func(b *bench) {
+		t := b.t
 		reaper := func(args ...string) *specs.Spec {
 			s := b.spec(append([]string{"/bin/init", "reaper", "--"}, args...)...)
 			s.Mounts = append(s.Mounts, specs.Mount{
@@ -214,15 +219,15 @@ func TestReaper(t *testing.T) {
 			{[]string{"/bin"}, 126},
 			{nil, 2},
 		} {
-			if r := b.run("c1", reaper(tt.args...)); r.code != tt.want || tt.want != 3 && tt.want != 143 && !strings.HasPrefix(r.stderr, "cpc-runtime: reaper: ") {
+			if r := b.run(reaper(tt.args...)); r.code != tt.want || tt.want != 3 && tt.want != 143 && !strings.HasPrefix(r.stderr, "cpc-runtime: reaper: ") {
 				t.Errorf("%v: %+v, want %d", tt.args, r, tt.want)
 			}
 		}
-		if r := b.run("c1", reaper("probe", "orphan")); strings.TrimSpace(r.stdout) != "0" {
+		if r := b.run(reaper("probe", "orphan")); strings.TrimSpace(r.stdout) != "0" {
 			t.Errorf("zombies: %+v", r)
 		}
 		var v view
-		decode(t, b.run("c1", reaper("probe", "look")).stdout, &v)
+		decode(t, b.run(reaper("probe", "look")).stdout, &v)
 		if v.Pid == 1 || v.Pgid != v.Pid || v.InitThreads > 6 {
 			t.Errorf("pid %d, process group %d, threads of init %d", v.Pid, v.Pgid, v.InitThreads)
 		}

@@ -11,7 +11,8 @@
 // # The default profile
 //
 // It allows what [Allowed] lists, each group with its reason; everything else
-// fails with EPERM. Where it goes further than docker's default profile is
+// fails with EPERM, other sockets as on a kernel that lacks them. A call by
+// another interface than the machine's (32-bit, x32) kills the calling thread. Where it goes further than docker's default profile is
 // listed, with the errno, by [Removed]: whoever needs one of those names a
 // profile of their own. Capabilities bring back only what is of no use without
 // them. System calls newer than the compiling libseccomp get ENOSYS, so that

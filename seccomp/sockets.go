@@ -18,7 +18,7 @@ func deniedSockets() []specs.LinuxSyscall {
 		deny(&protocol, equal(0, afNetlink), specs.LinuxSeccompArg{Index: 2, Value: netlinkRoute, Op: specs.OpNotEqual}),
 		deny(&family, specs.LinuxSeccompArg{Index: 0, Value: afNetlink, Op: specs.OpGreaterThan}),
 	}
-	for f := uint64(0); f < afNetlink; f++ {
+	for f := range uint64(afNetlink) {
 		if f != afUnix && f != afInet && f != afInet6 {
 			rules = append(rules, deny(&family, equal(0, f)))
 		}

@@ -54,7 +54,7 @@ func dispatch(args []string) int {
 		return usageError(g, fs, err)
 	}
 	if *version {
-		fmt.Print(runtime.VersionText())
+		fmt.Fprint(os.Stdout, runtime.VersionText())
 		return 0
 	}
 	if fs.NArg() == 0 || fs.Arg(0) == "help" {
@@ -134,7 +134,7 @@ func usageError(g global, fs *flag.FlagSet, err error) int {
 	}
 	for _, c := range commands() {
 		if c.name == fs.Name() {
-			fmt.Printf("usage: cpc-runtime [options] %s [options] %s\n\n%s.\n\n", c.name, c.args, c.about)
+			fmt.Fprintf(os.Stdout, "usage: cpc-runtime [options] %s [options] %s\n\n%s.\n\n", c.name, c.args, c.about)
 			printFlags(os.Stdout, fs)
 			return 0
 		}

@@ -36,7 +36,7 @@ func printList(g global, format string, quiet bool) error {
 	switch {
 	case quiet:
 		for _, s := range states {
-			fmt.Println(s.ID)
+			fmt.Fprintln(os.Stdout, s.ID)
 		}
 		return nil
 	case format == "json":

@@ -70,6 +70,7 @@ func calls() map[string]int {
 	try("socket vsock", unix.SYS_SOCKET, unix.AF_VSOCK, unix.SOCK_STREAM, 0, 0, 0)
 	try("socket alg", unix.SYS_SOCKET, unix.AF_ALG, unix.SOCK_SEQPACKET, 0, 0, 0)
 	try("socket netfilter", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER, 0, 0)
+	try("socket audit", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_AUDIT, 0, 0)
 	try("socket high bits", unix.SYS_SOCKET, 1<<32|unix.AF_PACKET, unix.SOCK_RAW, 0, 0, 0)
 	try("personality 0x400000", unix.SYS_PERSONALITY, 0x0400000, 0, 0, 0, 0)
 	try("ioctl TIOCSTI", unix.SYS_IOCTL, 0, unix.TIOCSTI, path, 0, 0)

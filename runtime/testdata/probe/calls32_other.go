@@ -6,3 +6,5 @@
 package main
 
 func calls32() map[string]int { return nil }
+
+func callsx32() map[string]int { return nil }

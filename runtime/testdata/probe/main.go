@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,9 @@ func main() {
 	case "calls":
 		show(calls())
 	case "calls32":
-		show(calls32())
+		watched(calls32)
+	case "callsx32":
+		watched(callsx32)
 	case "orphan":
 		orphan()
 	case "trap":
@@ -49,6 +52,17 @@ func show(v any) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// watched calls from a thread of its own, and exits 99 when that is killed.
+func watched(f func() map[string]int) {
+	go func() {
+		goruntime.LockOSThread()
+		show(f())
+		os.Exit(0)
+	}()
+	time.Sleep(time.Second)
+	os.Exit(99)
 }
 
 // look prints what a process can tell about itself.
