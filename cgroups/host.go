@@ -138,6 +138,19 @@ func (p prober) probe() (Host, error) {
 	return h, nil
 }
 
+// WithoutSystemd is the host for what has no limits and asks systemd for no
+// scope: root then makes a plain directory, and a user none.
+func (h Host) WithoutSystemd() Host {
+	if h.Driver != DriverSystemd {
+		return h
+	}
+	h.Driver, h.Controllers = DriverNone, nil
+	if h.Privileged {
+		h.Driver, h.Base = DriverFS, unifiedMount
+	}
+	return h
+}
+
 // identity returns the caller's uid in the parent of its user namespace, and
 // whether that namespace is the initial one.
 func (p prober) identity() (uid int, privileged bool, err error) {

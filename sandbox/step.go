@@ -7,6 +7,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
 // Step is a command to run in a root file system that is mounted already.
@@ -23,5 +24,5 @@ func NewSteps(runtime string, d dirs.Dirs, inUse ...string) (*monitor.Steps, err
 	if err != nil {
 		return nil, err
 	}
-	return monitor.NewSteps(path, profile, append(inUse, d.Data, d.State)...)
+	return monitor.NewSteps(record.Set{Dirs: d}, path, profile, inUse...)
 }

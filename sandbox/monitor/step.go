@@ -36,6 +36,7 @@ type Step struct {
 // Steps runs steps one after the other in the calling process, which must be
 // pid 1 of a pid namespace (userns.Settle): it is the parent of what it runs.
 type Steps struct {
+	set     record.Set
 	runtime string
 	seccomp *specs.LinuxSeccomp
 	stage   string
@@ -43,12 +44,12 @@ type Steps struct {
 
 // NewSteps prepares the calling process to run steps. The paths in use are
 // those that must stay visible.
-func NewSteps(runtime string, profile *specs.LinuxSeccomp, inUse ...string) (*Steps, error) {
-	stage, err := userns.Stage(append(inUse, runtime)...)
+func NewSteps(set record.Set, runtime string, profile *specs.LinuxSeccomp, inUse ...string) (*Steps, error) {
+	stage, err := userns.Stage(append(inUse, runtime, set.Dirs.Data, set.Dirs.State)...)
 	if err != nil {
 		return nil, err
 	}
-	return &Steps{runtime: runtime, seccomp: profile, stage: stage}, nil
+	return &Steps{set: set, runtime: runtime, seccomp: profile, stage: stage}, nil
 }
 
 // Run runs one step and returns its exit status. The error is for what kept
@@ -74,7 +75,16 @@ func (s *Steps) Run(ctx context.Context, step Step) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.execute(ctx, step, input, dir)
+	note, err := json.Marshal(input.Cgroup)
+	if err != nil {
+		return 0, err
+	}
+	done, err := s.set.AddStep(input.ID, note)
+	if err != nil {
+		return 0, err
+	}
+	code, err = s.execute(ctx, step, input, dir)
+	return code, errors.Join(err, done())
 }
 
 func (s *Steps) plan(step Step, dir, root string) (bundle.Input, error) {
@@ -103,7 +113,7 @@ func (s *Steps) plan(step Step, dir, root string) (bundle.Input, error) {
 	if err != nil {
 		return input, err
 	}
-	cgroup, err := limits.Plan(id, o.Limits)
+	cgroup, err := limits.WithoutSystemd().Plan(id, o.Limits)
 	if err != nil {
 		return input, err
 	}

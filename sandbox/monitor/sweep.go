@@ -70,19 +70,36 @@ func sweep(t SweepTask) error {
 		return err
 	}
 	defer store.Close()
-	set := record.Set{Dirs: t.Dirs}
-	return set.Sweep(
-		func(e *record.Entry) error { return sweepOne(store, e) },
-		func(id string) error {
-			return errors.Join(store.RemoveScratch(id), os.RemoveAll(filepath.Join(t.Dirs.Data, "sandboxes", id)))
-		},
-	)
+	return record.Set{Dirs: t.Dirs}.Sweep(cleaner{store: store, data: t.Dirs.Data})
 }
 
-// sweepOne removes what a sandbox has left and makes its record final.
-func sweepOne(store *rootfs.Store, e *record.Entry) error {
+// cleaner implements record.Cleaner.
+type cleaner struct {
+	store *rootfs.Store
+	data  string
+}
+
+// Orphan removes files that a reboot has left.
+func (c cleaner) Orphan(id string) error {
+	return errors.Join(c.store.RemoveScratch(id), os.RemoveAll(filepath.Join(c.data, "sandboxes", id)))
+}
+
+// Step removes the cgroup of a build step.
+func (cleaner) Step(note []byte) error {
+	if len(note) == 0 {
+		return nil // the builder died before it began
+	}
+	var p cgroups.Plan
+	if err := json.Unmarshal(note, &p); err != nil {
+		return fmt.Errorf("cgroup plan: %w", err)
+	}
+	return p.Remove()
+}
+
+// Sandbox removes what a sandbox has left and makes its record final.
+func (c cleaner) Sandbox(e *record.Entry) error {
 	err := removeCgroup(e)
-	err = errors.Join(err, store.RemoveScratch(e.Record.ID))
+	err = errors.Join(err, c.store.RemoveScratch(e.Record.ID))
 	for _, name := range []string{"runtime", "bundle", "control.sock", "console.sock"} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(e.Dir, name)))
 	}

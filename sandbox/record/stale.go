@@ -21,10 +21,14 @@ type Leftovers struct {
 	// Orphans are ids that have files in the data directory and no record,
 	// as after a reboot, which empties the state directory.
 	Orphans []string
+	// Steps are ids of build steps whose builder died.
+	Steps []string
 }
 
 // Empty reports whether there is nothing to clean up.
-func (l Leftovers) Empty() bool { return len(l.Entries) == 0 && len(l.Orphans) == 0 }
+func (l Leftovers) Empty() bool {
+	return len(l.Entries) == 0 && len(l.Orphans) == 0 && len(l.Steps) == 0
+}
 
 // Stale finds what nobody looks after. It takes no lock: a sandbox that is
 // just being made may be among the result, so Claim each under Sweep.
@@ -53,13 +57,23 @@ func (s Set) Stale() (Leftovers, error) {
 			}
 		}
 	}
-	return l, nil
+	l.Steps, err = s.staleSteps()
+	return l, err
 }
 
-// Sweep calls clean for every sandbox that nobody looks after, holding its
-// lock, and orphan for every id without a record, while no sandbox can be made.
-// It goes on after errors and returns them joined.
-func (s Set) Sweep(clean func(*Entry) error, orphan func(id string) error) error {
+// Cleaner removes what is left of one thing that nobody looks after.
+type Cleaner interface {
+	// Sandbox cleans up after a sandbox, whose lock is held meanwhile.
+	Sandbox(e *Entry) error
+	// Orphan removes files of a sandbox without a record.
+	Orphan(id string) error
+	// Step cleans up after a build step; note is what AddStep was given.
+	Step(note []byte) error
+}
+
+// Sweep has c clean up all that nobody looks after, while no sandbox can be
+// made. It goes on after errors and returns them joined.
+func (s Set) Sweep(c Cleaner) error {
 	unlock, err := s.lock()
 	if err != nil {
 		return err
@@ -76,13 +90,16 @@ func (s Set) Sweep(clean func(*Entry) error, orphan func(id string) error) error
 		case held == nil:
 			continue
 		}
-		err = errors.Join(err, clean(e))
+		err = errors.Join(err, c.Sandbox(e))
 		if held != nil {
 			err = errors.Join(err, held.Close())
 		}
 	}
 	for _, id := range l.Orphans {
-		err = errors.Join(err, orphan(id))
+		err = errors.Join(err, c.Orphan(id))
+	}
+	for _, id := range l.Steps {
+		err = errors.Join(err, s.sweepStep(id, c))
 	}
 	return err
 }

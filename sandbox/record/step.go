@@ -1,0 +1,89 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package record
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// A build step is a sandbox that nobody attaches to. All that outlives a
+// builder that dies is the step's cgroup, so there is one file per step: it
+// says what to remove, and its lock says whether the builder still lives.
+
+func (s Set) steps() string { return filepath.Join(s.Dirs.State, "steps") }
+
+// AddStep notes a build step before it is begun. The returned function is
+// called when nothing of the step is left.
+func (s Set) AddStep(id string, note []byte) (done func() error, err error) {
+	if err := os.MkdirAll(s.steps(), 0o700); err != nil {
+		return nil, fmt.Errorf("note step: %w", err)
+	}
+	file := filepath.Join(s.steps(), id)
+	unlock, err := s.lock() // a sweep must not see the file before it is locked
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("note step: %w", err)
+	}
+	_, err = f.Write(note)
+	if err = errors.Join(err, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)); err != nil {
+		return nil, errors.Join(fmt.Errorf("note step: %w", err), f.Close(), os.Remove(file))
+	}
+	return func() error { return errors.Join(os.Remove(file), f.Close()) }, nil
+}
+
+// staleSteps lists the steps whose builder is gone.
+func (s Set) staleSteps() ([]string, error) {
+	entries, err := os.ReadDir(s.steps())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list steps: %w", err)
+	}
+	var stale []string
+	for _, e := range entries {
+		if f := openFree(filepath.Join(s.steps(), e.Name())); f != nil {
+			_ = f.Close()
+			stale = append(stale, e.Name())
+		}
+	}
+	return stale, nil
+}
+
+// openFree opens a file unless another process holds its lock.
+func openFree(file string) *os.File {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil
+	}
+	return f
+}
+
+func (s Set) sweepStep(id string, c Cleaner) error {
+	file := filepath.Join(s.steps(), id)
+	note, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("step %s: %w", Short(id), err)
+	}
+	if err := c.Step(note); err != nil {
+		return fmt.Errorf("step %s: %w", Short(id), err)
+	}
+	return os.Remove(file)
+}
