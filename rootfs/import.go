@@ -12,11 +12,12 @@ import (
 	goruntime "runtime"
 	"time"
 
-	"github.com/claude-pocket-console/cpc/internal/atomicfile"
-	"github.com/claude-pocket-console/cpc/rootfs/layer"
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
 
 // ImportOptions says what the image of an imported file tree is like.
@@ -56,7 +57,7 @@ func importConfig(o ImportOptions) Config {
 	if o.Config != nil {
 		cfg = *o.Config
 	} else {
-		cfg.Image.Config = v1.ImageConfig{Env: []string{"PATH=" + defaultPath}, Cmd: []string{"/bin/bash"}}
+		cfg.Config = v1.ImageConfig{Env: []string{"PATH=" + defaultPath}, Cmd: []string{"/bin/bash"}}
 	}
 	if cfg.Architecture == "" {
 		cfg.Architecture, cfg.OS = goruntime.GOARCH, "linux"
@@ -78,7 +79,7 @@ func (s *Store) importLayer(ctx context.Context, r io.Reader) (_ LayerDescriptor
 	if err != nil {
 		return LayerDescriptor{}, err
 	}
-	defer in.Close()
+	defer func() { err = errors.Join(err, in.Close()) }()
 	c, err := newCompressor(w)
 	if err != nil {
 		return LayerDescriptor{}, err
@@ -154,9 +155,11 @@ func (c *compressor) finish(s *Store) (LayerDescriptor, error) {
 	}, err
 }
 
-// abort ends the goroutine; its complaint about that is not news.
+// abort ends the goroutine; that it was ended is not news.
 func (c *compressor) abort() error {
 	err := c.pipe.CloseWithError(context.Canceled)
-	<-c.result
+	if result := <-c.result; !errors.Is(result, context.Canceled) {
+		err = errors.Join(err, result)
+	}
 	return errors.Join(err, c.blob.f.Close())
 }

@@ -8,14 +8,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
-	"github.com/claude-pocket-console/cpc/internal/atomicfile"
-	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/filelock"
 )
 
 // Docker's media types, for what is pulled; all that is written here is OCI's.
@@ -119,9 +121,7 @@ func hasManifest(idx *v1.Index, d digest.Digest) bool {
 // named returns the descriptor with another name, or without one.
 func named(d v1.Descriptor, name string) v1.Descriptor {
 	a := make(map[string]string, len(d.Annotations)+1)
-	for k, v := range d.Annotations {
-		a[k] = v
-	}
+	maps.Copy(a, d.Annotations)
 	delete(a, v1.AnnotationRefName)
 	if name != "" {
 		a[v1.AnnotationRefName] = name

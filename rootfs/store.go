@@ -12,13 +12,14 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 )
 
 // Sentinels that callers branch on.
@@ -139,12 +140,6 @@ func (s *Store) path(parts ...string) string {
 
 func (s *Store) layerDir(diffID digest.Digest) string {
 	return s.path("layers", s.variant, diffID.Encoded())
-}
-
-func (s *Store) warn(msg string) {
-	if s.o.Warn != nil {
-		s.o.Warn(msg)
-	}
 }
 
 // Close gives up the locks that the store holds.

@@ -23,12 +23,12 @@ type workspace struct {
 	lock *filelock.Lock
 }
 
-func (s *Store) newWorkspace(ctx context.Context) (*workspace, error) {
+func (s *Store) newWorkspace(ctx context.Context) (_ *workspace, err error) {
 	guard, err := filelock.Acquire(ctx, s.path("locks/tmp"), filelock.Shared)
 	if err != nil {
 		return nil, err
 	}
-	defer guard.Close()
+	defer func() { err = errors.Join(err, guard.Close()) }()
 	dir, err := os.MkdirTemp(s.path("tmp"), "w")
 	if err != nil {
 		return nil, err

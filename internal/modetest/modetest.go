@@ -17,8 +17,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 const (
@@ -31,6 +32,13 @@ const (
 	user, firstSub = 61001, 0x21000000
 )
 
+// T is a test in one mode.
+type T struct {
+	*testing.T
+	// Mapping is the mode's, for the process that the test runs in.
+	Mapping idmap.Mapping
+}
+
 // Main is to be called by TestMain.
 func Main(m *testing.M) {
 	if os.Getenv(envMode) != "" {
@@ -38,7 +46,7 @@ func Main(m *testing.M) {
 			panic("make mounts private: " + err.Error())
 		}
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // Inside reports whether this process is one that Each has started.
@@ -46,18 +54,18 @@ func Inside() bool { return os.Getenv(envMode) != "" }
 
 // Each runs f as a subtest for every mode that this caller can have: all three
 // as root, the last two as an ordinary user.
-func Each(t *testing.T, f func(t *testing.T, m idmap.Mapping)) {
+func Each(t *testing.T, f func(t T)) {
 	t.Helper()
 	Some(t, []idmap.Mode{idmap.Root, idmap.Mapped, idmap.Single}, f)
 }
 
 // Some is Each for some of the modes.
-func Some(t *testing.T, modes []idmap.Mode, f func(t *testing.T, m idmap.Mapping)) {
+func Some(t *testing.T, modes []idmap.Mode, f func(t T)) {
 	t.Helper()
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			if os.Getenv(envMode) == string(mode) {
-				f(t, mapping(mode))
+				f(T{t, mapping(mode)})
 				return
 			}
 			if mode == idmap.Root && os.Geteuid() != 0 {
