@@ -308,6 +308,9 @@ func TestOpenSweeps(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustWrite(t, s.path("tmp/wdead.lock"), "")
+		if err := os.MkdirAll(s.path("tmp/wdying.rm/0/a"), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		mustWrite(t, s.path("tmp/worphan.lock"), "")
 		alive, err := s.newWorkspace(t.Context())
 		if err != nil {

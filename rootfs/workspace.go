@@ -63,6 +63,7 @@ func (s *Store) sweepTmp() error {
 	var errs []error
 	for _, e := range entries {
 		name, isLock := strings.CutSuffix(e.Name(), ".lock")
+		name = strings.TrimSuffix(name, ".rm") // being removed, see layer.Remove
 		errs = append(errs, s.sweep(s.path("tmp", name), isLock))
 	}
 	return errors.Join(append(errs, guard.Close())...)

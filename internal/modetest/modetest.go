@@ -10,6 +10,7 @@
 package modetest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/userns"
 )
 
 const (
@@ -95,7 +97,7 @@ func again(t *testing.T, mode idmap.Mode) {
 		only = append(only, "^"+regexp.QuoteMeta(part)+"$")
 	}
 	args := []string{"-test.run=" + strings.Join(only, "/"), "-test.v=true", "-test.count=1"}
-	cmd := command(mode, args)
+	cmd := command(t, mode, args)
 	cmd.Env = append(os.Environ(), envMode+"="+string(mode))
 	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
@@ -110,15 +112,10 @@ func again(t *testing.T, mode idmap.Mode) {
 	}
 }
 
-func command(mode idmap.Mode, args []string) *exec.Cmd {
+func command(t *testing.T, mode idmap.Mode, args []string) *exec.Cmd {
+	t.Helper()
 	if mode == idmap.Mapped && os.Geteuid() != 0 {
-		// Only newuidmap, which unshare calls, may write such a map.
-		unshare := []string{"--user", "--map-root-user", "--map-auto", "--mount", "/proc/self/exe"}
-		exe, err := os.Executable()
-		if err == nil {
-			unshare[len(unshare)-1] = exe
-		}
-		return exec.Command("unshare", append(unshare, args...)...)
+		return unshare(t, args)
 	}
 	cmd := exec.Command("/proc/self/exe", args...)
 	sys := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
@@ -140,4 +137,23 @@ func command(mode idmap.Mode, args []string) *exec.Cmd {
 	}
 	sys.Credential = &syscall.Credential{NoSetGroups: true}
 	return cmd
+}
+
+// unshare runs the test by way of newuidmap, which alone may write the map of
+// an ordinary user's range. (unshare(1) calls it: outside,inside,count.)
+func unshare(t *testing.T, args []string) *exec.Cmd {
+	t.Helper()
+	ids := userns.Discover()
+	if ids.Mode != idmap.Mapped {
+		t.Skip(ids.Reason)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exec.Command("unshare", append([]string{
+		"--user", "--mount", "--map-root-user",
+		fmt.Sprintf("--map-users=%d,1,%d", ids.UID.First, idmap.Size),
+		fmt.Sprintf("--map-groups=%d,1,%d", ids.GID.First, idmap.Size), exe,
+	}, args...)...)
 }
