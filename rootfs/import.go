@@ -35,7 +35,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // compressed with gzip, zstd or bzip2. The stream is read once: it is
 // unpacked, hashed and compressed at the same time.
 func (s *Store) Import(ctx context.Context, r io.Reader, ref string, o ImportOptions) (_ *Image, err error) {
-	name, err := ParseReference(ref)
+	name, err := parseTag(ref)
 	if err != nil {
 		return nil, err
 	}

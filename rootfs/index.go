@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -62,6 +63,14 @@ func (s *Store) changeIndex(ctx context.Context, change func(*v1.Index) error) (
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	// What a crash left of a replacement; the lock says that none is under way.
+	stale, err := filepath.Glob(s.path("oci", "."+v1.ImageIndexFile+".*"))
+	for _, f := range stale {
+		err = errors.Join(err, os.Remove(f))
+	}
+	if err != nil {
+		return err
+	}
 	idx, err := s.readIndex()
 	if err != nil {
 		return err

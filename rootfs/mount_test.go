@@ -159,6 +159,7 @@ func TestMountIsNodevAndCloses(t *testing.T) {
 		m := t.Mapping
 		s := openStore(t, m)
 		img := importTar(t, s, "x", entry{name: "f", content: "x"})
+		fds := openFiles(t)
 		before, err := os.ReadFile("/proc/self/mountinfo")
 		if err != nil {
 			t.Fatal(err)
@@ -176,10 +177,22 @@ func TestMountIsNodevAndCloses(t *testing.T) {
 		if string(before) != string(after) {
 			t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
 		}
+		if now := openFiles(t); now != fds {
+			t.Errorf("%d files are open, %d were before", now, fds)
+		}
 		if err := mnt.Close(); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("second Close: %v, want EINVAL", err)
 		}
 	})
+}
+
+func openFiles(tb testing.TB) int {
+	tb.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return len(entries)
 }
 
 func TestMountPlan(t *testing.T) {

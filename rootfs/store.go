@@ -89,6 +89,11 @@ func (s *Store) lay() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
+	// Layers hold set-id files of images, as root even root's own: nobody
+	// else may get at them, whatever the mode of the directory was.
+	if err := os.Chmod(s.dir, 0o700); err != nil {
+		return err
+	}
 	dirs := []string{"oci/blobs/sha256", "layers/" + s.variant, "cache/" + s.variant, "scratch", "tmp", "locks"}
 	for _, d := range dirs {
 		if err := os.MkdirAll(s.path(d), 0o700); err != nil {

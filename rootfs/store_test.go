@@ -329,6 +329,47 @@ func TestOpenSweeps(t *testing.T) {
 	})
 }
 
+func TestNamesThatCannotBeGiven(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		img := importTar(t, s, "x", entry{name: "f"})
+		name := "x@" + img.Digest.String()
+		if err := s.Tag(t.Context(), "x", name); err == nil {
+			t.Error("tag: no error")
+		}
+		if _, err := s.Import(t.Context(), strings.NewReader(""), name, ImportOptions{}); err == nil || !strings.Contains(err.Error(), "digest") {
+			t.Errorf("import: %v", err)
+		}
+		if _, err := s.PutImage(t.Context(), img.Config, img.LayerDescriptors(), []string{"B A D"}); err == nil {
+			t.Error("put: no error")
+		}
+	})
+}
+
+func TestStoreIsPrivate(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		if err := os.Chmod(s.dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, s.path("oci/.index.json.123"), "half")
+		again, err := Open(s.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Stat(s.dir); err != nil || st.Mode().Perm() != 0o700 {
+			t.Errorf("mode %v %v, want 0700", st.Mode(), err)
+		}
+		importTar(t, again, "x", entry{name: "f"})
+		if _, err := os.Lstat(s.path("oci/.index.json.123")); !os.IsNotExist(err) {
+			t.Errorf("half an index is still there: %v", err)
+		}
+		for _, id := range []string{"", ".", "..", "a/b", "../x", "x.rm", strings.Repeat("x", 129)} {
+			if _, err := s.NewScratch(id); err == nil || s.RemoveScratch(id) == nil {
+				t.Errorf("scratch id %q: no error", id)
+			}
+		}
+	})
+}
+
 func TestConcurrentUse(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
 		img := importTar(t, s, "x", entry{name: "f", content: "x"})
