@@ -4,12 +4,17 @@
 package rootfs
 
 import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
@@ -81,4 +86,32 @@ func waitFor(tb testing.TB, what string, done func() bool) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+func TestImportOntoFullDisk(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		if err := unix.Mount("tmpfs", s.dir, "tmpfs", 0, "size=1m,mode=700"); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := unix.Unmount(s.dir, 0); err != nil {
+				t.Error(err)
+			}
+		}()
+		small, err := Open(s.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		noise := make([]byte, 3<<20)
+		rand.NewChaCha8([32]byte{}).Read(noise) //nolint:errcheck // never fails
+		data := tarOf(t, entry{name: "big", content: string(noise)})
+		_, err = small.Import(t.Context(), bytes.NewReader(data), "x", ImportOptions{})
+		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), s.dir) {
+			t.Errorf("%v, want ENOSPC with the directory", err)
+		}
+		t.Log(err)
+		if left := files(t, small); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
 }

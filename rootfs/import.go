@@ -87,12 +87,12 @@ func (s *Store) importLayer(ctx context.Context, r io.Reader) (_ LayerDescriptor
 	if err := s.extract(ctx, io.TeeReader(in, c), w.path("layer"), true); err != nil {
 		return LayerDescriptor{}, errors.Join(err, c.abort())
 	}
-	return s.finishLayer(w, c, w.path("layer"))
+	return s.finishLayer(c, w.path("layer"))
 }
 
 // finishLayer puts the compressed blob and the directory of a new layer in
 // their places.
-func (s *Store) finishLayer(_ *workspace, c *compressor, dir string) (LayerDescriptor, error) {
+func (s *Store) finishLayer(c *compressor, dir string) (LayerDescriptor, error) {
 	l, err := c.finish(s)
 	if err != nil {
 		return l, err
@@ -109,10 +109,11 @@ func (s *Store) finishLayer(_ *workspace, c *compressor, dir string) (LayerDescr
 // compressor takes a tar stream and writes it as a gzip blob, beside the
 // goroutine that unpacks or packs it.
 type compressor struct {
-	blob   *blobWriter
-	diff   hash.Hash
-	pipe   *io.PipeWriter
-	result chan error
+	blob *blobWriter
+	diff hash.Hash
+	pipe *io.PipeWriter
+	done chan struct{}
+	err  error // of the goroutine, once done is closed
 }
 
 func newCompressor(w *workspace) (*compressor, error) {
@@ -121,10 +122,11 @@ func newCompressor(w *workspace) (*compressor, error) {
 		return nil, err
 	}
 	r, pipe := io.Pipe()
-	c := &compressor{blob: blob, diff: digest.SHA256.Hash(), pipe: pipe, result: make(chan error, 1)}
+	c := &compressor{blob: blob, diff: digest.SHA256.Hash(), pipe: pipe, done: make(chan struct{})}
 	go func() {
-		err := c.compress(r)
-		c.result <- errors.Join(err, r.CloseWithError(err))
+		defer close(c.done)
+		c.err = c.compress(r)
+		c.err = errors.Join(c.err, r.CloseWithError(c.err))
 	}()
 	return c, nil
 }
@@ -145,7 +147,9 @@ func (c *compressor) compress(r io.Reader) error {
 func (c *compressor) Write(p []byte) (int, error) { return c.pipe.Write(p) }
 
 func (c *compressor) finish(s *Store) (LayerDescriptor, error) {
-	if err := errors.Join(c.pipe.Close(), <-c.result); err != nil {
+	err := c.pipe.Close()
+	<-c.done
+	if err = errors.Join(err, c.err); err != nil {
 		return LayerDescriptor{}, errors.Join(err, c.blob.f.Close())
 	}
 	d, err := c.blob.commit(s)
@@ -155,11 +159,9 @@ func (c *compressor) finish(s *Store) (LayerDescriptor, error) {
 	}, err
 }
 
-// abort ends the goroutine; that it was ended is not news.
+// abort ends the goroutine. What it may complain about has reached the writer.
 func (c *compressor) abort() error {
 	err := c.pipe.CloseWithError(context.Canceled)
-	if result := <-c.result; !errors.Is(result, context.Canceled) {
-		err = errors.Join(err, result)
-	}
+	<-c.done
 	return errors.Join(err, c.blob.f.Close())
 }
