@@ -163,7 +163,7 @@ func TestCommitRoundTrip(t *testing.T) {
 }
 
 func TestCommitIsDeterministic(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
+	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
 		m := t.Mapping
 		s := openStore(t, m)
 		var got [2]LayerDescriptor
@@ -225,7 +225,7 @@ func TestCommitNothing(t *testing.T) {
 // A file whose owner is not of the image is a mistake of who wrote it, and
 // must not turn into some owner silently.
 func TestCommitRefusesForeignOwner(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t modetest.T) {
+	modetest.In(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t modetest.T) {
 		m := t.Mapping
 		s := openStore(t, m)
 		img := importTar(t, s, "x", entry{name: "f", content: "x"})

@@ -72,7 +72,7 @@ func TestOtherToolsRead(t *testing.T) {
 			t.Fatalf("%v: install the package %s", err, tool)
 		}
 	}
-	modetest.Some(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
+	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
 		m := t.Mapping
 		s := openStore(t, m)
 		base := importTar(t, s, "debian:trixie-slim", entry{name: "./", kind: tar.TypeDir}, entry{name: "etc/old", content: "o"}, entry{name: "etc/f", content: "f"})

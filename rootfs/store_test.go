@@ -23,7 +23,7 @@ import (
 // single runs a test in the cheapest mode, for what no mode makes different.
 func single(t *testing.T, f func(t modetest.T, s *Store)) {
 	t.Helper()
-	modetest.Some(t, []idmap.Mode{idmap.Single}, func(t modetest.T) { f(t, openStore(t, t.Mapping)) })
+	modetest.In(t, []idmap.Mode{idmap.Single}, func(t modetest.T) { f(t, openStore(t, t.Mapping)) })
 }
 
 // files returns the names below the store's directories that collect things.

@@ -58,11 +58,17 @@ func Inside() bool { return os.Getenv(envMode) != "" }
 // as root, the last two as an ordinary user.
 func Each(t *testing.T, f func(t T)) {
 	t.Helper()
-	Some(t, []idmap.Mode{idmap.Root, idmap.Mapped, idmap.Single}, f)
+	In(t, []idmap.Mode{idmap.Root, idmap.Mapped, idmap.Single}, f)
 }
 
-// Some is Each for some of the modes.
-func Some(t *testing.T, modes []idmap.Mode, f func(t T)) {
+// Some is In for a function that takes the parts of a T.
+func Some(t *testing.T, modes []idmap.Mode, f func(t *testing.T, m idmap.Mapping)) {
+	t.Helper()
+	In(t, modes, func(t T) { f(t.T, t.Mapping) })
+}
+
+// In is Each for some of the modes.
+func In(t *testing.T, modes []idmap.Mode, f func(t T)) {
 	t.Helper()
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {

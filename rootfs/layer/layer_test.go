@@ -277,7 +277,7 @@ func TestUnpackWhiteouts(t *testing.T) {
 }
 
 func TestUnpackRefusesForeignIDs(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t modetest.T) {
+	modetest.In(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t modetest.T) {
 		m := t.Mapping
 		for _, hdr := range []tar.Header{
 			{Name: "some/file", Uid: 65536},
@@ -294,7 +294,7 @@ func TestUnpackRefusesForeignIDs(t *testing.T) {
 }
 
 func TestUnpackLimits(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
+	modetest.In(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
 		m := t.Mapping
 		three := stream(t, tar.Header{Name: "a"}, tar.Header{Name: "b"}, tar.Header{Name: "c"})
 		tests := map[string]struct {

@@ -22,7 +22,7 @@ import (
 func formatInt(n, base int) string { return strconv.FormatInt(int64(n), base) }
 
 func TestUnpackKeepsHoles(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
+	modetest.In(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
 		m := t.Mapping
 		dir := t.TempDir()
 		if err := Unpack(t.Context(), bytes.NewReader(sparse(64<<20)), dir, UnpackOptions{Mapping: m}); err != nil {
@@ -112,7 +112,7 @@ func TestRemoveDeepAndOdd(t *testing.T) {
 
 // A removal that was interrupted has left its siblings; the next one ends it.
 func TestRemoveGoesOn(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
+	modetest.In(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
 		top := filepath.Join(t.TempDir(), "tree")
 		for _, d := range []string{".rm/0/a/b", ".rm/1", ".rm/top/c/d", "/e/f"} {
 			if err := os.MkdirAll(top+d, 0o755); err != nil {
