@@ -12,9 +12,10 @@ import (
 	"io"
 	"os"
 
-	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 )
 
 // maxDocument bounds manifests and configurations, which are read into memory.

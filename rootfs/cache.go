@@ -12,8 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 )
 
 // CacheEntry is the result of one build step.

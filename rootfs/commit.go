@@ -43,7 +43,7 @@ func (s *Store) CommitUpper(ctx context.Context, upper string, _ CommitOptions) 
 	if err := s.pack(ctx, c, upper); err != nil {
 		return l, errors.Join(err, c.abort())
 	}
-	if l, err = s.finishLayer(w, c, upper); err != nil {
+	if l, err = s.finishLayer(c, upper); err != nil {
 		return l, fmt.Errorf("commit %s: %w", upper, err)
 	}
 	// Left only if the same layer was there already.

@@ -15,16 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
-	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 )
 
 // snapshot describes a tree: a line for every name.
-func snapshot(t *testing.T, root string) map[string]string {
-	t.Helper()
+func snapshot(tb testing.TB, root string) map[string]string {
+	tb.Helper()
 	out := make(map[string]string)
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -57,25 +58,25 @@ func snapshot(t *testing.T, root string) map[string]string {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
 }
 
-func sameTree(t *testing.T, what string, got, want map[string]string) {
-	t.Helper()
+func sameTree(tb testing.TB, what string, got, want map[string]string) {
+	tb.Helper()
 	names := maps.Clone(got)
 	maps.Copy(names, want)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if got[name] != want[name] {
-			t.Errorf("%s: %s\n got %s\nwant %s", what, name, got[name], want[name])
+			tb.Errorf("%s: %s\n got %s\nwant %s", what, name, got[name], want[name])
 		}
 	}
 }
 
 // change does to a mounted tree what build steps do.
-func change(t *testing.T, root string, ids func(uid, gid uint32) [2]uint32) {
-	t.Helper()
+func change(tb testing.TB, root string, ids func(uid, gid uint32) [2]uint32) {
+	tb.Helper()
 	at := func(name string) string { return filepath.Join(root, name) }
 	own := func(name string, uid, gid uint32) error {
 		id := ids(uid, gid)
@@ -99,7 +100,7 @@ func change(t *testing.T, root string, ids func(uid, gid uint32) [2]uint32) {
 	}
 	for i, err := range do {
 		if err != nil {
-			t.Fatalf("change %d: %v", i, err)
+			tb.Fatalf("change %d: %v", i, err)
 		}
 	}
 }
@@ -108,16 +109,21 @@ func baseTree() []entry {
 	return []entry{
 		{name: "gone", content: "g"},
 		{name: "gonedir/sub/file", content: "g"},
-		{name: "opaque/", kind: tar.TypeDir}, {name: "opaque/old", content: "o"},
-		{name: "dir2file/", kind: tar.TypeDir}, {name: "dir2file/x", content: "x"},
+		{name: "opaque/", kind: tar.TypeDir},
+		{name: "opaque/old", content: "o"},
+		{name: "dir2file/", kind: tar.TypeDir},
+		{name: "dir2file/x", content: "x"},
 		{name: "file2dir", content: "f"},
-		{name: "usr/", kind: tar.TypeDir}, {name: "usr/changed", content: "before", uid: 9, gid: 9},
-		{name: "usr/suid", content: "s"}, {name: "usr/kept", content: "k", uid: 65535},
+		{name: "usr/", kind: tar.TypeDir},
+		{name: "usr/changed", content: "before", uid: 9, gid: 9},
+		{name: "usr/suid", content: "s"},
+		{name: "usr/kept", content: "k", uid: 65535},
 	}
 }
 
 func TestCommitRoundTrip(t *testing.T) {
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		base := importTar(t, s, "base", baseTree()...)
 		mnt := mountImage(t, s, "b", MountOptions{Layers: layersOf(t, s, base), StoreUpper: true})
@@ -157,7 +163,8 @@ func TestCommitRoundTrip(t *testing.T) {
 }
 
 func TestCommitIsDeterministic(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Mapped}, func(t *testing.T, m idmap.Mapping) {
+	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		var got [2]LayerDescriptor
 		for i := range got {
@@ -199,7 +206,8 @@ func TestCommitIsDeterministic(t *testing.T) {
 }
 
 func TestCommitNothing(t *testing.T) {
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		img := importTar(t, s, "x", entry{name: "f", content: "x"})
 		mnt := mountImage(t, s, "x", MountOptions{Layers: layersOf(t, s, img), StoreUpper: true})
@@ -217,7 +225,8 @@ func TestCommitNothing(t *testing.T) {
 // A file whose owner is not of the image is a mistake of who wrote it, and
 // must not turn into some owner silently.
 func TestCommitRefusesForeignOwner(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t *testing.T, m idmap.Mapping) {
+	modetest.In(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		img := importTar(t, s, "x", entry{name: "f", content: "x"})
 		mnt := mountImage(t, s, "x", MountOptions{Layers: layersOf(t, s, img), StoreUpper: true})

@@ -6,6 +6,7 @@ package rootfs
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -42,9 +43,7 @@ type Healthcheck struct {
 // fields returns "config" as JSON by field name, with docker's fields.
 func (c Config) fields() (map[string]json.RawMessage, error) {
 	all := make(map[string]json.RawMessage, len(c.Docker.Other))
-	for name, value := range c.Docker.Other {
-		all[name] = value
-	}
+	maps.Copy(all, c.Docker.Other)
 	add := func(v any) error {
 		data, err := json.Marshal(v)
 		if err != nil {
@@ -52,7 +51,7 @@ func (c Config) fields() (map[string]json.RawMessage, error) {
 		}
 		return json.Unmarshal(data, &all)
 	}
-	if err := add(c.Image.Config); err != nil {
+	if err := add(c.Config); err != nil {
 		return nil, err
 	}
 	return all, add(struct {

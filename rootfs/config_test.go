@@ -24,7 +24,7 @@ func TestConfigRoundTrip(t *testing.T) {
 	if h == nil || h.Interval != 30*time.Second || h.Retries != 3 || len(c.Docker.Shell) != 2 || len(c.Docker.OnBuild) != 1 {
 		t.Errorf("docker's fields: %+v", c.Docker)
 	}
-	if c.Image.Config.Env[0] != "A=b" || string(c.Docker.Other["Future"]) != `{"a":[1,2]}` {
+	if c.Config.Env[0] != "A=b" || string(c.Docker.Other["Future"]) != `{"a":[1,2]}` {
 		t.Errorf("got %+v", c)
 	}
 	data, err := json.Marshal(c)
@@ -77,9 +77,9 @@ func FuzzParseReference(f *testing.F) {
 		if again, err := ParseReference(name); err != nil || again != name {
 			t.Errorf("%q is %q, which is %q: %v", s, name, again, err)
 		}
-		repoOf(name)
-		splitDigest(name)
-		Familiar(name)
+		if repo, d := splitDigest(name); d == "" && repo != "" || repoOf(name) == "" || Familiar(name) == "" {
+			t.Errorf("%q: repository %q %q, digest %q, familiar %q", name, repo, repoOf(name), d, Familiar(name))
+		}
 	})
 }
 

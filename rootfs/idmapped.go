@@ -11,8 +11,9 @@ import (
 	"strconv"
 	"syscall"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 // mounterID is how the overlay's mounter, uid 0 of the caller, appears on disk

@@ -247,12 +247,9 @@ func (s *Store) Images(ctx context.Context) ([]*Image, error) {
 
 // Tag gives the image that src means the further name dst.
 func (s *Store) Tag(ctx context.Context, src, dst string) error {
-	name, err := ParseReference(dst)
+	name, err := parseTag(dst)
 	if err != nil {
 		return err
-	}
-	if strings.Contains(name, "@") {
-		return fmt.Errorf("image name %q: a digest is no name that can be given", dst)
 	}
 	return s.changeIndex(ctx, func(idx *v1.Index) error {
 		d, err := s.resolve(idx, src)
@@ -269,7 +266,7 @@ func (s *Store) Tag(ctx context.Context, src, dst string) error {
 func (s *Store) PutImage(ctx context.Context, cfg Config, layers []LayerDescriptor, names []string) (_ *Image, err error) {
 	canonical := make([]string, len(names))
 	for i, n := range names {
-		if canonical[i], err = ParseReference(n); err != nil {
+		if canonical[i], err = parseTag(n); err != nil {
 			return nil, err
 		}
 	}

@@ -12,11 +12,12 @@ import (
 	goruntime "runtime"
 	"time"
 
-	"github.com/claude-pocket-console/cpc/internal/atomicfile"
-	"github.com/claude-pocket-console/cpc/rootfs/layer"
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
 
 // ImportOptions says what the image of an imported file tree is like.
@@ -34,7 +35,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // compressed with gzip, zstd or bzip2. The stream is read once: it is
 // unpacked, hashed and compressed at the same time.
 func (s *Store) Import(ctx context.Context, r io.Reader, ref string, o ImportOptions) (_ *Image, err error) {
-	name, err := ParseReference(ref)
+	name, err := parseTag(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func importConfig(o ImportOptions) Config {
 	if o.Config != nil {
 		cfg = *o.Config
 	} else {
-		cfg.Image.Config = v1.ImageConfig{Env: []string{"PATH=" + defaultPath}, Cmd: []string{"/bin/bash"}}
+		cfg.Config = v1.ImageConfig{Env: []string{"PATH=" + defaultPath}, Cmd: []string{"/bin/bash"}}
 	}
 	if cfg.Architecture == "" {
 		cfg.Architecture, cfg.OS = goruntime.GOARCH, "linux"
@@ -78,7 +79,7 @@ func (s *Store) importLayer(ctx context.Context, r io.Reader) (_ LayerDescriptor
 	if err != nil {
 		return LayerDescriptor{}, err
 	}
-	defer in.Close()
+	defer func() { err = errors.Join(err, in.Close()) }()
 	c, err := newCompressor(w)
 	if err != nil {
 		return LayerDescriptor{}, err
@@ -86,12 +87,12 @@ func (s *Store) importLayer(ctx context.Context, r io.Reader) (_ LayerDescriptor
 	if err := s.extract(ctx, io.TeeReader(in, c), w.path("layer"), true); err != nil {
 		return LayerDescriptor{}, errors.Join(err, c.abort())
 	}
-	return s.finishLayer(w, c, w.path("layer"))
+	return s.finishLayer(c, w.path("layer"))
 }
 
 // finishLayer puts the compressed blob and the directory of a new layer in
 // their places.
-func (s *Store) finishLayer(_ *workspace, c *compressor, dir string) (LayerDescriptor, error) {
+func (s *Store) finishLayer(c *compressor, dir string) (LayerDescriptor, error) {
 	l, err := c.finish(s)
 	if err != nil {
 		return l, err
@@ -108,10 +109,11 @@ func (s *Store) finishLayer(_ *workspace, c *compressor, dir string) (LayerDescr
 // compressor takes a tar stream and writes it as a gzip blob, beside the
 // goroutine that unpacks or packs it.
 type compressor struct {
-	blob   *blobWriter
-	diff   hash.Hash
-	pipe   *io.PipeWriter
-	result chan error
+	blob *blobWriter
+	diff hash.Hash
+	pipe *io.PipeWriter
+	done chan struct{}
+	err  error // of the goroutine, once done is closed
 }
 
 func newCompressor(w *workspace) (*compressor, error) {
@@ -120,10 +122,11 @@ func newCompressor(w *workspace) (*compressor, error) {
 		return nil, err
 	}
 	r, pipe := io.Pipe()
-	c := &compressor{blob: blob, diff: digest.SHA256.Hash(), pipe: pipe, result: make(chan error, 1)}
+	c := &compressor{blob: blob, diff: digest.SHA256.Hash(), pipe: pipe, done: make(chan struct{})}
 	go func() {
-		err := c.compress(r)
-		c.result <- errors.Join(err, r.CloseWithError(err))
+		defer close(c.done)
+		c.err = c.compress(r)
+		c.err = errors.Join(c.err, r.CloseWithError(c.err))
 	}()
 	return c, nil
 }
@@ -144,7 +147,9 @@ func (c *compressor) compress(r io.Reader) error {
 func (c *compressor) Write(p []byte) (int, error) { return c.pipe.Write(p) }
 
 func (c *compressor) finish(s *Store) (LayerDescriptor, error) {
-	if err := errors.Join(c.pipe.Close(), <-c.result); err != nil {
+	err := c.pipe.Close()
+	<-c.done
+	if err = errors.Join(err, c.err); err != nil {
 		return LayerDescriptor{}, errors.Join(err, c.blob.f.Close())
 	}
 	d, err := c.blob.commit(s)
@@ -154,9 +159,9 @@ func (c *compressor) finish(s *Store) (LayerDescriptor, error) {
 	}, err
 }
 
-// abort ends the goroutine; its complaint about that is not news.
+// abort ends the goroutine. What it may complain about has reached the writer.
 func (c *compressor) abort() error {
 	err := c.pipe.CloseWithError(context.Canceled)
-	<-c.result
+	<-c.done
 	return errors.Join(err, c.blob.f.Close())
 }

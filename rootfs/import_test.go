@@ -13,14 +13,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
-	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/modetest"
 )
 
 func TestImportForms(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		plain := tarOf(t, entry{name: "./", kind: tar.TypeDir}, entry{name: "./f", content: "x"})
 		var gz, zs bytes.Buffer
 		z := gzip.NewWriter(&gz)
@@ -51,14 +52,14 @@ func TestImportForms(t *testing.T) {
 				t.Errorf("%s: diff id %s, want %s as of the others", what, got, diffID)
 			}
 			diffID = got
-			if c := img.Config.Image.Config; len(c.Env) != 1 || len(c.Cmd) != 1 || img.Config.History[0].Comment != what {
+			if c := img.Config.Config; len(c.Env) != 1 || len(c.Cmd) != 1 || img.Config.History[0].Comment != what {
 				t.Errorf("%s: config %+v", what, img.Config)
 			}
 		}
 		cfg := Config{}
-		cfg.Image.Config.User = "me"
+		cfg.Config.User = "me"
 		img, err := s.Import(t.Context(), bytes.NewReader(plain), "own", ImportOptions{Config: &cfg})
-		if err != nil || img.Config.Image.Config.User != "me" || len(img.Config.Image.Config.Cmd) != 0 || img.Config.OS != "linux" {
+		if err != nil || img.Config.Config.User != "me" || len(img.Config.Config.Cmd) != 0 || img.Config.OS != "linux" {
 			t.Errorf("own config: %+v %v", img, err)
 		}
 	})
@@ -71,7 +72,8 @@ func TestOtherToolsRead(t *testing.T) {
 			t.Fatalf("%v: install the package %s", err, tool)
 		}
 	}
-	modetest.Some(t, []idmap.Mode{idmap.Mapped}, func(t *testing.T, m idmap.Mapping) {
+	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		base := importTar(t, s, "debian:trixie-slim", entry{name: "./", kind: tar.TypeDir}, entry{name: "etc/old", content: "o"}, entry{name: "etc/f", content: "f"})
 		mnt := mountImage(t, s, "b", MountOptions{Layers: layersOf(t, s, base), StoreUpper: true})
@@ -115,15 +117,15 @@ func TestOtherToolsRead(t *testing.T) {
 	})
 }
 
-func output(t *testing.T, name string, args ...string) []byte {
-	t.Helper()
+func output(tb testing.TB, name string, args ...string) []byte {
+	tb.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), "HOME="+tb.TempDir(), "XDG_RUNTIME_DIR="+tb.TempDir())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, stderr.Bytes())
+		tb.Fatalf("%s: %v\n%s", cmd, err, stderr.Bytes())
 	}
 	return out
 }

@@ -8,14 +8,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
-	"github.com/claude-pocket-console/cpc/internal/atomicfile"
-	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/filelock"
 )
 
 // Docker's media types, for what is pulled; all that is written here is OCI's.
@@ -60,6 +63,14 @@ func (s *Store) changeIndex(ctx context.Context, change func(*v1.Index) error) (
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	// What a crash left of a replacement; the lock says that none is under way.
+	stale, err := filepath.Glob(s.path("oci", "."+v1.ImageIndexFile+".*"))
+	for _, f := range stale {
+		err = errors.Join(err, os.Remove(f))
+	}
+	if err != nil {
+		return err
+	}
 	idx, err := s.readIndex()
 	if err != nil {
 		return err
@@ -119,9 +130,7 @@ func hasManifest(idx *v1.Index, d digest.Digest) bool {
 // named returns the descriptor with another name, or without one.
 func named(d v1.Descriptor, name string) v1.Descriptor {
 	a := make(map[string]string, len(d.Annotations)+1)
-	for k, v := range d.Annotations {
-		a[k] = v
-	}
+	maps.Copy(a, d.Annotations)
 	delete(a, v1.AnnotationRefName)
 	if name != "" {
 		a[v1.AnnotationRefName] = name

@@ -11,12 +11,13 @@ import (
 	"io"
 	"os"
 
-	"github.com/claude-pocket-console/cpc/internal/atomicfile"
-	"github.com/claude-pocket-console/cpc/internal/filelock"
-	"github.com/claude-pocket-console/cpc/rootfs/layer"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/filelock"
+	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
 
 // Layer is one unpacked layer.
@@ -106,7 +107,7 @@ func (s *Store) unpackInto(ctx context.Context, w *workspace, l LayerDescriptor)
 	if err != nil {
 		return s.orCorrupt(l.Descriptor, err)
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	diff := digest.SHA256.Hash()
 	if err := s.extract(ctx, io.TeeReader(r, diff), w.path("layer"), false); err != nil {
 		return s.orCorrupt(l.Descriptor, err)

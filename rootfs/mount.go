@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 // MountOptions are the options of Mount.
@@ -69,8 +71,8 @@ func planMount(o MountOptions) (plan, error) {
 		scratchMounts: filepath.Join(o.Scratch, "idmapped"),
 	}
 	p.idmapScratch = p.idmap && o.StoreUpper
-	for i := len(o.Layers) - 1; i >= 0; i-- {
-		p.lower = append(p.lower, o.Layers[i].Dir)
+	for _, l := range slices.Backward(o.Layers) {
+		p.lower = append(p.lower, l.Dir)
 	}
 	if o.Mapping.Mode == idmap.Root {
 		p.options = append(p.options, "redirect_dir=off", "metacopy=off")

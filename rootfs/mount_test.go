@@ -13,40 +13,42 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
-	"golang.org/x/sys/unix"
 )
 
-func ownerOf(t *testing.T, path string) [2]uint32 {
-	t.Helper()
+func ownerOf(tb testing.TB, path string) [2]uint32 {
+	tb.Helper()
 	st, err := os.Lstat(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	sys := st.Sys().(*syscall.Stat_t)
 	return [2]uint32{sys.Uid, sys.Gid}
 }
 
 // callerIDs is how the sandbox's ids look to this process.
-func callerIDs(t *testing.T, m idmap.Mapping, uid, gid uint32) [2]uint32 {
-	t.Helper()
+func callerIDs(tb testing.TB, m idmap.Mapping, uid, gid uint32) [2]uint32 {
+	tb.Helper()
 	if m.Mode == idmap.Single {
 		return [2]uint32{}
 	}
 	u, err := m.ToCaller(uid)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	g, err := m.ToCaller(gid)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return [2]uint32{u, g}
 }
 
 func TestMountShowsSandboxIDs(t *testing.T) {
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		img := importTar(
 			t, s, "ids",
@@ -80,16 +82,17 @@ func TestMountShowsSandboxIDs(t *testing.T) {
 }
 
 // writeAs writes a file as the sandbox's user id would.
-func writeAs(t *testing.T, path string, ids [2]uint32) {
-	t.Helper()
-	mustWrite(t, path, "new")
+func writeAs(tb testing.TB, path string, ids [2]uint32) {
+	tb.Helper()
+	mustWrite(tb, path, "new")
 	if err := os.Lchown(path, int(ids[0]), int(ids[1])); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 func TestStoreUpperHoldsStoreIDs(t *testing.T) {
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		img := importTar(t, s, "ids", entry{name: "old", content: "o", uid: 7, gid: 7})
 		mnt := mountImage(t, s, "b", MountOptions{Layers: layersOf(t, s, img), StoreUpper: true})
@@ -118,7 +121,8 @@ func TestStoreUpperHoldsStoreIDs(t *testing.T) {
 }
 
 func TestMountManyLayers(t *testing.T) {
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		var layers []Layer
 		for i := range maxLayers {
@@ -151,9 +155,11 @@ func TestMountManyLayers(t *testing.T) {
 }
 
 func TestMountIsNodevAndCloses(t *testing.T) {
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		s := openStore(t, m)
 		img := importTar(t, s, "x", entry{name: "f", content: "x"})
+		fds := openFiles(t)
 		before, err := os.ReadFile("/proc/self/mountinfo")
 		if err != nil {
 			t.Fatal(err)
@@ -171,10 +177,22 @@ func TestMountIsNodevAndCloses(t *testing.T) {
 		if string(before) != string(after) {
 			t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
 		}
+		if now := openFiles(t); now != fds {
+			t.Errorf("%d files are open, %d were before", now, fds)
+		}
 		if err := mnt.Close(); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("second Close: %v, want EINVAL", err)
 		}
 	})
+}
+
+func openFiles(tb testing.TB) int {
+	tb.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return len(entries)
 }
 
 func TestMountPlan(t *testing.T) {

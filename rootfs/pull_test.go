@@ -7,7 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,13 +25,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/claude-pocket-console/cpc/internal/modetest"
 )
 
 // serve starts a registry and returns its address. Change, if set, may alter
 // what the registry answers.
-func serve(t *testing.T, change func(w http.ResponseWriter, r *http.Request, next http.Handler)) string {
-	t.Helper()
-	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+func serve(tb testing.TB, change func(w http.ResponseWriter, r *http.Request, next http.Handler)) string {
+	tb.Helper()
+	h := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if change != nil {
 			change(w, r, h)
@@ -39,7 +41,7 @@ func serve(t *testing.T, change func(w http.ResponseWriter, r *http.Request, nex
 		}
 		h.ServeHTTP(w, r)
 	}))
-	t.Cleanup(srv.Close)
+	tb.Cleanup(srv.Close)
 	return strings.TrimPrefix(srv.URL, "http://")
 }
 
@@ -55,44 +57,44 @@ var (
 	zstdKind   = kind{types.OCIManifestSchema1, types.OCIConfigJSON, types.OCILayerZStd, compression.ZStd}
 )
 
-func makeImage(t *testing.T, k kind, arch string, layers ...[]byte) gcr.Image {
-	t.Helper()
+func makeImage(tb testing.TB, k kind, arch string, layers ...[]byte) gcr.Image {
+	tb.Helper()
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, k.manifest), k.config)
 	for _, data := range layers {
 		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
 		l, err := tarball.LayerFromOpener(open, tarball.WithMediaType(k.layer), tarball.WithCompression(k.with))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if img, err = mutate.AppendLayers(img, l); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	cfg, err := img.ConfigFile()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg = cfg.DeepCopy()
 	cfg.Architecture, cfg.OS, cfg.Config.Shell = arch, "linux", []string{"/bin/x"}
 	if img, err = mutate.ConfigFile(img, cfg); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return img
 }
 
-func push(t *testing.T, ref string, put func(name.Reference) error) {
-	t.Helper()
+func push(tb testing.TB, ref string, put func(name.Reference) error) {
+	tb.Helper()
 	r, err := name.ParseReference(ref)
 	if err == nil {
 		err = put(r)
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 func TestPull(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		host := serve(t, nil)
 		one := tarOf(t, entry{name: "f", content: "lower"}, entry{name: "g", content: "g"})
 		two := tarOf(t, entry{name: "f", content: "upper"}, entry{name: ".wh.g"})
@@ -128,7 +130,7 @@ func TestPull(t *testing.T) {
 }
 
 func TestPullPlatformOfIndex(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		host := serve(t, nil)
 		mine := makeImage(t, ociKind, goruntime.GOARCH, tarOf(t, entry{name: "mine"}))
 		other := makeImage(t, ociKind, "s390x", tarOf(t, entry{name: "other"}))
@@ -159,7 +161,7 @@ func TestPullPlatformOfIndex(t *testing.T) {
 }
 
 func TestPullErrors(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		blobs := func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") || !strings.Contains(r.URL.Path, "/bad/") {
 				next.ServeHTTP(w, r)

@@ -35,6 +35,15 @@ func parseNamed(s string) (reference.Named, error) {
 	return reference.TagNameOnly(named), nil
 }
 
+// parseTag is ParseReference for a name that is to be given to an image.
+func parseTag(s string) (string, error) {
+	name, err := ParseReference(s)
+	if err == nil && strings.Contains(name, "@") {
+		return "", fmt.Errorf("image name %q: a digest is no name that can be given", s)
+	}
+	return name, err
+}
+
 // Familiar returns a canonical name as docker shows it:
 // docker.io/library/debian:trixie-slim is debian:trixie-slim.
 func Familiar(canonical string) string {

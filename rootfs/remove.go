@@ -10,8 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/claude-pocket-console/cpc/internal/filelock"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/filelock"
 )
 
 // Remove removes a name, and with the last name the image and all that

@@ -30,8 +30,8 @@ type entry struct {
 
 var testTime = time.Unix(1_700_000_000, 123_000_000)
 
-func tarOf(t *testing.T, entries ...entry) []byte {
-	t.Helper()
+func tarOf(tb testing.TB, entries ...entry) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
 	for _, e := range entries {
@@ -46,78 +46,78 @@ func tarOf(t *testing.T, entries ...entry) []byte {
 			hdr.Mode = 0o755
 		}
 		if err := tw.WriteHeader(hdr); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if _, err := io.WriteString(tw, e.content); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := tw.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
 
-func openStore(t *testing.T, m idmap.Mapping) *Store {
-	t.Helper()
-	s, err := Open(Options{Dir: filepath.Join(t.TempDir(), "store"), Mapping: m})
+func openStore(tb testing.TB, m idmap.Mapping) *Store {
+	tb.Helper()
+	s, err := Open(Options{Dir: filepath.Join(tb.TempDir(), "store"), Mapping: m})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s
 }
 
-func importTar(t *testing.T, s *Store, name string, entries ...entry) *Image {
-	t.Helper()
-	img, err := s.Import(t.Context(), bytes.NewReader(tarOf(t, entries...)), name, ImportOptions{})
+func importTar(tb testing.TB, s *Store, name string, entries ...entry) *Image {
+	tb.Helper()
+	img, err := s.Import(tb.Context(), bytes.NewReader(tarOf(tb, entries...)), name, ImportOptions{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return img
 }
 
-func layersOf(t *testing.T, s *Store, img *Image) []Layer {
-	t.Helper()
-	layers, err := s.Layers(t.Context(), img)
+func layersOf(tb testing.TB, s *Store, img *Image) []Layer {
+	tb.Helper()
+	layers, err := s.Layers(tb.Context(), img)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return layers
 }
 
 // mountImage mounts the layers with a new scratch directory.
-func mountImage(t *testing.T, s *Store, id string, o MountOptions) *Mounted {
-	t.Helper()
+func mountImage(tb testing.TB, s *Store, id string, o MountOptions) *Mounted {
+	tb.Helper()
 	scratch, err := s.NewScratch(id)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	o.Scratch, o.Target, o.Mapping = scratch, filepath.Join(scratch, "merged"), s.o.Mapping
 	if err := os.Mkdir(o.Target, 0o700); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	m, err := Mount(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return m
 }
 
-func unmount(t *testing.T, m *Mounted) {
-	t.Helper()
+func unmount(tb testing.TB, m *Mounted) {
+	tb.Helper()
 	if err := m.Close(); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 }
 
-func mustWrite(t *testing.T, path, content string) {
-	t.Helper()
+func mustWrite(tb testing.TB, path, content string) {
+	tb.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }

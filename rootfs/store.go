@@ -12,13 +12,14 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
-	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 )
 
 // Sentinels that callers branch on.
@@ -88,6 +89,11 @@ func (s *Store) lay() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
+	// Layers hold set-id files of images, as root even root's own: nobody
+	// else may get at them, whatever the mode of the directory was.
+	if err := os.Chmod(s.dir, 0o700); err != nil {
+		return err
+	}
 	dirs := []string{"oci/blobs/sha256", "layers/" + s.variant, "cache/" + s.variant, "scratch", "tmp", "locks"}
 	for _, d := range dirs {
 		if err := os.MkdirAll(s.path(d), 0o700); err != nil {
@@ -139,12 +145,6 @@ func (s *Store) path(parts ...string) string {
 
 func (s *Store) layerDir(diffID digest.Digest) string {
 	return s.path("layers", s.variant, diffID.Encoded())
-}
-
-func (s *Store) warn(msg string) {
-	if s.o.Warn != nil {
-		s.o.Warn(msg)
-	}
 }
 
 // Close gives up the locks that the store holds.

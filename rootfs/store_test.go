@@ -5,7 +5,6 @@ package rootfs
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -15,25 +14,26 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
-	"github.com/opencontainers/go-digest"
 )
 
 // single runs a test in the cheapest mode, for what no mode makes different.
-func single(t *testing.T, f func(t *testing.T, s *Store)) {
+func single(t *testing.T, f func(t modetest.T, s *Store)) {
 	t.Helper()
-	modetest.Some(t, []idmap.Mode{idmap.Single}, func(t *testing.T, m idmap.Mapping) { f(t, openStore(t, m)) })
+	modetest.In(t, []idmap.Mode{idmap.Single}, func(t modetest.T) { f(t, openStore(t, t.Mapping)) })
 }
 
 // files returns the names below the store's directories that collect things.
-func files(t *testing.T, s *Store) []string {
-	t.Helper()
+func files(tb testing.TB, s *Store) []string {
+	tb.Helper()
 	var out []string
 	for _, dir := range []string{"oci/blobs/sha256", "layers/" + s.variant, "tmp", "scratch"} {
 		entries, err := os.ReadDir(s.path(dir))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, e := range entries {
 			out = append(out, dir+"/"+e.Name())
@@ -42,17 +42,17 @@ func files(t *testing.T, s *Store) []string {
 	return out
 }
 
-func find(t *testing.T, s *Store, ref string) *Image {
-	t.Helper()
-	img, err := s.Image(t.Context(), ref)
+func find(tb testing.TB, s *Store, ref string) *Image {
+	tb.Helper()
+	img, err := s.Image(tb.Context(), ref)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return img
 }
 
 func TestImageLookup(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		img := importTar(t, s, "debian:x", entry{name: "f"})
 		id := img.ConfigDigest.Encoded()
 		for _, ref := range []string{
@@ -77,7 +77,7 @@ func TestImageLookup(t *testing.T) {
 }
 
 func TestTagAndRemove(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		empty := files(t, s)
 		one := importTar(t, s, "one", entry{name: "f", content: "1"})
 		if err := s.Tag(t.Context(), "one", "two:tag"); err != nil {
@@ -115,7 +115,7 @@ func TestTagAndRemove(t *testing.T) {
 }
 
 func TestRemoveKeepsWhatOthersNeed(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		base := importTar(t, s, "base", entry{name: "f", content: "1"})
 		layersOf(t, s, base)
 		upper := s.path("scratch/up")
@@ -163,7 +163,7 @@ func TestRemoveKeepsWhatOthersNeed(t *testing.T) {
 }
 
 func TestImageInUseStays(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		img := importTar(t, s, "used", entry{name: "f"})
 		other, err := Open(s.o) // as another process has it
 		if err != nil {
@@ -189,7 +189,7 @@ func TestImageInUseStays(t *testing.T) {
 }
 
 func TestNothingIsCollectedWhileHeld(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		importTar(t, s, "x", entry{name: "f"})
 		release, err := s.Hold()
 		if err != nil {
@@ -213,7 +213,7 @@ func TestNothingIsCollectedWhileHeld(t *testing.T) {
 }
 
 func TestCorruptBlobs(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		img := importTar(t, s, "bad", entry{name: "f", content: strings.Repeat("content ", 1000)})
 		importTar(t, s, "good", entry{name: "g"})
 		l := img.LayerDescriptors()[0]
@@ -259,7 +259,7 @@ func TestCorruptBlobs(t *testing.T) {
 }
 
 func TestRemoveDamagedImage(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		img := importTar(t, s, "bad", entry{name: "f"})
 		mustWrite(t, s.blobPath(img.Digest), "x")
 		if _, err := s.Remove(t.Context(), "bad"); err != nil {
@@ -272,7 +272,7 @@ func TestRemoveDamagedImage(t *testing.T) {
 }
 
 func TestImportLeavesNothingBehind(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		sound := tarOf(t, entry{name: "a", content: "a"}, entry{name: "b", content: strings.Repeat("b", 9000)})
 		for name, in := range map[string]io.Reader{
 			"empty": strings.NewReader(""), "text": strings.NewReader("hello\n"), "cut": bytes.NewReader(sound[:3000]),
@@ -302,12 +302,15 @@ func (failing) Read([]byte) (int, error) { return 0, errors.New("the other end i
 // Open finishes what a killed process has left, and leaves alone what a
 // living one works on.
 func TestOpenSweeps(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		dead := s.path("tmp/wdead/layer/sub")
 		if err := os.MkdirAll(dead, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		mustWrite(t, s.path("tmp/wdead.lock"), "")
+		if err := os.MkdirAll(s.path("tmp/wdying.rm/0/a"), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		mustWrite(t, s.path("tmp/worphan.lock"), "")
 		alive, err := s.newWorkspace(t.Context())
 		if err != nil {
@@ -326,8 +329,49 @@ func TestOpenSweeps(t *testing.T) {
 	})
 }
 
+func TestNamesThatCannotBeGiven(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		img := importTar(t, s, "x", entry{name: "f"})
+		name := "x@" + img.Digest.String()
+		if err := s.Tag(t.Context(), "x", name); err == nil {
+			t.Error("tag: no error")
+		}
+		if _, err := s.Import(t.Context(), strings.NewReader(""), name, ImportOptions{}); err == nil || !strings.Contains(err.Error(), "digest") {
+			t.Errorf("import: %v", err)
+		}
+		if _, err := s.PutImage(t.Context(), img.Config, img.LayerDescriptors(), []string{"B A D"}); err == nil {
+			t.Error("put: no error")
+		}
+	})
+}
+
+func TestStoreIsPrivate(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		if err := os.Chmod(s.dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, s.path("oci/.index.json.123"), "half")
+		again, err := Open(s.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Stat(s.dir); err != nil || st.Mode().Perm() != 0o700 {
+			t.Errorf("mode %v %v, want 0700", st.Mode(), err)
+		}
+		importTar(t, again, "x", entry{name: "f"})
+		if _, err := os.Lstat(s.path("oci/.index.json.123")); !os.IsNotExist(err) {
+			t.Errorf("half an index is still there: %v", err)
+		}
+		for _, id := range []string{"", ".", "..", "a/b", "../x", "x.rm", strings.Repeat("x", 129)} {
+			if _, err := s.NewScratch(id); err == nil || s.RemoveScratch(id) == nil {
+				t.Errorf("scratch id %q: no error", id)
+			}
+		}
+	})
+}
+
 func TestConcurrentUse(t *testing.T) {
-	single(t, func(t *testing.T, s *Store) {
+	single(t, func(t modetest.T, s *Store) {
 		img := importTar(t, s, "x", entry{name: "f", content: "x"})
 		if err := os.RemoveAll(s.layerDir(img.Config.RootFS.DiffIDs[0])); err != nil {
 			t.Fatal(err)
@@ -342,16 +386,16 @@ func TestConcurrentUse(t *testing.T) {
 					return
 				}
 				name := string(rune('a' + i))
-				if _, err := s.Layers(context.Background(), img); err != nil {
+				if _, err := s.Layers(t.Context(), img); err != nil {
 					t.Error(err)
 				}
-				if _, err := s.Import(context.Background(), bytes.NewReader(data), name, ImportOptions{}); err != nil {
+				if _, err := s.Import(t.Context(), bytes.NewReader(data), name, ImportOptions{}); err != nil {
 					t.Error(err)
 				}
-				if err := s.Tag(context.Background(), "x", "tag-"+name); err != nil {
+				if err := s.Tag(t.Context(), "x", "tag-"+name); err != nil {
 					t.Error(err)
 				}
-				if _, err := s.Remove(context.Background(), name); err != nil {
+				if _, err := s.Remove(t.Context(), name); err != nil {
 					t.Error(err)
 				}
 			})

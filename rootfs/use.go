@@ -8,8 +8,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/claude-pocket-console/cpc/internal/filelock"
 )
 
 func (s *Store) imageLock(d digest.Digest) string { return s.path("locks", "image-"+d.Encoded()) }

@@ -23,12 +23,12 @@ type workspace struct {
 	lock *filelock.Lock
 }
 
-func (s *Store) newWorkspace(ctx context.Context) (*workspace, error) {
+func (s *Store) newWorkspace(ctx context.Context) (_ *workspace, err error) {
 	guard, err := filelock.Acquire(ctx, s.path("locks/tmp"), filelock.Shared)
 	if err != nil {
 		return nil, err
 	}
-	defer guard.Close()
+	defer func() { err = errors.Join(err, guard.Close()) }()
 	dir, err := os.MkdirTemp(s.path("tmp"), "w")
 	if err != nil {
 		return nil, err
@@ -63,6 +63,7 @@ func (s *Store) sweepTmp() error {
 	var errs []error
 	for _, e := range entries {
 		name, isLock := strings.CutSuffix(e.Name(), ".lock")
+		name = strings.TrimSuffix(name, ".rm") // being removed, see layer.Remove
 		errs = append(errs, s.sweep(s.path("tmp", name), isLock))
 	}
 	return errors.Join(append(errs, guard.Close())...)

@@ -10,6 +10,7 @@
 package modetest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -17,8 +18,10 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/userns"
 )
 
 const (
@@ -31,6 +34,13 @@ const (
 	user, firstSub = 61001, 0x21000000
 )
 
+// T is a test in one mode.
+type T struct {
+	*testing.T
+	// Mapping is the mode's, for the process that the test runs in.
+	Mapping idmap.Mapping
+}
+
 // Main is to be called by TestMain.
 func Main(m *testing.M) {
 	if os.Getenv(envMode) != "" {
@@ -38,7 +48,7 @@ func Main(m *testing.M) {
 			panic("make mounts private: " + err.Error())
 		}
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // Inside reports whether this process is one that Each has started.
@@ -46,18 +56,24 @@ func Inside() bool { return os.Getenv(envMode) != "" }
 
 // Each runs f as a subtest for every mode that this caller can have: all three
 // as root, the last two as an ordinary user.
-func Each(t *testing.T, f func(t *testing.T, m idmap.Mapping)) {
+func Each(t *testing.T, f func(t T)) {
 	t.Helper()
-	Some(t, []idmap.Mode{idmap.Root, idmap.Mapped, idmap.Single}, f)
+	In(t, []idmap.Mode{idmap.Root, idmap.Mapped, idmap.Single}, f)
 }
 
-// Some is Each for some of the modes.
+// Some is In for a function that takes the parts of a T.
 func Some(t *testing.T, modes []idmap.Mode, f func(t *testing.T, m idmap.Mapping)) {
+	t.Helper()
+	In(t, modes, func(t T) { f(t.T, t.Mapping) })
+}
+
+// In is Each for some of the modes.
+func In(t *testing.T, modes []idmap.Mode, f func(t T)) {
 	t.Helper()
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			if os.Getenv(envMode) == string(mode) {
-				f(t, mapping(mode))
+				f(T{t, mapping(mode)})
 				return
 			}
 			if mode == idmap.Root && os.Geteuid() != 0 {
@@ -87,7 +103,7 @@ func again(t *testing.T, mode idmap.Mode) {
 		only = append(only, "^"+regexp.QuoteMeta(part)+"$")
 	}
 	args := []string{"-test.run=" + strings.Join(only, "/"), "-test.v=true", "-test.count=1"}
-	cmd := command(mode, args)
+	cmd := command(t, mode, args)
 	cmd.Env = append(os.Environ(), envMode+"="+string(mode))
 	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
@@ -102,15 +118,10 @@ func again(t *testing.T, mode idmap.Mode) {
 	}
 }
 
-func command(mode idmap.Mode, args []string) *exec.Cmd {
+func command(t *testing.T, mode idmap.Mode, args []string) *exec.Cmd {
+	t.Helper()
 	if mode == idmap.Mapped && os.Geteuid() != 0 {
-		// Only newuidmap, which unshare calls, may write such a map.
-		unshare := []string{"--user", "--map-root-user", "--map-auto", "--mount", "/proc/self/exe"}
-		exe, err := os.Executable()
-		if err == nil {
-			unshare[len(unshare)-1] = exe
-		}
-		return exec.Command("unshare", append(unshare, args...)...)
+		return unshare(t, args)
 	}
 	cmd := exec.Command("/proc/self/exe", args...)
 	sys := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
@@ -132,4 +143,23 @@ func command(mode idmap.Mode, args []string) *exec.Cmd {
 	}
 	sys.Credential = &syscall.Credential{NoSetGroups: true}
 	return cmd
+}
+
+// unshare runs the test by way of newuidmap, which alone may write the map of
+// an ordinary user's range. (unshare(1) calls it: outside,inside,count.)
+func unshare(t *testing.T, args []string) *exec.Cmd {
+	t.Helper()
+	ids := userns.Discover()
+	if ids.Mode != idmap.Mapped {
+		t.Skip(ids.Reason)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exec.Command("unshare", append([]string{
+		"--user", "--mount", "--map-root-user",
+		fmt.Sprintf("--map-users=%d,1,%d", ids.UID.First, idmap.Size),
+		fmt.Sprintf("--map-groups=%d,1,%d", ids.GID.First, idmap.Size), exe,
+	}, args...)...)
 }

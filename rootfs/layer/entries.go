@@ -147,8 +147,8 @@ func (u *unpacker) describe(fd int, hdr *tar.Header, own ownership) error {
 	return u.setAttributes(fd, hdr)
 }
 
-func (u *unpacker) dir(t target, hdr *tar.Header, own ownership) error {
-	err := unix.Mkdirat(t.at, t.base, 0o700)
+func (u *unpacker) dir(t target, hdr *tar.Header, own ownership) (err error) {
+	err = unix.Mkdirat(t.at, t.base, 0o700)
 	whiteout := false
 	if errors.Is(err, unix.EEXIST) {
 		var kept bool
@@ -163,7 +163,7 @@ func (u *unpacker) dir(t target, hdr *tar.Header, own ownership) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
 	if whiteout {
 		if err := u.markOpaque(fd); err != nil {
 			return err

@@ -68,6 +68,7 @@ func entries(program []byte) []tar.Header {
 }
 
 func checkUnpack(t *testing.T, data []byte) {
+	t.Helper()
 	dir, outside := jail(t)
 	m := idmap.ForRoot(0)
 	if os.Geteuid() != 0 {
@@ -93,12 +94,12 @@ func FuzzDecompress(f *testing.F) {
 	f.Add([]byte("\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00\x99\xe9\xd8\x51"))
 	f.Add([]byte("BZh9"))
 	f.Add([]byte("plain"))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Fuzz(func(_ *testing.T, data []byte) {
 		r, err := Decompress(bytes.NewReader(data), Limits{})
 		if err != nil {
 			return
 		}
-		defer r.Close()
+		defer func() { _ = r.Close() }()
 		_, _ = io.Copy(io.Discard, io.LimitReader(r, 64<<20)) // an error is fine, a panic is not
 	})
 }

@@ -15,16 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { modetest.Main(m) }
 
 // stream makes a tar stream; headers without a type are files.
-func stream(t testing.TB, hdrs ...tar.Header) []byte {
-	t.Helper()
+func stream(tb testing.TB, hdrs ...tar.Header) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
 	for _, hdr := range hdrs {
@@ -38,56 +39,56 @@ func stream(t testing.TB, hdrs ...tar.Header) []byte {
 			hdr.Mode = 0o755
 		}
 		if err := tw.WriteHeader(&hdr); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if _, err := io.WriteString(tw, content); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := tw.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
 
 // jail is a target directory and a file beside it that nothing may reach.
-func jail(t testing.TB) (dir, outside string) {
-	t.Helper()
-	top := t.TempDir()
+func jail(tb testing.TB) (dir, outside string) {
+	tb.Helper()
+	top := tb.TempDir()
 	dir, outside = filepath.Join(top, "target"), filepath.Join(top, "outside")
 	for _, d := range []string{dir, outside} {
 		if err := os.Mkdir(d, 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return dir, outside
 }
 
-func checkOutside(t testing.TB, outside string) {
-	t.Helper()
+func checkOutside(tb testing.TB, outside string) {
+	tb.Helper()
 	for dir, want := range map[string]string{outside: "secret", filepath.Dir(outside): "outside target"} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		var names []string
 		for _, e := range entries {
 			names = append(names, e.Name())
 		}
 		if got := strings.Join(names, " "); got != want {
-			t.Errorf("%s holds %q, want %q", dir, got, want)
+			tb.Errorf("%s holds %q, want %q", dir, got, want)
 		}
 	}
 	data, err := os.ReadFile(filepath.Join(outside, "secret"))
 	if err != nil || string(data) != "secret" {
-		t.Errorf("the file outside is now %q, %v", data, err)
+		tb.Errorf("the file outside is now %q, %v", data, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(filepath.Join(outside, "secret"), &st); err != nil || st.Mode&0o7777 != 0o600 || st.Nlink != 1 {
-		t.Errorf("the file outside has mode %o and %d links: %v", st.Mode, st.Nlink, err)
+		tb.Errorf("the file outside has mode %o and %d links: %v", st.Mode, st.Nlink, err)
 	}
 }
 
@@ -136,7 +137,8 @@ func TestUnpackHostile(t *testing.T) {
 			wantErr: "parent directory",
 		},
 	}
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		for name, test := range tests {
 			dir, outside := jail(t)
 			err := Unpack(t.Context(), bytes.NewReader(stream(t, test.in...)), dir, UnpackOptions{Mapping: m})
@@ -159,19 +161,20 @@ func TestUnpackHostile(t *testing.T) {
 	})
 }
 
-func unpack(t *testing.T, m idmap.Mapping, hdrs ...tar.Header) string {
-	t.Helper()
-	dir := t.TempDir()
-	warn := func(msg string) { t.Log(msg) }
-	if err := Unpack(t.Context(), bytes.NewReader(stream(t, hdrs...)), dir, UnpackOptions{Mapping: m, Warn: warn}); err != nil {
-		t.Fatal(err)
+func unpack(tb testing.TB, m idmap.Mapping, hdrs ...tar.Header) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	warn := func(msg string) { tb.Log(msg) }
+	if err := Unpack(tb.Context(), bytes.NewReader(stream(tb, hdrs...)), dir, UnpackOptions{Mapping: m, Warn: warn}); err != nil {
+		tb.Fatal(err)
 	}
 	return dir
 }
 
 func TestUnpackMetadata(t *testing.T) {
 	mtime := time.Unix(1_600_000_000, 987_654_321)
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		capData := "\x01\x00\x00\x03\x00\x20" + strings.Repeat("\x00", 14) + "\x05\x00\x00\x00" // revision 3, of some other namespace
 		dir := unpack(
 			t, m,
@@ -211,7 +214,11 @@ func TestUnpackMetadata(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
+		defer func() {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
 		kept, _, err := attributes(int(f.Fd()), opaqueName(m))
 		if err != nil || kept["user.note"] != "a\x00b" || len(kept) != 2 {
 			t.Errorf("attributes: %q %v", kept, err)
@@ -228,7 +235,8 @@ func TestUnpackMetadata(t *testing.T) {
 
 func TestUnpackWhiteouts(t *testing.T) {
 	const dir = tar.TypeDir
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		at := unpack(
 			t, m,
 			tar.Header{Name: ".wh.gone"},
@@ -269,9 +277,12 @@ func TestUnpackWhiteouts(t *testing.T) {
 }
 
 func TestUnpackRefusesForeignIDs(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t *testing.T, m idmap.Mapping) {
+	modetest.In(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t modetest.T) {
+		m := t.Mapping
 		for _, hdr := range []tar.Header{
-			{Name: "some/file", Uid: 65536}, {Name: "some/file", Gid: 1 << 31}, {Name: "some/file", Uid: -1, Format: tar.FormatGNU},
+			{Name: "some/file", Uid: 65536},
+			{Name: "some/file", Gid: 1 << 31},
+			{Name: "some/file", Uid: -1, Format: tar.FormatGNU},
 			{Name: "some/file", Uid: 1<<32 + 1, Format: tar.FormatPAX},
 		} {
 			err := Unpack(t.Context(), bytes.NewReader(stream(t, hdr)), t.TempDir(), UnpackOptions{Mapping: m})
@@ -283,7 +294,8 @@ func TestUnpackRefusesForeignIDs(t *testing.T) {
 }
 
 func TestUnpackLimits(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Single}, func(t *testing.T, m idmap.Mapping) {
+	modetest.In(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
+		m := t.Mapping
 		three := stream(t, tar.Header{Name: "a"}, tar.Header{Name: "b"}, tar.Header{Name: "c"})
 		tests := map[string]struct {
 			in     []byte

@@ -15,8 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 // PackOptions are the options of Pack.
@@ -31,12 +32,12 @@ type PackOptions struct {
 
 // Changed reports whether the upper directory says that anything differs from
 // the layers below it.
-func Changed(upper string, m idmap.Mapping) (bool, error) {
+func Changed(upper string, m idmap.Mapping) (_ bool, err error) {
 	d, err := os.Open(upper)
 	if err != nil {
 		return false, err
 	}
-	defer d.Close()
+	defer func() { err = errors.Join(err, d.Close()) }()
 	if _, err := d.Readdirnames(1); err == nil {
 		return true, nil
 	} else if !errors.Is(err, io.EOF) {
@@ -239,7 +240,7 @@ func (p *packer) symlink(name string, st *unix.Stat_t) error {
 	return p.write(hdr, nil)
 }
 
-func (p *packer) file(name string, st *unix.Stat_t) error {
+func (p *packer) file(name string, st *unix.Stat_t) (err error) {
 	hdr, err := p.header(name, st)
 	if err != nil {
 		return err
@@ -249,7 +250,7 @@ func (p *packer) file(name string, st *unix.Stat_t) error {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	attrs, _, err := attributes(fd, p.opaque)
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)

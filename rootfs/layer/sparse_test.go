@@ -13,15 +13,17 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
-	"golang.org/x/sys/unix"
 )
 
 func formatInt(n, base int) string { return strconv.FormatInt(int64(n), base) }
 
 func TestUnpackKeepsHoles(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Single}, func(t *testing.T, m idmap.Mapping) {
+	modetest.In(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
+		m := t.Mapping
 		dir := t.TempDir()
 		if err := Unpack(t.Context(), bytes.NewReader(sparse(64<<20)), dir, UnpackOptions{Mapping: m}); err != nil {
 			t.Fatal(err)
@@ -34,7 +36,8 @@ func TestUnpackKeepsHoles(t *testing.T) {
 }
 
 func TestUnpackFullDisk(t *testing.T) {
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		dir := t.TempDir()
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 			t.Fatal(err)
@@ -61,7 +64,8 @@ func TestUnpackFullDisk(t *testing.T) {
 }
 
 func TestRemoveDeepAndOdd(t *testing.T) {
-	modetest.Each(t, func(t *testing.T, m idmap.Mapping) {
+	modetest.Each(t, func(t modetest.T) {
+		m := t.Mapping
 		top := filepath.Join(t.TempDir(), "tree")
 		if err := os.Mkdir(top, 0o755); err != nil {
 			t.Fatal(err)
@@ -108,7 +112,7 @@ func TestRemoveDeepAndOdd(t *testing.T) {
 
 // A removal that was interrupted has left its siblings; the next one ends it.
 func TestRemoveGoesOn(t *testing.T) {
-	modetest.Some(t, []idmap.Mode{idmap.Single}, func(t *testing.T, _ idmap.Mapping) {
+	modetest.In(t, []idmap.Mode{idmap.Single}, func(t modetest.T) {
 		top := filepath.Join(t.TempDir(), "tree")
 		for _, d := range []string{".rm/0/a/b", ".rm/1", ".rm/top/c/d", "/e/f"} {
 			if err := os.MkdirAll(top+d, 0o755); err != nil {

@@ -12,8 +12,9 @@ import (
 	"path"
 	"strings"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 // UnpackOptions are the options of Unpack.

@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 // Names that stand for removals in a layer (OCI image-spec, layer.md).
