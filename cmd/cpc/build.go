@@ -17,6 +17,7 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
 type buildFlags struct {
@@ -88,6 +89,11 @@ func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error
 			return err
 		}
 	}
+	held, err := record.Set{Dirs: a.inside.Dirs}.HoldBuild()
+	if err != nil {
+		return err
+	}
+	defer held.Close()
 	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, dir, file)
 	if err != nil {
 		return err

@@ -33,6 +33,20 @@ func (l Leftovers) Empty() bool {
 // Stale finds what nobody looks after. It takes no lock: a sandbox that is
 // just being made may be among the result, so Claim each under Sweep.
 func (s Set) Stale() (Leftovers, error) {
+	l, err := s.stale()
+	if err != nil {
+		return l, err
+	}
+	builds, held, err := s.staleBuilds()
+	if held != nil {
+		_ = held.Close()
+	}
+	l.Orphans = append(l.Orphans, builds...)
+	return l, err
+}
+
+// stale is Stale without what builds have left.
+func (s Set) stale() (Leftovers, error) {
 	all, err := s.List()
 	if err != nil {
 		return Leftovers{}, err
@@ -79,7 +93,13 @@ func (s Set) Sweep(c Cleaner) error {
 		return err
 	}
 	defer unlock()
-	l, err := s.Stale()
+	builds, held, err := s.staleBuilds()
+	if held != nil {
+		defer held.Close() // no build starts meanwhile
+	}
+	l, staleErr := s.stale()
+	err = errors.Join(err, staleErr)
+	l.Orphans = append(l.Orphans, builds...)
 	for _, e := range l.Entries {
 		held, claimErr := e.Claim()
 		switch {

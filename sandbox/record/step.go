@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,51 @@ func (s Set) AddStep(id string, note []byte) (done func() error, err error) {
 		return nil, errors.Join(fmt.Errorf("note step: %w", err), f.Close(), os.Remove(file))
 	}
 	return func() error { return errors.Join(os.Remove(file), f.Close()) }, nil
+}
+
+// HoldBuild notes that a build is under way, until the file is closed: scratch
+// directories of builds are garbage when nobody holds it.
+func (s Set) HoldBuild() (*os.File, error) { return s.buildLock(unix.LOCK_SH) }
+
+// buildLock returns nil, nil if how includes LOCK_NB and others hold it.
+func (s Set) buildLock(how int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(s.Dirs.State, "builds.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock builds: %w", err)
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		switch {
+		case err == nil:
+			return f, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return nil, f.Close()
+		}
+		return nil, errors.Join(fmt.Errorf("lock builds: %w", err), f.Close())
+	}
+}
+
+// staleBuilds lists the scratch directories of builds that died. The caller
+// keeps the returned file open until it has removed them.
+func (s Set) staleBuilds() (ids []string, held *os.File, err error) {
+	entries, err := os.ReadDir(filepath.Join(s.Dirs.Data, "scratch"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("list scratch: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "build-") {
+			ids = append(ids, strings.TrimSuffix(e.Name(), ".rm"))
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil, nil
+	}
+	if held, err = s.buildLock(unix.LOCK_EX | unix.LOCK_NB); held == nil {
+		return nil, nil, err
+	}
+	return ids, held, nil
 }
 
 // staleSteps lists the steps whose builder is gone.
