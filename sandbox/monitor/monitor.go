@@ -143,6 +143,17 @@ func (m *monitor) launch() error {
 	if m.task.Size != nil {
 		m.io.resize(*m.task.Size)
 	}
+	if err := m.entry.Save(); err != nil {
+		return err
+	}
+	if err := m.oci.start(); err != nil {
+		return err
+	}
+	// Output waits in its pipe until the owner has been told: the first frame
+	// that it gets is this one.
+	if err := m.owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: r.Settings.TTY}); err != nil {
+		return err
+	}
 	if !m.task.Detached {
 		m.out.attach(m.owner)
 	}
@@ -150,13 +161,7 @@ func (m *monitor) launch() error {
 		defer close(m.drained)
 		m.io.pump(m.exited, m.out.write)
 	}()
-	if err := m.entry.Save(); err != nil {
-		return err
-	}
-	if err := m.oci.start(); err != nil {
-		return err
-	}
-	return m.owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: r.Settings.TTY})
+	return nil
 }
 
 // wait returns when the sandbox's init has ended.

@@ -1,0 +1,154 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+// terminal is a cpc command at a terminal that the test holds the other end of.
+type terminal struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	master *os.File
+
+	mu   sync.Mutex
+	all  strings.Builder // everything that was shown
+	seen int             // how far expect has come
+
+	done chan struct{} // closed when the command has ended
+}
+
+// pty runs cpc at a new terminal of 24 rows and 80 columns. The command is
+// killed at the end of the test if it still runs.
+func (w *who) pty(t *testing.T, args ...string) *terminal {
+	t.Helper()
+	return startTerminal(t, w, w.cpc(t, args...))
+}
+
+func startTerminal(t *testing.T, w *who, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	master, slave, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slave.Close()
+	if err := slave.Chown(w.uid, -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	term := &terminal{t: t, cmd: cmd, master: master, done: make(chan struct{})}
+	go term.read()
+	go func() {
+		_ = cmd.Wait()
+		close(term.done)
+	}()
+	t.Cleanup(term.close)
+	return term
+}
+
+func (p *terminal) read() {
+	buf := make([]byte, 4096)
+	for {
+		n, err := p.master.Read(buf)
+		p.mu.Lock()
+		p.all.Write(buf[:n])
+		p.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// send types s.
+func (p *terminal) send(s string) {
+	p.t.Helper()
+	if _, err := p.master.WriteString(s); err != nil {
+		p.t.Fatalf("type %q: %v", s, err)
+	}
+}
+
+// expect waits until want is shown, after what the last expect found, and
+// returns what was shown up to it.
+func (p *terminal) expect(want string, within time.Duration) string {
+	p.t.Helper()
+	for deadline := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+		p.mu.Lock()
+		text := p.all.String()[p.seen:]
+		i := strings.Index(text, want)
+		if i >= 0 {
+			p.seen += i + len(want)
+			p.mu.Unlock()
+			return text[:i+len(want)]
+		}
+		p.mu.Unlock()
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%q is not shown within %v, but:\n%q", want, within, text)
+		}
+	}
+}
+
+// output returns everything that was shown.
+func (p *terminal) output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all.String()
+}
+
+func (p *terminal) resize(rows, cols uint16) {
+	p.t.Helper()
+	if err := pty.Setsize(p.master, &pty.Winsize{Rows: rows, Cols: cols}); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// wait returns the command's exit status, negative if a signal ended it.
+func (p *terminal) wait(within time.Duration) int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(within):
+		p.t.Fatalf("cpc %s has not ended within %v; it shows:\n%q", strings.Join(p.cmd.Args[1:], " "), within, p.output())
+	}
+	return exitCode(p.cmd)
+}
+
+// settings returns the terminal's modes, to see whether they are restored.
+func (p *terminal) settings() unix.Termios {
+	p.t.Helper()
+	s, err := unix.IoctlGetTermios(int(p.master.Fd()), unix.TCGETS)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return *s
+}
+
+// hangUp closes the test's end, as when a terminal window is closed.
+func (p *terminal) hangUp() { _ = p.master.Close() }
+
+// close ends the command, if it has not ended, and lets go of the terminal.
+func (p *terminal) close() {
+	select {
+	case <-p.done:
+	default:
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+	_ = p.master.Close()
+}
