@@ -140,6 +140,16 @@ func (m *monitor) launch() error {
 	if m.task.Size != nil {
 		m.io.resize(*m.task.Size)
 	}
+	if err := m.entry.Save(); err != nil {
+		return err
+	}
+	if err := m.oci.start(); err != nil {
+		return err
+	}
+	if err := m.owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: r.Settings.TTY}); err != nil {
+		return fmt.Errorf("tell the client: %w", err)
+	}
+	// Only now, so that Started is the first that the owner hears.
 	if !m.task.Detached {
 		m.out.attach(m.owner)
 	}
@@ -147,13 +157,7 @@ func (m *monitor) launch() error {
 		defer close(m.drained)
 		m.io.pump(m.exited, m.out.write)
 	}()
-	if err := m.entry.Save(); err != nil {
-		return err
-	}
-	if err := m.oci.start(); err != nil {
-		return err
-	}
-	return m.owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: r.Settings.TTY})
+	return nil
 }
 
 // wait returns when the sandbox's init has ended.
@@ -203,9 +207,11 @@ func (m *monitor) finish(status unix.WaitStatus) {
 	m.finished = true
 	told := append(m.out.end(), m.waiters...)
 	m.mu.Unlock()
-	for _, c := range told {
-		_ = c.WriteJSON(wire.Exit, body)
+	var wg sync.WaitGroup
+	for _, c := range told { // one that does not read keeps nobody waiting but us
+		wg.Go(func() { _ = c.WriteJSON(wire.Exit, body) })
 	}
+	wg.Wait()
 }
 
 // conclude makes the record final.
@@ -262,6 +268,9 @@ func (m *monitor) kill(reason string) {
 	m.mu.Unlock()
 	_ = m.signal(unix.SIGKILL)
 }
+
+// pass is signal for a client that hears nothing of errors.
+func (m *monitor) pass(s unix.Signal) { _ = m.signal(s) }
 
 // signal sends a signal to the sandbox's init.
 func (m *monitor) signal(s unix.Signal) error {
