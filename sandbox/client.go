@@ -28,8 +28,8 @@ func (e *Engine) open(name string, req wire.RequestBody) (*Session, error) {
 	}
 	c, err := entry.Dial()
 	if err != nil {
-		if !entry.Attended() {
-			return nil, fmt.Errorf("%s: %w", name, ErrMonitorGone)
+		if gone := e.whyGone(r.ID); gone != nil {
+			return nil, fmt.Errorf("%w: %s", gone, name)
 		}
 		return nil, err
 	}
@@ -38,6 +38,19 @@ func (e *Engine) open(name string, req wire.RequestBody) (*Session, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// whyGone says why a monitor does not answer: ErrNotRunning when it has done
+// its work, ErrMonitorGone when it died before, nil when it lives.
+func (e *Engine) whyGone(id string) error {
+	entry, err := e.Set.Find(id)
+	switch {
+	case errors.Is(err, record.ErrNotFound), err == nil && entry.Record.Status == record.Exited:
+		return ErrNotRunning
+	case err == nil && entry.Attended():
+		return nil
+	}
+	return ErrMonitorGone
 }
 
 // Attach connects to the program of a running sandbox.
@@ -70,7 +83,7 @@ func (e *Engine) Signal(name string, sig unix.Signal) error {
 	defer s.Close()
 	t, payload, err := s.conn.ReadFrame()
 	if err != nil {
-		return ErrMonitorGone
+		return errors.Join(e.whyGone(s.ID), err)
 	}
 	if t == wire.Failure {
 		return failure(payload)
@@ -82,12 +95,17 @@ func (e *Engine) Signal(name string, sig unix.Signal) error {
 // timeout seconds (never, if negative), and returns when all is taken down.
 func (e *Engine) Stop(name string, sig unix.Signal, timeout int) error {
 	s, err := e.open(name, wire.RequestBody{Op: wire.OpStop, Signal: int(sig), Timeout: timeout})
+	if errors.Is(err, ErrNotRunning) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if _, err = s.receive(Streams{}); err == nil {
+	if _, err = s.receive(Streams{}, nil); err == nil {
 		s.AwaitEnd()
+	} else if errors.Is(err, ErrMonitorGone) && errors.Is(e.whyGone(s.ID), ErrNotRunning) {
+		return nil // it was ending already when we asked
 	}
 	return err
 }
@@ -98,15 +116,37 @@ func (e *Engine) Wait(name string) (wire.ExitBody, error) {
 	if err != nil {
 		return wire.ExitBody{}, err
 	}
-	if o := entry.Record.Outcome; entry.Record.Status == record.Exited {
-		return wire.ExitBody{Code: o.ExitCode, Reason: o.Reason}, nil
+	id := entry.Record.ID
+	if exit, ok := outcome(entry.Record); ok {
+		return exit, nil
 	}
-	s, err := e.open(entry.Record.ID, wire.RequestBody{Op: wire.OpWait})
+	exit, err := e.awaitExit(id)
+	if err == nil {
+		return exit, nil
+	}
+	if errors.Is(err, ErrMonitorGone) {
+		err = errors.Join(err, e.Sweep()) // which makes the record final
+	}
+	// It may have ended after we looked and before we asked.
+	if entry, findErr := e.Set.Find(id); findErr == nil {
+		if exit, ok := outcome(entry.Record); ok {
+			return exit, nil
+		}
+	}
+	return exit, err
+}
+
+func outcome(r *record.Record) (exit wire.ExitBody, ended bool) {
+	return wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason}, r.Status == record.Exited
+}
+
+func (e *Engine) awaitExit(id string) (wire.ExitBody, error) {
+	s, err := e.open(id, wire.RequestBody{Op: wire.OpWait})
 	if err != nil {
 		return wire.ExitBody{}, err
 	}
 	defer s.Close()
-	return s.receive(Streams{})
+	return s.receive(Streams{}, nil)
 }
 
 // ErrRunning reports that a sandbox has to end before it can be removed.

@@ -68,8 +68,9 @@ func (e *Engine) PlanLimits(id string, req RunRequest) (cgroups.Plan, error) {
 }
 
 // Run starts a sandbox and returns the connection to it once its program runs.
-// When Run fails, nothing of the sandbox is left.
-func (e *Engine) Run(req RunRequest) (*Session, error) {
+// When Run fails, nothing of the sandbox is left; when ctx is done before the
+// program runs, nothing will be.
+func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 	id := record.NewID()
 	plan, err := e.PlanLimits(id, req)
 	if err != nil {
@@ -102,7 +103,12 @@ func (e *Engine) Run(req RunRequest) (*Session, error) {
 	go func() { _ = cmd.Wait() }() // it outlives this process when detached
 	s := &Session{ID: id, Name: entry.Record.Name, Notes: plan.Notes, conn: wire.New(files.takeOwner()), entry: entry}
 	files.close() // so that the end of the monitor is the end of the connection
-	if err := s.awaitStart(); err != nil {
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	err = s.awaitStart()
+	if !stop() {
+		return nil, ctx.Err()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if req.Detach {

@@ -8,7 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -37,8 +38,20 @@ type Streams struct {
 	Out, Err   io.Writer
 	DetachKeys []byte
 	Resize     <-chan wire.Size
-	Signals    <-chan int
+	Signals    <-chan Signal
 }
+
+// Signal is one that this process was sent.
+type Signal struct {
+	Number unix.Signal
+	Pass   bool // to the program
+	Leave  bool // end the session
+}
+
+// SignalError reports that a signal ended the session.
+type SignalError struct{ Signal unix.Signal }
+
+func (e *SignalError) Error() string { return "ended by signal: " + e.Signal.String() }
 
 // ErrMonitorGone reports that the monitor died; the sandbox died with it.
 var ErrMonitorGone = errors.New("the sandbox's monitor has died, and the sandbox with it")
@@ -87,16 +100,16 @@ func failure(payload []byte) error {
 func (s *Session) Close() error { return s.conn.Close() }
 
 // Stream connects the streams until the program ends, and returns how it did.
-// The error is ErrDetached when the person left, and ErrMonitorGone when the
-// monitor died.
+// The error is ErrDetached when the person left, a SignalError when a signal
+// ended the session, and ErrMonitorGone when the monitor died.
 func (s *Session) Stream(st Streams) (wire.ExitBody, error) {
-	detached := make(chan struct{})
+	left := make(chan error, 2) // from input and from events
 	stop := make(chan struct{})
 	defer close(stop)
-	var once sync.Once
-	leave := func() { once.Do(func() { close(detached) }) }
-	go s.sendInput(st, leave)
-	go s.sendEvents(st, stop)
+	leave := func(why error) { left <- why }
+	taken := make(chan struct{}, wire.StdinFrames)
+	go s.sendInput(st, taken, leave)
+	go s.sendEvents(st, stop, leave)
 
 	type result struct {
 		exit wire.ExitBody
@@ -104,50 +117,66 @@ func (s *Session) Stream(st Streams) (wire.ExitBody, error) {
 	}
 	over := make(chan result, 1)
 	go func() {
-		exit, err := s.receive(st)
+		exit, err := s.receive(st, taken)
 		over <- result{exit, err}
 	}()
 	select {
 	case r := <-over:
 		return r.exit, r.err
-	case <-detached:
-		return wire.ExitBody{}, ErrDetached
+	case err := <-left:
+		return wire.ExitBody{}, err
 	}
 }
 
-// sendInput passes typed bytes on, until the detach keys come.
-func (s *Session) sendInput(st Streams, leave func()) {
+// sendInput passes typed bytes on, as the program takes them, until the detach
+// keys come.
+func (s *Session) sendInput(st Streams, taken <-chan struct{}, leave func(error)) {
 	if st.In == nil {
 		return
 	}
 	d := terminal.Detacher{Keys: st.DetachKeys}
 	buf := make([]byte, wire.ChunkSize)
+	free := wire.StdinFrames
+	send := func(t wire.Type, p []byte) error {
+		if free == 0 {
+			<-taken
+			free++
+		}
+		free--
+		return s.conn.WriteFrame(t, p)
+	}
 	for {
 		n, err := st.In.Read(buf)
 		pass, detach := d.Feed(buf[:n])
-		if len(pass) > 0 && s.conn.WriteFrame(wire.Stdin, pass) != nil {
+		if len(pass) > 0 && send(wire.Stdin, pass) != nil {
 			return
 		}
 		if detach {
 			_ = s.conn.WriteFrame(wire.Detach, nil)
-			leave()
+			leave(ErrDetached)
 			return
 		}
 		if err != nil {
-			_ = s.conn.WriteFrame(wire.StdinEOF, nil)
+			_ = send(wire.StdinEOF, nil)
 			return
 		}
 	}
 }
 
-func (s *Session) sendEvents(st Streams, stop <-chan struct{}) {
+func (s *Session) sendEvents(st Streams, stop <-chan struct{}, leave func(error)) {
 	for {
 		var err error
 		select {
 		case size := <-st.Resize:
 			err = s.conn.WriteJSON(wire.Resize, size)
-		case n := <-st.Signals:
-			err = s.conn.WriteJSON(wire.Signal, n)
+		case sig := <-st.Signals:
+			if sig.Pass {
+				err = s.conn.WriteJSON(wire.Signal, int(sig.Number))
+			}
+			if sig.Leave {
+				leave(&SignalError{Signal: sig.Number})
+				return
+			}
 		case <-stop:
 			return
 		}
@@ -157,8 +186,8 @@ func (s *Session) sendEvents(st Streams, stop <-chan struct{}) {
 	}
 }
 
-// receive passes output on until the exit message.
-func (s *Session) receive(st Streams) (wire.ExitBody, error) {
+// receive passes output on until the exit message, and tells of input taken.
+func (s *Session) receive(st Streams, taken chan<- struct{}) (wire.ExitBody, error) {
 	var exit wire.ExitBody
 	for {
 		t, payload, err := s.conn.ReadFrame()
@@ -170,6 +199,11 @@ func (s *Session) receive(st Streams) (wire.ExitBody, error) {
 			err = writeAll(st.Out, payload)
 		case wire.Stderr:
 			err = writeAll(st.Err, payload)
+		case wire.Taken:
+			select {
+			case taken <- struct{}{}:
+			default: // more than there is room for is more than was sent
+			}
 		case wire.Exit:
 			return exit, wire.Decode(t, payload, &exit)
 		case wire.Failure:

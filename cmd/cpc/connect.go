@@ -4,8 +4,7 @@
 package main
 
 import (
-	"context"
-	"fmt"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -26,11 +25,14 @@ type connection struct {
 
 // connect connects the session to this process's standard streams until it
 // ends. The terminal is as it was when connect returns, however that is.
-func connect(_ context.Context, s *sandbox.Session, c connection) (wire.ExitBody, error) {
+func connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 	st := sandbox.Streams{Out: os.Stdout, Err: os.Stderr}
 	if c.stdin {
 		st.In = os.Stdin
 	}
+	stop := make(chan struct{})
+	defer close(stop)
+	st.Signals = signals(s.TTY, c.proxy, stop)
 	if s.TTY && c.stdin && terminal.Is(os.Stdin) {
 		restore, err := terminal.Raw(os.Stdin)
 		if err != nil {
@@ -39,22 +41,34 @@ func connect(_ context.Context, s *sandbox.Session, c connection) (wire.ExitBody
 		defer restore()
 		st.DetachKeys = c.keys
 	}
-	stop := make(chan struct{})
-	defer close(stop)
 	if s.TTY {
 		st.Resize = resizes(stop)
 	}
-	if c.proxy {
-		st.Signals = signals(s.TTY, stop)
-	}
 	exit, err := s.Stream(st)
+	if errors.Is(err, unix.EPIPE) { // nobody reads our output
+		return exit, &sandbox.SignalError{Signal: unix.SIGPIPE}
+	}
 	if err != nil && s.TTY {
 		_, _ = io.WriteString(os.Stderr, "\r\n")
 	}
 	return exit, err
 }
 
-// resizes reports the terminal's size each time it changes.
+// ended says what becomes of an error of connect: nothing when the person
+// left, and a shell's status when a signal ended it.
+func ended(err error) error {
+	var sig *sandbox.SignalError
+	switch {
+	case errors.Is(err, sandbox.ErrDetached):
+		return nil
+	case errors.As(err, &sig):
+		return exitStatus(128 + int(sig.Signal))
+	}
+	return err
+}
+
+// resizes reports the terminal's size, in case it changed while the program
+// was started, and then each time it changes.
 func resizes(stop <-chan struct{}) <-chan wire.Size {
 	winch := make(chan os.Signal, 1)
 	signal.Notify(winch, unix.SIGWINCH)
@@ -62,32 +76,33 @@ func resizes(stop <-chan struct{}) <-chan wire.Size {
 	go func() {
 		defer signal.Stop(winch)
 		for {
+			rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr)
+			if ok {
+				select {
+				case out <- wire.Size{Rows: rows, Cols: cols}:
+				case <-stop:
+					return
+				}
+			}
 			select {
 			case <-stop:
 				return
 			case <-winch:
-			}
-			rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr)
-			if !ok {
-				continue
-			}
-			select {
-			case out <- wire.Size{Rows: rows, Cols: cols}:
-			case <-stop:
-				return
 			}
 		}
 	}()
 	return out
 }
 
-// signals reports what this process is sent, to be sent to the program. With
-// a terminal, Ctrl-C is a byte and does not come here.
-func signals(tty bool, stop <-chan struct{}) <-chan int {
+// signals reports what this process is sent. What a terminal's keys would send
+// is passed on to the program if proxy says so. What ends a process at a
+// terminal, such as that the terminal is gone, ends the session too: a shell
+// ignores SIGTERM, and the terminal must be restored whatever the program does.
+// Until stop is closed no signal ends this process in raw mode.
+func signals(tty, proxy bool, stop <-chan struct{}) <-chan sandbox.Signal {
 	in := make(chan os.Signal, 16)
-	list := []os.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}
-	signal.Notify(in, list...)
-	out := make(chan int)
+	signal.Notify(in, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	out := make(chan sandbox.Signal)
 	go func() {
 		defer signal.Stop(in)
 		for {
@@ -96,16 +111,12 @@ func signals(tty bool, stop <-chan struct{}) <-chan int {
 				return
 			case s := <-in:
 				n, ok := s.(unix.Signal)
-				if !ok {
+				if !ok || n == unix.SIGPIPE { // the write that caused it says so
 					continue
 				}
-				if tty && n == unix.SIGHUP {
-					// Our terminal is gone; a shell in the sandbox ends as it
-					// would have at the end of its own.
-					fmt.Fprintln(os.Stderr, "cpc: terminal closed")
-				}
+				final := tty && (n == unix.SIGTERM || n == unix.SIGHUP)
 				select {
-				case out <- int(n):
+				case out <- sandbox.Signal{Number: n, Pass: proxy, Leave: final || !proxy}:
 				case <-stop:
 					return
 				}

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/internal/terminal"
-	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
@@ -75,12 +74,9 @@ func (a *app) exec(cmd *cobra.Command, f *execFlags, args []string) error {
 	if f.detach {
 		return nil
 	}
-	exit, err := connect(cmd.Context(), s, connection{stdin: f.interactive, keys: keys, proxy: true})
-	if errors.Is(err, sandbox.ErrDetached) {
-		return nil
-	}
+	exit, err := connect(s, connection{stdin: f.interactive, keys: keys, proxy: true})
 	if err != nil {
-		return err
+		return ended(err)
 	}
 	return status(exit)
 }
@@ -126,12 +122,9 @@ func (a *app) attach(cmd *cobra.Command, f *attachFlags, name string) error {
 		return err
 	}
 	defer s.Close()
-	exit, err := connect(cmd.Context(), s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY})
-	if errors.Is(err, sandbox.ErrDetached) {
-		return nil
-	}
+	exit, err := connect(s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY})
 	if err != nil {
-		return err
+		return ended(err)
 	}
 	if exit.Reason != "" {
 		fmt.Fprintf(os.Stderr, "cpc attach: %s %s\n", s.Name, exit.Reason)

@@ -38,6 +38,9 @@ func execute(args []string, inside *worker) int {
 	if errors.As(err, &status) {
 		return int(status)
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return 128 + int(unix.SIGINT)
+	}
 	code, hint := explain(err)
 	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
 	if hint != "" {

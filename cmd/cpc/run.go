@@ -4,7 +4,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,15 +61,18 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	if rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr); ok {
 		req.Size = &wire.Size{Rows: rows, Cols: cols}
 	}
+	if _, err := os.Lstat(f.cidfile); f.cidfile != "" && err == nil {
+		return fmt.Errorf("--cidfile %s: there is such a file already", f.cidfile)
+	}
 	a.warn(e, req)
-	s, err := e.Run(req)
+	s, err := e.Run(cmd.Context(), req)
 	if err != nil {
 		return err
 	}
 	for _, note := range s.Notes {
 		fmt.Fprintln(os.Stderr, "cpc run: note:", note)
 	}
-	return f.follow(cmd.Context(), e, s, req, keys)
+	return f.follow(e, s, req, keys)
 }
 
 // warn says what a person should know before the sandbox runs.
@@ -85,13 +87,9 @@ func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
 }
 
 // follow stays with the sandbox as long as the person wants to.
-func (f *runFlags) follow(ctx context.Context, e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
-	switch {
-	case req.DryRun:
+func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
+	if req.DryRun {
 		return printJSON(os.Stdout, json.RawMessage(s.Bundle))
-	case req.Detach:
-		_, err := fmt.Println(s.ID)
-		return err
 	}
 	defer s.Close()
 	if f.cidfile != "" {
@@ -99,14 +97,16 @@ func (f *runFlags) follow(ctx context.Context, e *sandbox.Engine, s *sandbox.Ses
 			return err
 		}
 	}
-	exit, err := connect(ctx, s, connection{stdin: req.Stdin, keys: keys, proxy: true})
-	switch {
-	case errors.Is(err, sandbox.ErrDetached):
-		return nil
-	case errors.Is(err, sandbox.ErrMonitorGone):
-		return errors.Join(err, e.Sweep())
-	case err != nil:
+	if req.Detach {
+		_, err := fmt.Fprintln(os.Stdout, s.ID)
 		return err
+	}
+	exit, err := connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true})
+	if errors.Is(err, sandbox.ErrMonitorGone) {
+		return errors.Join(err, e.Sweep())
+	}
+	if err != nil {
+		return ended(err)
 	}
 	s.AwaitEnd()
 	if exit.Reason != "" {

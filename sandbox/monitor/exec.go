@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -79,6 +80,7 @@ type session struct {
 	io     *stdio
 	pid    int
 	exited chan struct{}
+	left   atomic.Bool // the client detached
 }
 
 // serveExec starts a further program and stays until it ends or, detached,
@@ -114,35 +116,13 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 }
 
 // input passes the client's frames on. A client that is gone takes its
-// program with it: its terminal hangs up and its input ends.
+// program with it; one that detached leaves it running, its output unread.
 func (s *session) input(c *wire.Conn) {
-	for {
-		t, payload, err := c.ReadFrame()
-		if err != nil {
-			s.hangup()
-			return
-		}
-		switch t {
-		case wire.Stdin:
-			_ = s.io.input(payload)
-		case wire.StdinEOF:
-			s.io.endInput()
-		case wire.Resize:
-			var size wire.Size
-			if wire.Decode(t, payload, &size) == nil {
-				s.io.resize(size)
-			}
-		case wire.Signal:
-			var n int
-			if wire.Decode(t, payload, &n) == nil {
-				s.signal(unix.Signal(n))
-			}
-		case wire.Detach:
-			return
-		default:
-			return
-		}
+	if serveStream(c, s.io, s.signal) {
+		s.left.Store(true)
+		return
 	}
+	s.hangup()
 }
 
 func (s *session) signal(sig unix.Signal) {
@@ -153,9 +133,30 @@ func (s *session) signal(sig unix.Signal) {
 	}
 }
 
+// hangup ends the program as the end of its terminal would, and makes sure.
+// Its process group goes with it: what a shell runs in the foreground. A
+// program that took care to leave that group, as a daemon does, stays.
 func (s *session) hangup() {
-	s.signal(unix.SIGHUP)
+	s.signalGroup(unix.SIGHUP)
 	s.io.endInput()
+	select {
+	case <-s.exited:
+	case <-time.After(hangupGrace):
+		s.signalGroup(unix.SIGKILL)
+	}
+}
+
+func (s *session) signalGroup(sig unix.Signal) {
+	select {
+	case <-s.exited:
+		return
+	default:
+	}
+	// Runtimes make the program the leader of a session of its own; where
+	// one does not, there is no such group.
+	if unix.Kill(-s.pid, sig) != nil {
+		_ = unix.Kill(s.pid, sig)
+	}
 }
 
 // finish passes the program's output to c, waits for it, and reports its end.
@@ -166,13 +167,16 @@ func (s *session) finish(c *wire.Conn) {
 		st := reap(s.pid)
 		close(s.exited)
 		status <- st
+		// What it left in the background may have its terminal or pipes open
+		// for ever; nobody who waits for this program waits for that.
+		s.io.expire()
 	}()
 	s.io.pump(s.exited, func(t wire.Type, p []byte) {
-		if c != nil {
-			if err := c.WriteFrame(t, p); err != nil {
-				s.hangup()
-				c = nil
-			}
+		if c == nil || s.left.Load() {
+			return
+		}
+		if err := c.WriteFrame(t, p); err != nil {
+			c = nil // its end is noticed where it is read from
 		}
 	})
 	st := <-status
@@ -186,6 +190,9 @@ func (s *session) start(req wire.RequestBody) error {
 	process, user, err := s.m.execProcess(req.Exec)
 	if err != nil {
 		return err
+	}
+	if req.Exec.TTY && req.Size != nil { // in time for the program's first look
+		process.ConsoleSize = &specs.Box{Height: uint(req.Size.Rows), Width: uint(req.Size.Cols)}
 	}
 	file := filepath.Join(s.m.entry.Dir, s.name)
 	raw, err := json.Marshal(process)
@@ -204,26 +211,23 @@ func (s *session) start(req wire.RequestBody) error {
 	if req.Exec.TTY {
 		console = s.name + ".sock"
 		if err := s.io.listenConsole(s.m.entry.Dir, console); err != nil {
+			s.io.started()
 			return err
 		}
 		defer os.Remove(filepath.Join(s.m.entry.Dir, console))
 	}
 	s.pid, err = s.m.oci.exec(s.io.child, s.name, console)
 	s.io.started()
+	if err == nil && console != "" {
+		if err = s.io.takeConsole(); err != nil {
+			_ = unix.Kill(s.pid, unix.SIGKILL)
+			reap(s.pid)
+		}
+	}
 	if err != nil {
 		s.io.close()
-		return err
 	}
-	if console != "" {
-		if err := s.io.takeConsole(); err != nil {
-			_ = unix.Kill(s.pid, unix.SIGKILL)
-			return err
-		}
-		if req.Size != nil {
-			s.io.resize(*req.Size)
-		}
-	}
-	return nil
+	return err
 }
 
 // execProcess is the sandbox's own process with another command.

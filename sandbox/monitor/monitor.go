@@ -152,7 +152,7 @@ func (m *monitor) launch() error {
 	// Output waits in its pipe until the owner has been told: the first frame
 	// that it gets is this one.
 	if err := m.owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: r.Settings.TTY}); err != nil {
-		return err
+		return fmt.Errorf("tell the client: %w", err)
 	}
 	if !m.task.Detached {
 		m.out.attach(m.owner)
@@ -211,9 +211,11 @@ func (m *monitor) finish(status unix.WaitStatus) {
 	m.finished = true
 	told := append(m.out.end(), m.waiters...)
 	m.mu.Unlock()
-	for _, c := range told {
-		_ = c.WriteJSON(wire.Exit, body)
+	var wg sync.WaitGroup
+	for _, c := range told { // one that does not read keeps nobody waiting but us
+		wg.Go(func() { _ = c.WriteJSON(wire.Exit, body) })
 	}
+	wg.Wait()
 }
 
 // conclude makes the record final.
@@ -270,6 +272,9 @@ func (m *monitor) kill(reason string) {
 	m.mu.Unlock()
 	_ = m.signal(unix.SIGKILL)
 }
+
+// pass is signal for a client that hears nothing of errors.
+func (m *monitor) pass(s unix.Signal) { _ = m.signal(s) }
 
 // signal sends a signal to the sandbox's init.
 func (m *monitor) signal(s unix.Signal) error {

@@ -25,7 +25,7 @@ func (m *monitor) serveOwner() {
 	if m.task.Detached {
 		return
 	}
-	if m.serveStream(m.owner, m.io) {
+	if serveStream(m.owner, m.io, m.pass) {
 		m.out.detach(m.owner)
 		return
 	}
@@ -50,37 +50,6 @@ func (m *monitor) serveSignals() {
 	for s := range told {
 		if s == unix.SIGTERM {
 			m.kill("killed: its monitor was told to end")
-		}
-	}
-}
-
-// serveStream passes a client's frames to a program. It reports whether the
-// client left on purpose.
-func (m *monitor) serveStream(c *wire.Conn, to *stdio) (detached bool) {
-	for {
-		t, payload, err := c.ReadFrame()
-		if err != nil {
-			return false
-		}
-		switch t {
-		case wire.Stdin:
-			_ = to.input(payload) // a program that is gone takes no input
-		case wire.StdinEOF:
-			to.endInput()
-		case wire.Resize:
-			var size wire.Size
-			if wire.Decode(t, payload, &size) == nil {
-				to.resize(size)
-			}
-		case wire.Signal:
-			var n int
-			if wire.Decode(t, payload, &n) == nil {
-				_ = m.signal(unix.Signal(n))
-			}
-		case wire.Detach:
-			return true
-		default:
-			return false
 		}
 	}
 }
@@ -163,18 +132,26 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 	if !m.out.attach(c) {
 		return m.addWaiter(c), nil
 	}
-	m.serveStream(c, m.io)
+	if req.Size != nil {
+		m.io.resize(*req.Size)
+	}
+	serveStream(c, m.io, m.pass)
 	m.out.detach(c)
 	return false, nil
 }
 
-// redraw sets the terminal's size such that full-screen programs draw anew
-// also when the size has not changed.
+// redrawPause is how long a program has to see a size before the next. Two
+// changes at once are one to it, and many draw only if the size is another.
+const redrawPause = 40 * time.Millisecond
+
+// redraw sets another size than the one that the caller is about to set, so
+// that full-screen programs draw anew also if that is the size they have.
 func (m *monitor) redraw(size wire.Size) {
-	if size.Rows > 1 {
-		m.io.resize(wire.Size{Rows: size.Rows - 1, Cols: size.Cols})
+	if m.io.tty == nil || size.Rows < 2 {
+		return
 	}
-	m.io.resize(size)
+	m.io.resize(wire.Size{Rows: size.Rows - 1, Cols: size.Cols})
+	time.Sleep(redrawPause)
 }
 
 // addWaiter keeps a connection for the exit message. It reports false when
@@ -196,7 +173,7 @@ func (m *monitor) serveStop(c *wire.Conn, req wire.RequestBody) (keep bool) {
 	_ = m.signal(unix.Signal(req.Signal))
 	if req.Timeout >= 0 {
 		select {
-		case <-m.exited:
+		case <-m.drained: // the end of the program, and of what its clients have to read
 		case <-time.After(time.Duration(req.Timeout) * time.Second):
 			_ = m.signal(unix.SIGKILL)
 		}

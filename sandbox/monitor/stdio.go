@@ -6,7 +6,6 @@ package monitor
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -194,30 +193,81 @@ func (s *stdio) pump(exited <-chan struct{}, write func(wire.Type, []byte)) {
 func pumpOne(f *os.File, tty bool, exited <-chan struct{}, write func([]byte)) {
 	buf := make([]byte, wire.ChunkSize)
 	for {
+		gone := false
+		select {
+		case <-exited: // asked before reading, so that the last bytes are not missed
+			gone = true
+		default:
+		}
 		n, err := f.Read(buf)
 		if n > 0 {
 			write(buf[:n])
 		}
 		switch {
 		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			drain(f, buf, write)
+			return
 		case tty && errors.Is(err, unix.EIO):
 			// Nobody has the terminal open at this moment. That is the end
 			// only if the program is gone too.
+			if gone {
+				return
+			}
 			select {
 			case <-exited:
-				return
 			case <-time.After(5 * time.Millisecond):
 			}
-		case errors.Is(err, io.EOF), errors.Is(err, os.ErrClosed):
-			return
-		default:
+		default: // the end, most often
 			return
 		}
 	}
 }
 
+// lastOutput is how long after a program's end its terminal may take to show
+// its last output; the kernel passes that on in the background.
+const lastOutput = 50 * time.Millisecond
+
+// maxDrain is the most that can be in a pipe (pipe(7), pipe-max-size).
+const maxDrain = 1 << 20
+
+// expire makes pump return soon, after what the program has written so far.
+func (s *stdio) expire() {
+	for _, f := range []*os.File{s.tty, s.out, s.err} {
+		if f != nil {
+			_ = f.SetReadDeadline(time.Now().Add(lastOutput)) // closed already: nothing to read
+		}
+	}
+}
+
+// drain passes on what can be read without waiting.
+func drain(f *os.File, buf []byte, write func([]byte)) {
+	if f.SetReadDeadline(time.Time{}) != nil {
+		return
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	for total := 0; total < maxDrain; {
+		n := 0
+		err := raw.Read(func(fd uintptr) bool {
+			n, _ = unix.Read(int(fd), buf)
+			return true
+		})
+		if err != nil || n <= 0 {
+			return
+		}
+		write(buf[:n])
+		total += n
+	}
+}
+
 func (s *stdio) close() {
 	s.endInput()
+	if s.console != nil {
+		_ = s.console.Close() // often closed before
+	}
 	for _, f := range []*os.File{s.tty, s.out, s.err} {
 		if f != nil {
 			_ = f.Close()

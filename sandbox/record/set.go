@@ -67,10 +67,14 @@ func (s Set) Add(r *Record) (*Entry, *os.File, error) {
 		return nil, nil, err
 	}
 	defer unlock()
-	if other, err := s.find(r.Name); err == nil {
-		return nil, nil, fmt.Errorf("%w: %s (sandbox %s)", ErrNameInUse, r.Name, Short(other.Record.ID))
-	} else if !errors.Is(err, ErrNotFound) {
+	all, err := s.List()
+	if err != nil {
 		return nil, nil, err
+	}
+	for _, other := range all {
+		if other.Record.Name == r.Name {
+			return nil, nil, fmt.Errorf("%w: %s (sandbox %s)", ErrNameInUse, r.Name, Short(other.Record.ID))
+		}
 	}
 	e := s.Entry(r)
 	held, err := e.create()
@@ -90,7 +94,8 @@ func (e *Entry) create() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox: %w", err)
 	}
-	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// Nobody holds a new sandbox's lock, but Attended tries it for an instant.
+	if err := flock(held); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock sandbox: %w", err), held.Close())
 	}
 	if err := e.Save(); err != nil {
@@ -244,13 +249,17 @@ func (s Set) lock() (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock names: %w", err)
 	}
+	if err := flock(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock names: %w", err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// flock waits for the exclusive lock of a file.
+func flock(f *os.File) error {
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("lock names: %w", err), f.Close())
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			return err
 		}
 	}
 }

@@ -32,6 +32,7 @@ const (
 	Started    Type = 'S' // JSON StartedBody: the program runs
 	Stdin      Type = 'i' // bytes for the program
 	StdinEOF   Type = 'e' // nothing more for the program
+	Taken      Type = 't' // monitor to client: the program has taken one Stdin or StdinEOF
 	Stdout     Type = 'o' // bytes of the program, or of its terminal
 	Stderr     Type = 'r' // bytes of the program's standard error
 	Resize     Type = 'w' // JSON Size
@@ -47,6 +48,12 @@ const (
 	MaxPayload = 1 << 20
 	ChunkSize  = 32 << 10
 )
+
+// StdinFrames is how many Stdin and StdinEOF frames a client may have sent
+// that the monitor has not yet said Taken to. So the monitor never stops
+// reading: it hears of signals, and of the client's end, also while the program
+// reads no input.
+const StdinFrames = 16
 
 // Size is a terminal's size in character cells.
 type Size struct {

@@ -1,0 +1,129 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestClassify(t *testing.T) {
+	for _, c := range []struct {
+		op, why string
+		want    error // nil: neither
+	}{
+		{"create", `exec: "nosuch": executable file not found in $PATH`, ErrNotFound},
+		{"create", `unable to start container process: exec: "/nosuch": stat /nosuch: no such file or directory`, ErrNotFound},
+		{"exec", `exec failed: unable to start container process: exec: "/etc": is a directory: permission denied`, ErrNotExecutable},
+		{"start", `exec /bin/x: exec format error`, ErrNotExecutable},
+		{"create", `exec: "/etc/passwd": permission denied`, ErrNotExecutable},
+		{"create", `error mounting "/x" to rootfs at "/y": stat /x: no such file or directory`, nil},
+		{"create", `chdir to cwd ("/nosuch") set in config.json failed: no such file or directory`, nil},
+		{"delete", `exec: "nosuch": executable file not found in $PATH`, nil},
+		{"create", "", nil},
+	} {
+		err := classify(c.op, c.why)
+		for _, sentinel := range []error{ErrNotFound, ErrNotExecutable} {
+			if got := errors.Is(err, sentinel); got != (c.want == sentinel) {
+				t.Errorf("%s: %q: %v; is %q: %v", c.op, c.why, err, sentinel, got)
+			}
+		}
+		if err == nil || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: %q is lost in %v", c.op, c.why, err)
+		}
+	}
+}
+
+func TestLastError(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct{ name, log, want string }{
+		{"none", `{"level":"info","msg":"hello"}` + "\n", ""},
+		{"last of two", `{"level":"error","msg":"one"}` + "\n" + `{"level":"fatal","msg":"two"}` + "\n" + `{"level":"debug","msg":"x"}`, "two"},
+		{"cut off", `{"level":"error","msg":"one"}` + "\n" + `{"level":"error","ms`, "one"},
+		{"not json", "panic: oh\n", ""},
+		{"a line without end", strings.Repeat("x", 2<<20), ""},
+		{"empty", "", ""},
+	} {
+		file := filepath.Join(dir, "log")
+		if err := os.WriteFile(file, []byte(c.log), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := lastError(file); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	if got := lastError(filepath.Join(dir, "nosuch")); got != "" {
+		t.Errorf("no file: %q", got)
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	for status, want := range map[unix.WaitStatus]int{
+		0: 0, 7 << 8: 7, 255 << 8: 255, 9: 137, 15: 143, 11 | 0x80: 139, // 0x80: dumped core
+	} {
+		if got := exitCode(status); got != want {
+			t.Errorf("status %#x: %d, want %d", uint32(status), got, want)
+		}
+	}
+}
+
+func TestTakePID(t *testing.T) {
+	o := &oci{dir: t.TempDir()}
+	for text, ok := range map[string]bool{"4711": true, "4711\n": true, "": false, "1": false, "-5": false, "0": false, "12 13": false} {
+		if err := os.WriteFile(filepath.Join(o.dir, "pid"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		pid, err := o.takePID("pid")
+		if (err == nil) != ok || (ok && pid != 4711) {
+			t.Errorf("%q: %d, %v", text, pid, err)
+		}
+	}
+	if _, err := o.takePID("pid"); err == nil {
+		t.Error("read a file that is gone")
+	}
+}
+
+func TestOneDescriptor(t *testing.T) {
+	open := func() int {
+		fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		return fd
+	}
+	a, b := open(), open()
+	if fd, err := oneDescriptor(unix.UnixRights(a)); err != nil || fd != a {
+		t.Errorf("one: %d, %v", fd, err)
+	}
+	for name, oob := range map[string][]byte{
+		"none": nil, "two": unix.UnixRights(a, b), "two messages": append(unix.UnixRights(a), unix.UnixRights(b)...),
+		"credentials": unix.UnixCredentials(&unix.Ucred{}), "rubbish": {1, 2, 3},
+	} {
+		if fd, err := oneDescriptor(oob); err == nil {
+			t.Errorf("%s: descriptor %d and no error", name, fd)
+		}
+	}
+}
+
+func TestNetFilesWithoutNetwork(t *testing.T) {
+	f, err := writeNetFiles(t.TempDir(), "box", "none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{f.Hostname: "box\n", f.Hosts: "127.0.1.1\tbox\n", f.ResolvConf: "no network"} {
+		raw, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(raw), want) {
+			t.Errorf("%s: %q, %v; want %q in it", path, raw, err, want)
+		}
+		if strings.Contains(string(raw), "nameserver") {
+			t.Errorf("%s names a name server: %q", path, raw)
+		}
+	}
+}
