@@ -17,8 +17,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 const (
