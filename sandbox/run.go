@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,11 +43,11 @@ type RunRequest struct {
 type LimitsError struct{ Missing []cgroups.Missing }
 
 func (e *LimitsError) Error() string {
-	text := "limits that cannot be enforced here:"
+	var missing []string
 	for _, m := range e.Missing {
-		text += fmt.Sprintf(" %s (%s);", m.Limit, m.Why)
+		missing = append(missing, fmt.Sprintf("%s (%s)", m.Limit, m.Why))
 	}
-	return text[:len(text)-1]
+	return "limits that cannot be enforced here: " + strings.Join(missing, "; ")
 }
 
 // PlanLimits says how the limits of a request are put on sandbox id. Limits

@@ -112,7 +112,7 @@ func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error
 		}
 	}
 	if f.quiet {
-		_, err = fmt.Println(img.ConfigDigest)
+		_, err = fmt.Fprintln(os.Stdout, img.ConfigDigest)
 	}
 	return err
 }

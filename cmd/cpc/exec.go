@@ -94,8 +94,8 @@ func ourSize() *wire.Size {
 }
 
 type attachFlags struct {
-	detachKeys       string
-	noStdin, noProxy bool
+	detachKeys string
+	noStdin    bool
 }
 
 func (a *app) attachCommand() *cobra.Command {

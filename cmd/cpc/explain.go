@@ -63,16 +63,13 @@ const userNamespaceHint = `Allow them, as root:
 
 // explain finds the exit status and the next step for an error.
 func explain(err error) (code int, hint string) {
-	var failure *wire.FailureBody
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*wire.FailureBody](err); ok {
 		return failure.Code, failure.Hint
 	}
-	var usage usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[usageError](err); ok {
 		return usageFailure, ""
 	}
-	var limits *sandbox.LimitsError
-	if errors.As(err, &limits) {
+	if limits, ok := errors.AsType[*sandbox.LimitsError](err); ok {
 		return defaultFailure, limitsHint(limits)
 	}
 	for _, h := range hints() {

@@ -65,8 +65,11 @@ func (a *app) imagesCommand() *cobra.Command {
 				l.format = "{{.ID}}"
 			}
 			return printRows(cmd.OutOrStdout(), l, []column{
-				{"REPOSITORY", "{{.Repository}}"}, {"TAG", "{{.Tag}}"}, {"IMAGE ID", "{{.ID}}"},
-				{"CREATED", "{{.CreatedSince}}"}, {"SIZE", "{{.Size}}"},
+				{"REPOSITORY", "{{.Repository}}"},
+				{"TAG", "{{.Tag}}"},
+				{"IMAGE ID", "{{.ID}}"},
+				{"CREATED", "{{.CreatedSince}}"},
+				{"SIZE", "{{.Size}}"},
 			}, rows)
 		},
 	}

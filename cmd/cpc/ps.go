@@ -62,8 +62,12 @@ func (a *app) psCommand() *cobra.Command {
 				l.format = "{{.ID}}"
 			}
 			return printRows(cmd.OutOrStdout(), l, []column{
-				{"SANDBOX ID", "{{.ID}}"}, {"IMAGE", "{{.Image}}"}, {"COMMAND", "{{.Command}}"},
-				{"CREATED", "{{.RunningFor}}"}, {"STATUS", "{{.Status}}"}, {"NAMES", "{{.Names}}"},
+				{"SANDBOX ID", "{{.ID}}"},
+				{"IMAGE", "{{.Image}}"},
+				{"COMMAND", "{{.Command}}"},
+				{"CREATED", "{{.RunningFor}}"},
+				{"STATUS", "{{.Status}}"},
+				{"NAMES", "{{.Names}}"},
 			}, rows)
 		},
 	}

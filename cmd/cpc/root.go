@@ -9,13 +9,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
-
-// version is set by the linker.
-var version = "dev" //nolint:gochecknoglobals // -ldflags -X needs a variable
 
 // app is what every command is given.
 type app struct {
@@ -34,8 +33,7 @@ func execute(args []string, inside *worker) int {
 	if err == nil {
 		return 0
 	}
-	var status exitStatus
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
 	}
 	code, hint := explain(err)
@@ -62,7 +60,7 @@ func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cpc COMMAND",
 		Short:         "Build, run and look after sandboxes, without Docker and without root",
-		Version:       version,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -93,6 +91,9 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(c)
 	}
 	root.AddCommand(a.versionCommand())
+	for _, c := range root.Commands() {
+		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
+	}
 	return root
 }
 
@@ -111,11 +112,21 @@ func argsError(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// version is that of the module this program was built from; the go command
+// records the commit or tag.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "devel"
+	}
+	return strings.Trim(info.Main.Version, "()")
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Show the version", Args: argsError(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc version %s\n", version)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc version %s\n", version())
 			return err
 		},
 	}

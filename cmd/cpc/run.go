@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -88,9 +87,9 @@ func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
 func (f *runFlags) follow(ctx context.Context, e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
 	switch {
 	case req.DryRun:
-		return printJSON(os.Stdout, json.RawMessage(s.Bundle))
+		return printJSON(os.Stdout, s.Bundle)
 	case req.Detach:
-		_, err := fmt.Println(s.ID)
+		_, err := fmt.Fprintln(os.Stdout, s.ID)
 		return err
 	}
 	defer s.Close()

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrBusy: another process, or another Lock of this one, is in the way.
+// ErrBusy reports that another process, or another Lock of this one, is in the way.
 var ErrBusy = errors.New("locked by another process")
 
 // How is whether a lock can be held by several at once.

@@ -29,8 +29,9 @@ type oci struct {
 }
 
 var (
-	// ErrNotFound and ErrNotExecutable tell a shell's 127 from its 126.
-	ErrNotFound      = errors.New("command not found")
+	// ErrNotFound is what a shell reports as 127.
+	ErrNotFound = errors.New("command not found")
+	// ErrNotExecutable is what a shell reports as 126.
 	ErrNotExecutable = errors.New("command cannot be executed")
 )
 
@@ -66,8 +67,7 @@ func (o *oci) run(files [3]*os.File, args ...string) error {
 	if why == "" {
 		why = err.Error()
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		switch exit.ExitCode() { // cpc-runtime's; other runtimes exit 1
 		case 127:
 			return fmt.Errorf("%w: %s", ErrNotFound, why)
