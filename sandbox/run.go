@@ -174,8 +174,8 @@ func (f *startFiles) takeOwner() net.Conn {
 }
 
 // reserve makes the sandbox's directories and opens what the monitor inherits.
-func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (entry *record.Entry, f *startFiles, err error) {
-	f = &startFiles{}
+func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (_ *record.Entry, _ *startFiles, err error) {
+	f := &startFiles{}
 	var base uint32
 	if e.IDs.Mode == idmap.Root {
 		if base, f.idRange, err = userns.TakeRange(e.Dirs.State); err != nil {
@@ -187,10 +187,11 @@ func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (entry *r
 			f.close()
 		}
 	}()
-	entry, f.lock, err = e.Set.Add(e.newRecord(id, req, plan, e.IDs.Mapping(base)))
+	entry, lock, err := e.Set.Add(e.newRecord(id, req, plan, e.IDs.Mapping(base)))
 	if err != nil {
 		return nil, nil, err
 	}
+	f.lock = lock
 	if err := errors.Join(f.open(entry), monitor.SavePlan(entry, plan)); err != nil {
 		return nil, nil, errors.Join(err, entry.Delete())
 	}
