@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,7 @@ read-only root file system, an empty home and /tmp in memory, no network, and
 runs as the image's user, or as uid 1000 if it names none.`,
 		Example: `  cpc run -it --rm claude-pocket-console/sandbox:latest
   cpc run --rm --memory 512m --cpus 0.5 debian:trixie-slim sh -c 'echo hello'`,
-		Args: argsError(cobra.MinimumNArgs(1)),
+		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd, f, args) },
 	}
 	f.register(cmd.Flags())
@@ -62,7 +61,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		req.Size = &wire.Size{Rows: rows, Cols: cols}
 	}
 	a.warn(e, req)
-	s, err := e.Run(req)
+	s, err := f.start(e, req)
 	if err != nil {
 		return err
 	}
@@ -70,6 +69,27 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		fmt.Fprintln(os.Stderr, "cpc run: note:", note)
 	}
 	return f.follow(cmd.Context(), e, s, req, keys)
+}
+
+// start starts the sandbox and writes its id to the --cidfile, which is made
+// first, so that no sandbox runs that could not be written down.
+func (f *runFlags) start(e *sandbox.Engine, req sandbox.RunRequest) (*sandbox.Session, error) {
+	if f.cidfile == "" || f.dryRun {
+		return e.Run(req)
+	}
+	file, err := os.OpenFile(filepath.Clean(f.cidfile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // an id is no secret
+	if err != nil {
+		return nil, flagError("--cidfile", err)
+	}
+	s, err := e.Run(req)
+	if err != nil {
+		return nil, errors.Join(err, file.Close(), os.Remove(file.Name()))
+	}
+	_, err = file.WriteString(s.ID)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, errors.Join(flagError("--cidfile", err), s.Close(), e.Remove(s.ID, true))
+	}
+	return s, nil
 }
 
 // warn says what a person should know before the sandbox runs.
@@ -93,11 +113,6 @@ func (f *runFlags) follow(ctx context.Context, e *sandbox.Engine, s *sandbox.Ses
 		return err
 	}
 	defer s.Close()
-	if f.cidfile != "" {
-		if err := writeNew(f.cidfile, s.ID); err != nil {
-			return err
-		}
-	}
 	exit, err := connect(ctx, s, connection{stdin: req.Stdin, keys: keys, proxy: true})
 	switch {
 	case errors.Is(err, sandbox.ErrDetached):
@@ -120,13 +135,4 @@ func status(exit wire.ExitBody) error {
 		return nil
 	}
 	return exitStatus(exit.Code)
-}
-
-func writeNew(path, text string) error {
-	file, err := os.OpenFile(filepath.Clean(path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // an id is no secret
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(strings.TrimSpace(text))
-	return errors.Join(err, file.Close())
 }
