@@ -4,7 +4,9 @@
 package main
 
 import (
+	"archive/tar"
 	"errors"
+	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -49,8 +51,11 @@ func hints() []struct {
 		{sandbox.ErrRunning, defaultFailure, "End it first with: cpc stop NAME; or end and remove it with: cpc rm -f NAME"},
 		{rootfs.ErrUnreachable, defaultFailure, "Check the name and the network, or bring the image in as a tar: cpc import FILE IMAGE"},
 		{rootfs.ErrNotFound, defaultFailure, "See which images there are with: cpc images. Get one with: cpc pull IMAGE, or make one with: cpc build"},
+		{rootfs.ErrIndex, defaultFailure, "It cannot be mended. To start with an empty store, remove the directory that holds it; then pull, import or build again."},
 		{rootfs.ErrCorrupt, defaultFailure, "Remove the image with: cpc rmi IMAGE, then pull, import or build it again."},
 		{rootfs.ErrInUse, defaultFailure, "End the sandbox that uses it first; see: cpc ps"},
+		{tar.ErrHeader, defaultFailure, "It should be the tar of a root file system, as it is or compressed with gzip, zstd or bzip2."},
+		{io.ErrUnexpectedEOF, defaultFailure, "It ends too early: make it, or get it, once more."},
 		{userns.ErrNoHelper, defaultFailure, "Install them: sudo apt-get install uidmap"},
 		{userns.ErrNoRange, defaultFailure, "Give your user one: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""},
 		{userns.ErrDisabled, defaultFailure, userNamespaceHint},

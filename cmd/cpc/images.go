@@ -53,10 +53,7 @@ func (a *app) imagesCommand() *cobra.Command {
 				return err
 			}
 			defer store.Close()
-			all, err := store.Images(cmd.Context())
-			if err != nil {
-				return err
-			}
+			all, damaged := store.Images(cmd.Context())
 			var rows []imageRow
 			for _, img := range all {
 				rows = append(rows, imageRows(img, args, l.noTrunc)...)
@@ -64,13 +61,14 @@ func (a *app) imagesCommand() *cobra.Command {
 			if l.quiet && l.format == "" {
 				l.format = "{{.ID}}"
 			}
-			return printRows(cmd.OutOrStdout(), l, []column{
+			err = printRows(cmd.OutOrStdout(), l, []column{
 				{"REPOSITORY", "{{.Repository}}"},
 				{"TAG", "{{.Tag}}"},
 				{"IMAGE ID", "{{.ID}}"},
 				{"CREATED", "{{.CreatedSince}}"},
 				{"SIZE", "{{.Size}}"},
 			}, rows)
+			return errors.Join(err, damaged)
 		},
 	}
 	l.registerQuiet(cmd, "ids")
