@@ -19,7 +19,7 @@ BUILDVCS = -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || 
 SOURCES := $(shell find . -path ./.cache -prune -o -path ./tools -prune -o -name '*.go' ! -name '*_test.go' -print) go.mod go.sum
 LDFLAGS := -s -w
 
-.PHONY: help run build test lint policy fuzz install setup clean
+.PHONY: help run build test lint policy generate fuzz install setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,12 +47,19 @@ lint: .cache/golangci-lint ## run golangci-lint and shellcheck
 policy: ## check the import table, licence headers and file sizes
 	$(GO) test ./internal/policy
 
+generate: ## write docs/cli, docs/man and docs/completion anew from the commands
+	$(GO) test ./cmd/cpc -run TestReference -update
+
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-install: build ## install both programs below PREFIX (/usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin
+install: build ## install programs, man pages and completions below PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0755 bin/cpc bin/cpc-runtime $(DESTDIR)$(PREFIX)/bin
+	install -m 0644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -D -m 0644 docs/completion/cpc.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc
+	install -D -m 0644 docs/completion/_cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
+	install -D -m 0644 docs/completion/cpc.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cpc.fish
 
 setup: ## install the system packages that building and testing need
 	@scripts/setup.sh test

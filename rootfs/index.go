@@ -38,12 +38,15 @@ func newIndex() *v1.Index {
 // readIndex returns index.json as it is now.
 func (s *Store) readIndex() (*v1.Index, error) {
 	data, err := os.ReadFile(s.path("oci", v1.ImageIndexFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrIndex, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read image index: %w", err)
 	}
 	var idx v1.Index
 	if err := json.Unmarshal(data, &idx); err != nil {
-		return nil, fmt.Errorf("read image index %s: %w: %w", s.path("oci", v1.ImageIndexFile), ErrCorrupt, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, s.path("oci", v1.ImageIndexFile), err)
 	}
 	return &idx, nil
 }

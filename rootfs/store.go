@@ -29,6 +29,8 @@ var (
 	ErrNotFound = errors.New("no such image")
 	// ErrCorrupt: what is on disk or arrived is not what its digest says.
 	ErrCorrupt = errors.New("corrupt")
+	// ErrIndex: the list of the store's images is lost. It is ErrCorrupt, too.
+	ErrIndex = fmt.Errorf("%w: image index", ErrCorrupt)
 	// ErrInUse: a running sandbox or a build uses the image.
 	ErrInUse = errors.New("image is in use")
 	// ErrUnreachable: the registry could not be reached at all.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,11 +44,11 @@ type RunRequest struct {
 type LimitsError struct{ Missing []cgroups.Missing }
 
 func (e *LimitsError) Error() string {
-	text := "limits that cannot be enforced here:"
+	var missing []string
 	for _, m := range e.Missing {
-		text += fmt.Sprintf(" %s (%s);", m.Limit, m.Why)
+		missing = append(missing, fmt.Sprintf("%s (%s)", m.Limit, m.Why))
 	}
-	return text[:len(text)-1]
+	return "limits that cannot be enforced here: " + strings.Join(missing, "; ")
 }
 
 // PlanLimits says how the limits of a request are put on sandbox id. Limits
@@ -180,8 +181,8 @@ func (f *startFiles) takeOwner() net.Conn {
 }
 
 // reserve makes the sandbox's directories and opens what the monitor inherits.
-func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (entry *record.Entry, f *startFiles, err error) {
-	f = &startFiles{}
+func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (_ *record.Entry, _ *startFiles, err error) {
+	f := &startFiles{}
 	var base uint32
 	if e.IDs.Mode == idmap.Root {
 		if base, f.idRange, err = userns.TakeRange(e.Dirs.State); err != nil {
@@ -193,10 +194,11 @@ func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (entry *r
 			f.close()
 		}
 	}()
-	entry, f.lock, err = e.Set.Add(e.newRecord(id, req, plan, e.IDs.Mapping(base)))
+	entry, lock, err := e.Set.Add(e.newRecord(id, req, plan, e.IDs.Mapping(base)))
 	if err != nil {
 		return nil, nil, err
 	}
+	f.lock = lock
 	if err := errors.Join(f.open(entry), monitor.SavePlan(entry, plan)); err != nil {
 		return nil, nil, errors.Join(err, entry.Delete())
 	}

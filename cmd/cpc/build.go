@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,7 +30,7 @@ type buildFlags struct {
 func (a *app) buildCommand() *cobra.Command {
 	f := &buildFlags{}
 	cmd := &cobra.Command{
-		Use: "build [OPTIONS] CONTEXT", Short: "Build an image from a Dockerfile", Args: argsError(cobra.ExactArgs(1)),
+		Use: "build [OPTIONS] CONTEXT", Short: "Build an image from a Dockerfile", Args: wants(1, 1),
 		Example: "  cpc build -f Dockerfile.sandbox -t claude-pocket-console/sandbox:latest .",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.inside == nil {
@@ -79,7 +80,7 @@ func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error
 		return err
 	}
 	defer store.Close()
-	dir, err := filepath.Abs(contextDir)
+	dir, err := buildContext(contextDir)
 	if err != nil {
 		return err
 	}
@@ -118,9 +119,24 @@ func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error
 		}
 	}
 	if f.quiet {
-		_, err = fmt.Println(img.ConfigDigest)
+		_, err = fmt.Fprintln(os.Stdout, img.ConfigDigest)
 	}
 	return err
+}
+
+// buildContext returns the absolute path of the context directory.
+func buildContext(name string) (string, error) {
+	if name == "-" {
+		return "", usageError{errors.New("a build context cannot be read from standard input; name a directory, with -f - for a Dockerfile from there")}
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", fmt.Errorf("build context: %w", err)
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("build context %s: not a directory; a Dockerfile is named with -f", name)
+	}
+	return filepath.Abs(name)
 }
 
 func (f *buildFlags) newProgress() (build.Progress, error) {

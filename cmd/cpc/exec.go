@@ -25,7 +25,7 @@ func (a *app) execCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [OPTIONS] SANDBOX COMMAND [ARG...]",
 		Short: "Run a further command in a running sandbox",
-		Args:  argsError(cobra.MinimumNArgs(2)),
+		Args:  wants(2, many),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.exec(cmd, f, args) },
 	}
 	fs := cmd.Flags()
@@ -90,8 +90,8 @@ func ourSize() *wire.Size {
 }
 
 type attachFlags struct {
-	detachKeys       string
-	noStdin, noProxy bool
+	detachKeys string
+	noStdin    bool
 }
 
 func (a *app) attachCommand() *cobra.Command {
@@ -99,7 +99,7 @@ func (a *app) attachCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "attach [OPTIONS] SANDBOX",
 		Short: "Connect to the program of a running sandbox",
-		Args:  argsError(cobra.ExactArgs(1)),
+		Args:  wants(1, 1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.attach(cmd, f, args[0]) },
 	}
 	fs := cmd.Flags()

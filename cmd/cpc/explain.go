@@ -4,7 +4,9 @@
 package main
 
 import (
+	"archive/tar"
 	"errors"
+	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -38,16 +40,22 @@ func hints() []struct {
 	}{
 		{monitor.ErrNotFound, notFound, "Look what the image has, for example with: cpc run --rm IMAGE ls /usr/bin"},
 		{monitor.ErrNotExecutable, notExecutable, "The file is there but cannot be run: check its mode and, for a script, its first line."},
+		{monitor.ErrWorkdir, notExecutable, "Name one that is there with --workdir, or make it with a WORKDIR in the Dockerfile."},
 		{record.ErrNameInUse, defaultFailure, "Choose another --name, or remove that sandbox with: cpc rm -f NAME"},
 		{record.ErrNotFound, defaultFailure, "See which there are with: cpc ps -a"},
 		{record.ErrAmbiguous, defaultFailure, "Give more of the id; see: cpc ps -a"},
 		{sandbox.ErrNotRunning, defaultFailure, "See how it ended with: cpc inspect NAME"},
 		{sandbox.ErrMonitorGone, defaultFailure, "What it left is removed by the next command, such as: cpc ps -a"},
 		{sandbox.ErrNoRuntime, defaultFailure, "Install cpc-runtime beside cpc (make install), or name it with --runtime PATH."},
+		{errNoSuchThing, defaultFailure, "See which there are with: cpc ps -a, and: cpc images"},
+		{sandbox.ErrRunning, defaultFailure, "End it first with: cpc stop NAME; or end and remove it with: cpc rm -f NAME"},
+		{rootfs.ErrUnreachable, defaultFailure, "Check the name and the network, or bring the image in as a tar: cpc import FILE IMAGE"},
 		{rootfs.ErrNotFound, defaultFailure, "See which images there are with: cpc images. Get one with: cpc pull IMAGE, or make one with: cpc build"},
-		{rootfs.ErrUnreachable, defaultFailure, "Check the network, or bring the image in as a tar: cpc import FILE IMAGE"},
+		{rootfs.ErrIndex, defaultFailure, "It cannot be mended. To start with an empty store, remove the directory that holds it; then pull, import or build again."},
 		{rootfs.ErrCorrupt, defaultFailure, "Remove the image with: cpc rmi IMAGE, then pull, import or build it again."},
 		{rootfs.ErrInUse, defaultFailure, "End the sandbox that uses it first; see: cpc ps"},
+		{tar.ErrHeader, defaultFailure, "It should be the tar of a root file system, as it is or compressed with gzip, zstd or bzip2."},
+		{io.ErrUnexpectedEOF, defaultFailure, "It ends too early: make it, or get it, once more."},
 		{userns.ErrNoHelper, defaultFailure, "Install them: sudo apt-get install uidmap"},
 		{userns.ErrNoRange, defaultFailure, "Give your user one: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""},
 		{userns.ErrDisabled, defaultFailure, userNamespaceHint},
@@ -63,16 +71,13 @@ const userNamespaceHint = `Allow them, as root:
 
 // explain finds the exit status and the next step for an error.
 func explain(err error) (code int, hint string) {
-	var failure *wire.FailureBody
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*wire.FailureBody](err); ok {
 		return failure.Code, failure.Hint
 	}
-	var usage usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[usageError](err); ok {
 		return usageFailure, ""
 	}
-	var limits *sandbox.LimitsError
-	if errors.As(err, &limits) {
+	if limits, ok := errors.AsType[*sandbox.LimitsError](err); ok {
 		return defaultFailure, limitsHint(limits)
 	}
 	for _, h := range hints() {

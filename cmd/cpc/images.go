@@ -42,7 +42,7 @@ type imageRow struct {
 func (a *app) imagesCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
-		Use: "images [OPTIONS] [NAME]", Short: "List images", Args: argsError(cobra.MaximumNArgs(1)),
+		Use: "images [OPTIONS] [NAME]", Short: "List images", Args: wants(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := dirs.Find()
 			if err != nil {
@@ -53,10 +53,7 @@ func (a *app) imagesCommand() *cobra.Command {
 				return err
 			}
 			defer store.Close()
-			all, err := store.Images(cmd.Context())
-			if err != nil {
-				return err
-			}
+			all, damaged := store.Images(cmd.Context())
 			var rows []imageRow
 			for _, img := range all {
 				rows = append(rows, imageRows(img, args, l.noTrunc)...)
@@ -64,10 +61,14 @@ func (a *app) imagesCommand() *cobra.Command {
 			if l.quiet && l.format == "" {
 				l.format = "{{.ID}}"
 			}
-			return printRows(cmd.OutOrStdout(), l, []column{
-				{"REPOSITORY", "{{.Repository}}"}, {"TAG", "{{.Tag}}"}, {"IMAGE ID", "{{.ID}}"},
-				{"CREATED", "{{.CreatedSince}}"}, {"SIZE", "{{.Size}}"},
+			err = printRows(cmd.OutOrStdout(), l, []column{
+				{"REPOSITORY", "{{.Repository}}"},
+				{"TAG", "{{.Tag}}"},
+				{"IMAGE ID", "{{.ID}}"},
+				{"CREATED", "{{.CreatedSince}}"},
+				{"SIZE", "{{.Size}}"},
 			}, rows)
+			return errors.Join(err, damaged)
 		},
 	}
 	l.registerQuiet(cmd, "ids")
@@ -125,7 +126,7 @@ func shortDigest(d string) string {
 func (a *app) rmiCommand() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: argsError(cobra.MinimumNArgs(1)),
+		Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.inside == nil {
 				return a.inU0(os.Args[1:])
@@ -157,7 +158,7 @@ func (a *app) rmiCommand() *cobra.Command {
 
 func (a *app) tagCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "tag IMAGE NAME", Short: "Give an image a further name", Args: argsError(cobra.ExactArgs(2)),
+		Use: "tag IMAGE NAME", Short: "Give an image a further name", Args: wants(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := a.engine()
 			if err != nil {
@@ -180,7 +181,7 @@ func (a *app) importCommand() *cobra.Command {
 		Long: `Make an image of one layer from a tar of a root file system, which may be
 compressed with gzip or zstd. "-" reads standard input.`,
 		Example: "  mmdebstrap --variant=minbase trixie - | cpc import - debian:trixie-slim",
-		Args:    argsError(cobra.RangeArgs(1, 2)),
+		Args:    wants(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.inside == nil {
 				return a.inU0(os.Args[1:])

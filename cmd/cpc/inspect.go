@@ -131,7 +131,7 @@ func (a *app) inspectCommand() *cobra.Command {
 	var kind string
 	cmd := &cobra.Command{
 		Use: "inspect [OPTIONS] NAME...", Short: "Show all that is known of sandboxes and images",
-		Args: argsError(cobra.MinimumNArgs(1)),
+		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if kind != "" && kind != "image" && kind != "sandbox" && kind != "container" {
 				return usageError{fmt.Errorf("--type %q: choose sandbox or image", kind)}
@@ -164,6 +164,9 @@ func (a *app) inspectCommand() *cobra.Command {
 	return cmd
 }
 
+// errNoSuchThing reports a name that neither a sandbox nor an image has.
+var errNoSuchThing = errors.New("no such sandbox or image")
+
 func (a *app) inspectOne(cmd *cobra.Command, e *sandbox.Engine, name, kind string) (any, error) {
 	if kind != "image" {
 		entry, err := e.Set.Find(name)
@@ -180,6 +183,9 @@ func (a *app) inspectOne(cmd *cobra.Command, e *sandbox.Engine, name, kind strin
 	}
 	defer store.Close()
 	img, err := store.Image(cmd.Context(), name)
+	if errors.Is(err, rootfs.ErrNotFound) && kind == "" {
+		return nil, fmt.Errorf("%w: %s", errNoSuchThing, name)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (a *app) stopCommand() *cobra.Command {
 	var signalName string
 	cmd := &cobra.Command{
 		Use: "stop [OPTIONS] SANDBOX...", Short: "Ask sandboxes to end, and end them after a while",
-		Args: argsError(cobra.MinimumNArgs(1)),
+		Args: wants(1, many),
 	}
 	cmd.Flags().IntVarP(&timeout, "time", "t", 0, "`SECONDS` to wait before killing (default: the sandbox's, 10); -1: for ever")
 	cmd.Flags().IntVar(&timeout, "timeout", 0, "The same as --time, in `SECONDS`")
@@ -94,7 +94,7 @@ func (a *app) killCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use: "kill [OPTIONS] SANDBOX...", Short: "Send a signal to the programs of sandboxes",
-		Args: argsError(cobra.MinimumNArgs(1)),
+		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sig, err := dockerflag.ParseSignal(name)
 			if err != nil {
@@ -110,7 +110,7 @@ func (a *app) killCommand() *cobra.Command {
 func (a *app) waitCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "wait SANDBOX...", Short: "Wait until sandboxes end, and print their exit statuses",
-		Args: argsError(cobra.MinimumNArgs(1)),
+		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := a.engine()
 			if err != nil {
@@ -136,7 +136,7 @@ func (a *app) rmCommand() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use: "rm [OPTIONS] SANDBOX...", Short: "Remove the records and logs of sandboxes that have ended",
-		Args: argsError(cobra.MinimumNArgs(1)),
+		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Remove(name, force) })
 		},

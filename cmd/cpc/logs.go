@@ -26,7 +26,7 @@ type logsFlags struct {
 func (a *app) logsCommand() *cobra.Command {
 	f := &logsFlags{}
 	cmd := &cobra.Command{
-		Use: "logs [OPTIONS] SANDBOX", Short: "Show what a sandbox has printed", Args: argsError(cobra.ExactArgs(1)),
+		Use: "logs [OPTIONS] SANDBOX", Short: "Show what a sandbox has printed", Args: wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := a.logs(cmd.Context(), f, args[0])
 			if errors.Is(err, context.Canceled) {

@@ -38,7 +38,7 @@ func (a *app) psCommand() *cobra.Command {
 	var all bool
 	var filters []string
 	cmd := &cobra.Command{
-		Use: "ps [OPTIONS]", Aliases: []string{"list"}, Short: "List sandboxes", Args: argsError(cobra.NoArgs),
+		Use: "ps [OPTIONS]", Aliases: []string{"list"}, Short: "List sandboxes", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keep, err := parseFilters(filters)
 			if err != nil {
@@ -62,8 +62,12 @@ func (a *app) psCommand() *cobra.Command {
 				l.format = "{{.ID}}"
 			}
 			return printRows(cmd.OutOrStdout(), l, []column{
-				{"SANDBOX ID", "{{.ID}}"}, {"IMAGE", "{{.Image}}"}, {"COMMAND", "{{.Command}}"},
-				{"CREATED", "{{.RunningFor}}"}, {"STATUS", "{{.Status}}"}, {"NAMES", "{{.Names}}"},
+				{"SANDBOX ID", "{{.ID}}"},
+				{"IMAGE", "{{.Image}}"},
+				{"COMMAND", "{{.Command}}"},
+				{"CREATED", "{{.RunningFor}}"},
+				{"STATUS", "{{.Status}}"},
+				{"NAMES", "{{.Names}}"},
 			}, rows)
 		},
 	}

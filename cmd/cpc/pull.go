@@ -66,7 +66,7 @@ func tellStderr(line string) { fmt.Fprintln(os.Stderr, line) }
 func (a *app) pullCommand() *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
-		Use: "pull [OPTIONS] IMAGE", Short: "Get an image from a registry", Args: argsError(cobra.ExactArgs(1)),
+		Use: "pull [OPTIONS] IMAGE", Short: "Get an image from a registry", Args: wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := a.engine()
 			if err != nil {

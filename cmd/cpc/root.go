@@ -9,13 +9,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
-
-// version is set by the linker.
-var version = "dev" //nolint:gochecknoglobals // -ldflags -X needs a variable
 
 // app is what every command is given.
 type app struct {
@@ -34,8 +33,7 @@ func execute(args []string, inside *worker) int {
 	if err == nil {
 		return 0
 	}
-	var status exitStatus
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -46,10 +44,7 @@ func execute(args []string, inside *worker) int {
 	if hint != "" {
 		fmt.Fprintln(os.Stderr, hint)
 	}
-	if code == defaultFailure && failsAs125(cmd) {
-		code = 125
-	}
-	return code
+	return ownStatus(cmd, code)
 }
 
 // exitStatus is the status of a program that cpc ran; there is nothing to say.
@@ -57,27 +52,35 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// failsAs125 tells the commands that pass on a program's status, whose own
-// failures are 125 as with docker.
-func failsAs125(cmd *cobra.Command) bool { return cmd.Name() == "run" }
+// ownStatus is the exit status of cmd for a failure of cpc itself. The commands
+// that pass on a program's status have docker's numbers for their own; the
+// others have 1, but for a command line that makes no sense.
+func ownStatus(cmd *cobra.Command, code int) int {
+	switch {
+	case code == defaultFailure && cmd.Name() == "run":
+		return 125
+	case (code == notFound || code == notExecutable) && cmd.Name() != "run" && cmd.Name() != "exec":
+		return defaultFailure
+	}
+	return code
+}
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cpc COMMAND",
 		Short:         "Build, run and look after sandboxes, without Docker and without root",
-		Version:       version,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("cpc version {{.Version}}\n")
 	root.PersistentFlags().StringVar(&a.runtime, "runtime", os.Getenv("CPC_RUNTIME"),
 		"OCI runtime `PATH` (default: the cpc-runtime beside cpc)")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
-	})
+	root.SetFlagErrorFunc(flagFailure)
+	root.SuggestionsMinimumDistance = 2
 	root.AddGroup(
 		&cobra.Group{ID: "sandbox", Title: "Sandboxes:"},
 		&cobra.Group{ID: "image", Title: "Images:"},
@@ -96,29 +99,27 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(c)
 	}
 	root.AddCommand(a.versionCommand())
+	for _, c := range root.Commands() {
+		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
+	}
 	return root
 }
 
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// atLeast and friends name the command in the message, as docker does.
-func argsError(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
-		}
-		return nil
+// version is that of the module this program was built from; the go command
+// records the commit or tag.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "devel"
 	}
+	return strings.Trim(info.Main.Version, "()")
 }
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Show the version", Args: argsError(cobra.NoArgs),
+		Use: "version", Short: "Show the version", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc version %s\n", version)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc version %s\n", version())
 			return err
 		},
 	}

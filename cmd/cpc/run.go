@@ -4,12 +4,11 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,7 @@ read-only root file system, an empty home and /tmp in memory, no network, and
 runs as the image's user, or as uid 1000 if it names none.`,
 		Example: `  cpc run -it --rm claude-pocket-console/sandbox:latest
   cpc run --rm --memory 512m --cpus 0.5 debian:trixie-slim sh -c 'echo hello'`,
-		Args: argsError(cobra.MinimumNArgs(1)),
+		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd, f, args) },
 	}
 	f.register(cmd.Flags())
@@ -61,11 +60,8 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	if rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr); ok {
 		req.Size = &wire.Size{Rows: rows, Cols: cols}
 	}
-	if _, err := os.Lstat(f.cidfile); f.cidfile != "" && err == nil {
-		return fmt.Errorf("--cidfile %s: there is such a file already", f.cidfile)
-	}
 	a.warn(e, req)
-	s, err := e.Run(cmd.Context(), req)
+	s, err := f.start(cmd.Context(), e, req)
 	if err != nil {
 		return err
 	}
@@ -73,6 +69,27 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		fmt.Fprintln(os.Stderr, "cpc run: note:", note)
 	}
 	return f.follow(e, s, req, keys)
+}
+
+// start starts the sandbox and writes its id to the --cidfile, which is made
+// first, so that no sandbox runs that could not be written down.
+func (f *runFlags) start(ctx context.Context, e *sandbox.Engine, req sandbox.RunRequest) (*sandbox.Session, error) {
+	if f.cidfile == "" || f.dryRun {
+		return e.Run(ctx, req)
+	}
+	file, err := os.OpenFile(filepath.Clean(f.cidfile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // an id is no secret
+	if err != nil {
+		return nil, flagError("--cidfile", err)
+	}
+	s, err := e.Run(ctx, req)
+	if err != nil {
+		return nil, errors.Join(err, file.Close(), os.Remove(file.Name()))
+	}
+	_, err = file.WriteString(s.ID)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, errors.Join(flagError("--cidfile", err), s.Close(), e.Remove(s.ID, true))
+	}
+	return s, nil
 }
 
 // warn says what a person should know before the sandbox runs.
@@ -89,14 +106,9 @@ func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
 // follow stays with the sandbox as long as the person wants to.
 func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
 	if req.DryRun {
-		return printJSON(os.Stdout, json.RawMessage(s.Bundle))
+		return printJSON(os.Stdout, s.Bundle)
 	}
 	defer s.Close()
-	if f.cidfile != "" {
-		if err := writeNew(f.cidfile, s.ID); err != nil {
-			return err
-		}
-	}
 	if req.Detach {
 		_, err := fmt.Fprintln(os.Stdout, s.ID)
 		return err
@@ -121,13 +133,4 @@ func status(exit wire.ExitBody) error {
 		return nil
 	}
 	return exitStatus(exit.Code)
-}
-
-func writeNew(path, text string) error {
-	file, err := os.OpenFile(filepath.Clean(path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // an id is no secret
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(strings.TrimSpace(text))
-	return errors.Join(err, file.Close())
 }

@@ -48,7 +48,7 @@ func ParseCap(s string) (string, error) {
 	if slices.Contains(known, name) {
 		return name, nil
 	}
-	if near := nearest(name, known); near != "" {
+	if near := Nearest(name, known); near != "" {
 		return "", fmt.Errorf("unknown capability %q: did you mean %s?", s, strings.TrimPrefix(near, "CAP_"))
 	}
 	return "", fmt.Errorf("unknown capability %q (see capabilities(7))", s)
@@ -93,9 +93,9 @@ func parseCaps(names []string) ([]string, error) {
 	return out, nil
 }
 
-// nearest returns the candidate that takes the fewest single-letter edits to
+// Nearest returns the candidate that takes the fewest single-letter edits to
 // reach, "" if even that one is far off.
-func nearest(s string, candidates []string) string {
+func Nearest(s string, candidates []string) string {
 	if len(s) > 64 {
 		return ""
 	}

@@ -35,7 +35,7 @@ func ParseUlimit(s string) (specs.POSIXRlimit, error) {
 	r := specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(name)}
 	known := slices.Sorted(maps.Keys(Rlimits()))
 	if strings.ToLower(name) != name || !slices.Contains(known, r.Type) {
-		if near := nearest(r.Type, known); near != "" {
+		if near := Nearest(r.Type, known); near != "" {
 			return specs.POSIXRlimit{}, fmt.Errorf("ulimit %q: unknown name, did you mean %s?", s, strings.ToLower(near[len("RLIMIT_"):]))
 		}
 		return specs.POSIXRlimit{}, fmt.Errorf("ulimit %q: unknown name", s)

@@ -106,7 +106,7 @@ func readAccounts(root, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the image's %s: %w", name, err)
 	}
-	defer handle.Close() //nolint:errcheck // an O_PATH descriptor
+	defer handle.Close()
 	fi, err := handle.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("stat the image's %s: %w", name, err)
@@ -118,7 +118,7 @@ func readAccounts(root, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the image's %s: %w", name, err)
 	}
-	defer file.Close() //nolint:errcheck // only read from
+	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxAccountFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the image's %s: %w", name, err)

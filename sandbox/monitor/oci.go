@@ -26,9 +26,12 @@ type oci struct {
 }
 
 var (
-	// ErrNotFound and ErrNotExecutable tell a shell's 127 from its 126.
-	ErrNotFound      = errors.New("command not found")
+	// ErrNotFound is what a shell reports as 127.
+	ErrNotFound = errors.New("command not found")
+	// ErrNotExecutable is what a shell reports as 126.
 	ErrNotExecutable = errors.New("command cannot be executed")
+	// ErrWorkdir reports a working directory that cannot be entered.
+	ErrWorkdir = errors.New("working directory")
 )
 
 const pidFile = "pid"
@@ -57,13 +60,12 @@ func (o *oci) run(files [3]*os.File, args ...string) error {
 	if why == "" {
 		why = err.Error()
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		switch exit.ExitCode() { // cpc-runtime's; other runtimes exit 1
 		case 127:
-			return fmt.Errorf("%w: %s", ErrNotFound, why)
+			return fmt.Errorf("%w: %s", ErrNotFound, about(why))
 		case 126:
-			return fmt.Errorf("%w: %s", ErrNotExecutable, why)
+			return fmt.Errorf("%w: %s", ErrNotExecutable, about(why))
 		}
 	}
 	return classify(args[0], why)
@@ -88,11 +90,24 @@ func classify(op, why string) error {
 	switch {
 	case has("executable file not found", "exec: no command"),
 		has("exec", "stat ") && has("no such file or directory") && !has("mount", "rootfs", "chdir", "cwd"):
-		return fmt.Errorf("%w: %w", ErrNotFound, err)
+		return fmt.Errorf("%w: %s", ErrNotFound, about(why))
 	case has("exec") && has("permission denied", "exec format error", "is a directory") && !has("mount", "chdir", "cwd"):
-		return fmt.Errorf("%w: %w", ErrNotExecutable, err)
+		return fmt.Errorf("%w: %s", ErrNotExecutable, about(why))
+	}
+	if _, dir, ok := strings.Cut(why, "chdir to cwd ("); ok {
+		dir, cause, _ := strings.Cut(dir, ") set in config.json failed: ")
+		return fmt.Errorf("%w %s: %s", ErrWorkdir, dir, cause)
 	}
 	return fmt.Errorf("runtime %s: %w", op, err)
+}
+
+// about leaves out what a runtime says before the command: that it was in the
+// middle of starting one is no news.
+func about(why string) string {
+	if i := strings.LastIndex(why, "exec: "); i >= 0 {
+		return why[i+len("exec: "):]
+	}
+	return why
 }
 
 // lastError returns the last error line of a runtime's JSON log.

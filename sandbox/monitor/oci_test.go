@@ -24,17 +24,24 @@ func TestClassify(t *testing.T) {
 		{"start", `exec /bin/x: exec format error`, ErrNotExecutable},
 		{"create", `exec: "/etc/passwd": permission denied`, ErrNotExecutable},
 		{"create", `error mounting "/x" to rootfs at "/y": stat /x: no such file or directory`, nil},
-		{"create", `chdir to cwd ("/nosuch") set in config.json failed: no such file or directory`, nil},
+		{"create", `chdir to cwd ("/nosuch") set in config.json failed: no such file or directory`, ErrWorkdir},
 		{"delete", `exec: "nosuch": executable file not found in $PATH`, nil},
 		{"create", "", nil},
 	} {
 		err := classify(c.op, c.why)
-		for _, sentinel := range []error{ErrNotFound, ErrNotExecutable} {
+		for _, sentinel := range []error{ErrNotFound, ErrNotExecutable, ErrWorkdir} {
 			if got := errors.Is(err, sentinel); got != (c.want == sentinel) {
 				t.Errorf("%s: %q: %v; is %q: %v", c.op, c.why, err, sentinel, got)
 			}
 		}
-		if err == nil || !strings.Contains(err.Error(), c.why) {
+		kept := c.why
+		if i := strings.LastIndex(kept, "exec: "); i >= 0 && c.want != nil {
+			kept = kept[i+len("exec: "):] // the command and the cause
+		}
+		if c.want == ErrWorkdir {
+			kept = "no such file or directory"
+		}
+		if err == nil || !strings.Contains(err.Error(), kept) {
 			t.Errorf("%s: %q is lost in %v", c.op, c.why, err)
 		}
 	}

@@ -221,16 +221,56 @@ func listed(t *testing.T, s Set, id string) {
 	}
 }
 
+// witness is a Cleaner that notes what it is asked to clean.
+type witness struct {
+	saw  []string
+	fail error
+}
+
+func (w *witness) Sandbox(e *Entry) error {
+	w.saw = append(w.saw, e.Record.ID)
+	if w.fail != nil {
+		return w.fail
+	}
+	return e.Delete()
+}
+
+func (w *witness) Orphan(id string) error { w.saw = append(w.saw, "orphan "+id); return nil }
+
+func (w *witness) Step(note []byte) error { w.saw = append(w.saw, "step "+string(note)); return nil }
+
 func sweep(t *testing.T, s Set, want []string) {
 	t.Helper()
-	var got []string
-	err := s.Sweep(
-		func(e *Entry) error { got = append(got, e.Record.ID); return e.Delete() },
-		func(id string) error { got = append(got, "orphan "+id); return nil },
-	)
-	if err != nil || strings.Join(got, ",") != strings.Join(want, ",") {
-		t.Errorf("swept %q (%v), want %q", got, err, want)
+	var w witness
+	err := s.Sweep(&w)
+	if err != nil || strings.Join(w.saw, ",") != strings.Join(want, ",") {
+		t.Errorf("swept %q (%v), want %q", w.saw, err, want)
 	}
+}
+
+func TestSweepBuilds(t *testing.T) {
+	s := newSet(t)
+	if err := os.MkdirAll(filepath.Join(s.Dirs.Data, "scratch", "build-X"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	held, err := s.HoldBuild()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := s.AddStep("lives", []byte("of the living"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What a builder that died leaves: a file that nobody has locked.
+	if err := os.WriteFile(filepath.Join(s.steps(), "died"), []byte("of the dead"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sweep(t, s, []string{"step of the dead"})
+	sweep(t, s, nil)
+	if err := errors.Join(done(), held.Close()); err != nil {
+		t.Fatal(err)
+	}
+	sweep(t, s, []string{"orphan build-X"})
 }
 
 func TestSweep(t *testing.T) {
@@ -267,10 +307,10 @@ func TestSweepGoesOn(t *testing.T) {
 		}
 	}
 	boom := errors.New("boom")
-	calls := 0
-	err := s.Sweep(func(*Entry) error { calls++; return boom }, func(string) error { return nil })
-	if calls != 3 || !errors.Is(err, boom) {
-		t.Errorf("%d calls, error %v; want 3 and boom", calls, err)
+	w := witness{fail: boom}
+	err := s.Sweep(&w)
+	if len(w.saw) != 3 || !errors.Is(err, boom) {
+		t.Errorf("%d calls, error %v; want 3 and boom", len(w.saw), err)
 	}
 }
 

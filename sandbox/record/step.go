@@ -48,6 +48,9 @@ func (s Set) HoldBuild() (*os.File, error) { return s.buildLock(unix.LOCK_SH) }
 
 // buildLock returns nil, nil if how includes LOCK_NB and others hold it.
 func (s Set) buildLock(how int) (*os.File, error) {
+	if err := os.MkdirAll(s.Dirs.State, 0o700); err != nil {
+		return nil, fmt.Errorf("lock builds: %w", err)
+	}
 	f, err := os.OpenFile(filepath.Join(s.Dirs.State, "builds.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock builds: %w", err)

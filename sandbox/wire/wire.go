@@ -144,7 +144,7 @@ func (c *Conn) WriteFrame(t Type, payload []byte) error {
 	c.buf = append(c.buf[:0], byte(t))
 	c.buf = binary.BigEndian.AppendUint32(c.buf, uint32(len(payload)))
 	c.buf = append(c.buf, payload...)
-	_, err := c.Conn.Write(c.buf)
+	_, err := c.Write(c.buf)
 	return err
 }
 
