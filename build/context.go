@@ -123,7 +123,7 @@ func readDockerfile(o Options) (name string, data []byte, err error) {
 			if err != nil {
 				return nil, err
 			}
-			defer root.Close() //nolint:errcheck // an O_PATH descriptor; the file opened from it stays valid
+			defer root.Close()
 			return openRegular(root, name)
 		}, maxDockerfile)
 	case "-":

@@ -28,9 +28,9 @@ func TestMain(m *testing.M) {
 		err := runChild(spec)
 		fmt.Fprintln(os.Stderr, err)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
-			os.Exit(127) //nolint:forbidigo // this process is a step, not a test
+			os.Exit(127)
 		}
-		os.Exit(125) //nolint:forbidigo // this process is a step, not a test
+		os.Exit(125)
 	}
 	modetest.Main(m)
 }

@@ -26,7 +26,7 @@ func (a *app) execCommand() *cobra.Command {
 		Use:   "exec [OPTIONS] SANDBOX COMMAND [ARG...]",
 		Short: "Run a further command in a running sandbox",
 		Args:  wants(2, many),
-		RunE:  func(cmd *cobra.Command, args []string) error { return a.exec(cmd, f, args) },
+		RunE:  func(_ *cobra.Command, args []string) error { return a.exec(f, args) },
 	}
 	fs := cmd.Flags()
 	fs.SetInterspersed(false)
@@ -41,7 +41,7 @@ func (a *app) execCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) exec(cmd *cobra.Command, f *execFlags, args []string) error {
+func (a *app) exec(f *execFlags, args []string) error {
 	req := wire.ExecRequest{Args: args[1:], User: f.user, Workdir: f.workdir, TTY: f.tty, Detach: f.detach}
 	for _, file := range f.envFiles {
 		env, err := readEnvFile(file)
@@ -100,7 +100,7 @@ func (a *app) attachCommand() *cobra.Command {
 		Use:   "attach [OPTIONS] SANDBOX",
 		Short: "Connect to the program of a running sandbox",
 		Args:  wants(1, 1),
-		RunE:  func(cmd *cobra.Command, args []string) error { return a.attach(cmd, f, args[0]) },
+		RunE:  func(_ *cobra.Command, args []string) error { return a.attach(f, args[0]) },
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
@@ -108,7 +108,7 @@ func (a *app) attachCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) attach(cmd *cobra.Command, f *attachFlags, name string) error {
+func (a *app) attach(f *attachFlags, name string) error {
 	keys, err := parseKeys(f.detachKeys)
 	if err != nil {
 		return usageError{err}

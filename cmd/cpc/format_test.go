@@ -59,8 +59,7 @@ func TestPrintRows(t *testing.T) {
 func TestPrintRowsErrors(t *testing.T) {
 	for _, format := range []string{"{{.ID", "{{nosuch .ID}}", "table {{.ID"} {
 		err := printRows(&bytes.Buffer{}, listing{format: format}, nil, []row{{}})
-		var usage usageError
-		if !errors.As(err, &usage) {
+		if _, ok := errors.AsType[usageError](err); !ok {
 			t.Errorf("%s: error %v, want a usage error", format, err)
 		}
 	}
@@ -92,12 +91,22 @@ func TestParseFilters(t *testing.T) {
 		want    bool
 	}{
 		{"", true},
-		{"name=sandbox", true}, {"name=other", false},
-		{"id=abc", true}, {"id=bcd", false},
-		{"status=running", true}, {"status=exited", false},
-		{"ancestor=debian:trixie-slim", true}, {"ancestor=sha256:1", true}, {"ancestor=debian", false},
-		{"label=a", true}, {"label=a=1", true}, {"label=a=2", false}, {"label=b", false}, {"label=empty=", true},
-		{"name=sandbox status=running", true}, {"name=sandbox status=exited", false},
+		{"name=sandbox", true},
+		{"name=other", false},
+		{"id=abc", true},
+		{"id=bcd", false},
+		{"status=running", true},
+		{"status=exited", false},
+		{"ancestor=debian:trixie-slim", true},
+		{"ancestor=sha256:1", true},
+		{"ancestor=debian", false},
+		{"label=a", true},
+		{"label=a=1", true},
+		{"label=a=2", false},
+		{"label=b", false},
+		{"label=empty=", true},
+		{"name=sandbox status=running", true},
+		{"name=sandbox status=exited", false},
 	} {
 		keep, err := parseFilters(strings.Fields(c.filters))
 		if err != nil || keep(r) != c.want {

@@ -23,12 +23,14 @@ func TestLocate(t *testing.T) {
 	}{
 		{"root", 0, map[string]string{"HOME": "/root", "XDG_DATA_HOME": "/x"}, Dirs{"/var/lib/cpc", "/run/cpc"}},
 		{
-			"root elsewhere", 0, map[string]string{"CPC_DATA_DIR": "/d/../data/", "CPC_STATE_DIR": "/s"},
+			"root elsewhere", 0,
+			map[string]string{"CPC_DATA_DIR": "/d/../data/", "CPC_STATE_DIR": "/s"},
 			Dirs{"/data", "/s"},
 		},
 		{"home", nobody, map[string]string{"HOME": "/home/u"}, Dirs{"/home/u/.local/share/cpc", tmpState(nobody)}},
 		{
-			"xdg", nobody, map[string]string{"HOME": "/home/u", "XDG_DATA_HOME": "/home/u/data", "XDG_RUNTIME_DIR": "/proc"},
+			"xdg", nobody,
+			map[string]string{"HOME": "/home/u", "XDG_DATA_HOME": "/home/u/data", "XDG_RUNTIME_DIR": "/proc"},
 			Dirs{"/home/u/data/cpc", tmpState(nobody)}, // /proc is not nobody's
 		},
 	} {

@@ -29,9 +29,9 @@ func TestMain(m *testing.M) {
 		} else {
 			_, _ = os.Stdout.WriteString("got " + b.Name)
 		}
-		os.Exit(0) //nolint:forbidigo // TestMain is this program's main
+		os.Exit(0)
 	}
-	os.Exit(m.Run()) //nolint:forbidigo // TestMain is this program's main
+	os.Exit(m.Run())
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -54,7 +54,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"another version", `{"version":2,"role":"monitor","body":{}}`, "version 2"},
 		{"no version", `{"role":"monitor","body":{}}`, "version 0"},
 		{"another role", `{"version":1,"role":"sweep","body":{}}`, "is for \"sweep\""},
-		{"unknown field", `{"version":1,"role":"monitor","body":{"name":"x","nmae":"y"}}`, "nmae"},
+		{"unknown field", `{"version":1,"role":"monitor","body":{"name":"x","nome":"y"}}`, "nome"},
 		{"wrong type", `{"version":1,"role":"monitor","body":{"name":7}}`, "name"},
 		{"no body", `{"version":1,"role":"monitor"}`, "EOF"},
 		{"cut off", `{"version":1,"role":"monitor","body":{"na`, "unexpected end"},

@@ -30,7 +30,7 @@ func TestClassify(t *testing.T) {
 	} {
 		err := classify(c.op, c.why)
 		for _, sentinel := range []error{ErrNotFound, ErrNotExecutable, ErrWorkdir} {
-			if got := errors.Is(err, sentinel); got != (c.want == sentinel) {
+			if got := errors.Is(err, sentinel); got != errors.Is(c.want, sentinel) {
 				t.Errorf("%s: %q: %v; is %q: %v", c.op, c.why, err, sentinel, got)
 			}
 		}
@@ -38,7 +38,7 @@ func TestClassify(t *testing.T) {
 		if i := strings.LastIndex(kept, "exec: "); i >= 0 && c.want != nil {
 			kept = kept[i+len("exec: "):] // the command and the cause
 		}
-		if c.want == ErrWorkdir {
+		if errors.Is(c.want, ErrWorkdir) {
 			kept = "no such file or directory"
 		}
 		if err == nil || !strings.Contains(err.Error(), kept) {
