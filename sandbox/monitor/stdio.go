@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -149,7 +148,13 @@ func (s *stdio) resize(size wire.Size) {
 	if s.tty == nil || size.Rows == 0 || size.Cols == 0 {
 		return
 	}
-	_ = pty.Setsize(s.tty, &pty.Winsize{Rows: size.Rows, Cols: size.Cols}) // a dead terminal has no size
+	raw, err := s.tty.SyscallConn() // File.Fd would make reads uninterruptible
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { // a dead terminal has no size
+		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Cols})
+	})
 }
 
 // input passes bytes to the program.

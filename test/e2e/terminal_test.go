@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -37,15 +38,21 @@ func (w *who) pty(t *testing.T, args ...string) *terminal {
 
 func startTerminal(t *testing.T, w *who, cmd *exec.Cmd) *terminal {
 	t.Helper()
-	master, slave, err := pty.Open()
+	opened, slave, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer slave.Close()
+	// Package pty leaves it in blocking mode, in which a reader keeps it open.
+	fd, err := unix.FcntlInt(opened.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err := errors.Join(err, opened.Close(), unix.SetNonblock(fd, true)); err != nil {
+		t.Fatal(err)
+	}
+	master := os.NewFile(uintptr(fd), "terminal")
 	if err := slave.Chown(w.uid, -1); err != nil {
 		t.Fatal(err)
 	}
-	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
+	if err := pty.Setsize(slave, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
@@ -113,7 +120,9 @@ func (p *terminal) output() string {
 
 func (p *terminal) resize(rows, cols uint16) {
 	p.t.Helper()
-	if err := pty.Setsize(p.master, &pty.Winsize{Rows: rows, Cols: cols}); err != nil {
+	var err error
+	p.control(func(fd int) { err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}) })
+	if err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -132,11 +141,26 @@ func (p *terminal) wait(within time.Duration) int {
 // settings returns the terminal's modes, to see whether they are restored.
 func (p *terminal) settings() unix.Termios {
 	p.t.Helper()
-	s, err := unix.IoctlGetTermios(int(p.master.Fd()), unix.TCGETS)
+	var s *unix.Termios
+	var err error
+	p.control(func(fd int) { s, err = unix.IoctlGetTermios(fd, unix.TCGETS) })
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return *s
+}
+
+// control calls f with the test's end. File.Fd would make it one that cannot
+// be closed while it is read from.
+func (p *terminal) control(f func(fd int)) {
+	p.t.Helper()
+	raw, err := p.master.SyscallConn()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { f(int(fd)) }); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // hangUp closes the test's end, as when a terminal window is closed.

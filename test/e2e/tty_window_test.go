@@ -1,0 +1,70 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWindowSizeAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		p := w.pty(t, "run", "-it", "--rm", base, "stty", "size")
+		p.expect("24 80\r\n", 20*time.Second)
+		p.wait(soon)
+		name := w.detach(t, []string{"-t"}, "sleep", "1000")
+		p = w.pty(t, "exec", "-it", name, "stty", "size")
+		p.expect("24 80\r\n", soon)
+	})
+}
+
+func TestWindowResize(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		p, _ := w.at(t, "trap 'stty size' WINCH; while :; do sleep 0.05; done", "--rm")
+		p.resize(40, 100)
+		p.expect("40 100", soon)
+		p.resize(10, 20)
+		p.expect("10 20", soon)
+		p.send("\x03")
+		p.wait(soon)
+	})
+}
+
+func TestWindowOfExec(t *testing.T) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
+		name := w.detach(t, nil, "sleep", "1000")
+		p := w.pty(t, "exec", "-it", name, "sh", "-c", "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done")
+		p.expect("ready", soon)
+		p.resize(50, 132)
+		p.expect("50 132", soon)
+	})
+}
+
+// TestWindowOfSecondTerminal: the last to attach decides, and the program draws.
+func TestWindowOfSecondTerminal(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		p, name := w.at(t, "trap 'stty size' WINCH; while :; do sleep 0.01; done", "--rm")
+		second := w.pty(t, "attach", name)
+		second.resize(30, 90)
+		second.expect("30 90", soon)
+		p.expect("30 90", soon)
+	})
+}
+
+// TestRedrawOnAttach: a program that draws only if the size is another than
+// before draws when a terminal of the same size is attached.
+func TestRedrawOnAttach(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		script := `old=$(stty size)
+			trap 'new=$(stty size); [ "$new" = "$old" ] || echo "drawn $new"; old=$new' WINCH
+			while :; do sleep 0.01; done`
+		p, name := w.at(t, script, "--rm")
+		p.send("\x10\x11")
+		if code := p.wait(soon); code != 0 {
+			t.Fatalf("detach: exit status %d", code)
+		}
+		second := w.pty(t, "attach", name)
+		second.expect("drawn 24 80", soon)
+	})
+}
