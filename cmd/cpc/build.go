@@ -120,8 +120,10 @@ func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error
 	}
 	if f.quiet {
 		_, err = fmt.Fprintln(os.Stdout, img.ConfigDigest)
+		return err
 	}
-	return err
+	fmt.Fprintln(os.Stderr, "Built", strings.Join(append([]string{img.ConfigDigest.String()}, f.tags...), " "))
+	return nil
 }
 
 // buildContext returns the absolute path of the context directory.
