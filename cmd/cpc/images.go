@@ -115,6 +115,14 @@ func familiarName(name string) string {
 	return name
 }
 
+func familiarNames(names []string) []string {
+	familiar := make([]string, len(names))
+	for i, name := range names {
+		familiar[i] = familiarName(name)
+	}
+	return familiar
+}
+
 func shortDigest(d string) string {
 	_, hex, _ := strings.Cut(d, ":")
 	if len(hex) > 12 {

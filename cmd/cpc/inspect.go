@@ -121,7 +121,7 @@ type inspectedImage struct {
 func inspectImage(img *rootfs.Image) inspectedImage {
 	c := img.Config
 	return inspectedImage{
-		ID: img.ConfigDigest.String(), Digest: img.Digest.String(), RepoTags: img.Names, Created: c.Created, Author: c.Author,
+		ID: img.ConfigDigest.String(), Digest: img.Digest.String(), RepoTags: familiarNames(img.Names), Created: c.Created, Author: c.Author,
 		Architecture: c.Architecture, Os: c.OS, Size: img.Size, Config: c.Config, RootFS: c.RootFS, History: c.History,
 	}
 }
