@@ -43,23 +43,23 @@ mount --make-rprivate /; mount -t tmpfs -o size=1m,mode=700 tmpfs "$CPC_DATA_DIR
 bad() { echo "FAIL: $*"; }
 left() { find . -type f ! -path './locks/*' ! -name index.json ! -name oci-layout; find scratch tmp sandboxes -mindepth 1 2>/dev/null; }
 says() { echo "$out" | grep -qF -- "$1" || bad "does not say $1: $out"; }
-out=$($CPC import "$LARGE" large:1) && bad "large import succeeded"
+out=$($CPC import "$LARGE" large:1 2>&1) && bad "large import succeeded"
 says 'no space left on device'; says "$CPC_DATA_DIR"; says 'The disk is full: free some space'
 [ -z "$(left)" ] || bad "left: $(left)"
 [ -z "$($CPC images -q)" ] || bad "images: $($CPC images)"
 $CPC import "$SMALL" small:1 >/dev/null || bad "small import after the large one"
 before=$(left)
 dd if=/dev/zero of=fill bs=4k 2>/dev/null
-out=$($CPC import "$SMALL" other:1) && bad "import succeeded on a full disk"
+out=$($CPC import "$SMALL" other:1 2>&1) && bad "import succeeded on a full disk"
 says 'no space left on device'
-out=$($CPC tag small:1 other:1) && bad "tag succeeded on a full disk"
+out=$($CPC tag small:1 other:1 2>&1) && bad "tag succeeded on a full disk"
 says 'no space left on device'; says index.json
-out=$($CPC build -q -t built "$CONTEXT") && bad "build succeeded on a full disk"
+out=$($CPC build -q -t built "$CONTEXT" 2>&1) && bad "build succeeded on a full disk"
 says 'no space left on device'
 $CPC images | grep -q '^small' || bad "the image is not listed any more"
 rm fill
 [ "$(left)" = "$before" ] || bad "left: $(left)"
-$CPC run --rm small:1 /etc >/dev/null; [ $? = 127 ] || bad "run after space was freed"
+out=$($CPC run --rm small:1 /etc 2>&1); [ $? = 126 ] || bad "run after space was freed"
 $CPC import "$SMALL" other:1 >/dev/null || bad "import after space was freed"
 echo done
 `
