@@ -44,7 +44,7 @@ func runScript(t *testing.T, w *who, file string) {
 	t.Helper()
 	w.cpc(t) // the base image is there
 	s := &script{t: t, w: w}
-	dir, err := os.MkdirTemp(w.home, "script-")
+	dir, err := os.MkdirTemp(w.home, "script-") //nolint:usetesting // where the caller can go
 	if err != nil {
 		t.Fatal(err)
 	}

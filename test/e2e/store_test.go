@@ -35,7 +35,7 @@ type ownStore struct {
 
 func newStore(t *testing.T, w *who) *ownStore {
 	t.Helper()
-	dir, err := os.MkdirTemp(w.home, "store-")
+	dir, err := os.MkdirTemp(w.home, "store-") //nolint:usetesting // where the caller can go
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,9 @@ func (o *ownStore) manifest(t *testing.T) (manifest, layer string) {
 	t.Helper()
 	var index struct{ Manifests []struct{ Digest string } }
 	var m struct{ Layers []struct{ Digest string } }
-	blob := func(digest string) string { return filepath.Join(o.dir, "data/oci/blobs", strings.ReplaceAll(digest, ":", "/")) }
+	blob := func(digest string) string {
+		return filepath.Join(o.dir, "data/oci/blobs", strings.ReplaceAll(digest, ":", "/"))
+	}
 	readJSON(t, filepath.Join(o.dir, "data/oci/index.json"), &index)
 	manifest = blob(index.Manifests[0].Digest)
 	readJSON(t, manifest, &m)
