@@ -62,7 +62,12 @@ func (a *app) logs(ctx context.Context, f *logsFlags, name string) error {
 		return logfile.Read(entry.DataDir, p.print)
 	}
 	if lines >= 0 {
-		if err := logfile.Tail(entry.DataDir, lines, p.print); err != nil {
+		show := p.print
+		if lines == 0 {
+			show = func(e logfile.Entry) error { p.last = e.Time; return nil }
+			lines = 1
+		}
+		if err := logfile.Tail(entry.DataDir, lines, show); err != nil {
 			return err
 		}
 		p.from = p.last

@@ -102,12 +102,15 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if err != nil {
 		hostPID = 0 // it has ended already; its exit status is still to be had
 	}
-	if err := c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY}); err != nil {
-		req.Exec.Detach = true
-	}
+	err = c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY})
 	s.conn = c
 	if req.Exec.Detach {
 		go s.finish(nil)
+		return nil
+	}
+	if err != nil { // the client is gone already
+		go s.hangup()
+		s.finish(nil)
 		return nil
 	}
 	go s.input(c)

@@ -119,6 +119,18 @@ func strangers(id string, w *who) bool {
 			return true
 		}
 	}
+	return hidden(id)
+}
+
+// hidden reports whether a sandbox belongs to a monitor that has its files
+// where we cannot look: in a container, say.
+func hidden(id string) bool {
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		if file, _ := os.Readlink(link); strings.Contains(file, "/sandboxes/"+id+"/") {
+			return true
+		}
+	}
 	return false
 }
 
