@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -119,19 +121,24 @@ func strangers(id string, w *who) bool {
 			return true
 		}
 	}
-	return hidden(id)
+	return othersIn(id, w)
 }
 
-// hidden reports whether a sandbox belongs to a monitor that has its files
-// where we cannot look: in a container, say.
-func hidden(id string) bool {
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		if file, _ := os.Readlink(link); strings.Contains(file, "/sandboxes/"+id+"/") {
-			return true
+// othersIn reports whether processes are in the cgroup, and none of them is of
+// this caller: a step of somebody's build has no record.
+func othersIn(id string, w *who) bool {
+	files, _ := filepath.Glob("/sys/fs/cgroup/*/cpc-" + id + "/cgroup.procs")
+	ours, others := w.processes(), false
+	for _, file := range files {
+		procs, _ := os.ReadFile(file)
+		for _, pid := range strings.Fields(string(procs)) {
+			if slices.ContainsFunc(ours, func(p int) bool { return strconv.Itoa(p) == pid }) {
+				return false
+			}
+			others = true
 		}
 	}
-	return false
+	return others
 }
 
 // files finds what is in the places that hold files of sandboxes.
