@@ -131,7 +131,7 @@ func othersIn(id string, w *who) bool {
 	ours, others := w.processes(), false
 	for _, file := range files {
 		procs, _ := os.ReadFile(file)
-		for _, pid := range strings.Fields(string(procs)) {
+		for pid := range strings.FieldsSeq(string(procs)) {
 			if slices.ContainsFunc(ours, func(p int) bool { return strconv.Itoa(p) == pid }) {
 				return false
 			}
