@@ -139,14 +139,14 @@ func (m *monitor) launch() error {
 	if err != nil {
 		return err
 	}
-	r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
 	if m.task.Size != nil {
 		m.io.resize(*m.task.Size)
 	}
-	if err := m.entry.Save(); err != nil {
+	if err := m.oci.start(); err != nil {
 		return err
 	}
-	if err := m.oci.start(); err != nil {
+	r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
+	if err := m.entry.Save(); err != nil {
 		return err
 	}
 	// Output waits in its pipe until the owner has been told: the first frame
