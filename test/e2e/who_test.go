@@ -35,6 +35,7 @@ type who struct {
 	state    string // CPC_STATE_DIR
 	bin      string // path of cpc
 
+	ids  *idWatch
 	busy sync.Mutex // held by the test that this caller is in
 
 	baseOnce, probeOnce sync.Once
@@ -47,7 +48,7 @@ func (b *bed) newWho(mode string, uid, gid int) (*who, error) {
 		mode: mode, uid: uid, gid: gid, home: home,
 		data: filepath.Join(home, "data"), state: filepath.Join(home, "state"), bin: filepath.Join(b.dir, "bin/cpc"),
 	}
-	for _, dir := range []string{home, w.data, w.state, filepath.Join(home, "run")} {
+	for _, dir := range []string{home, w.data, w.state, filepath.Join(home, "run"), w.records()} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return nil, err
 		}
@@ -55,8 +56,13 @@ func (b *bed) newWho(mode string, uid, gid int) (*who, error) {
 			return nil, err
 		}
 	}
-	return w, nil
+	var err error
+	w.ids, err = watchIDs(w.records())
+	return w, err
 }
+
+// records is the directory in which cpc keeps one for each sandbox.
+func (w *who) records() string { return filepath.Join(w.state, "sandboxes") }
 
 // env is a clean environment.
 func (w *who) env() []string {
