@@ -113,19 +113,23 @@ func (w *who) cgroups() []string {
 	return found
 }
 
-// idWatch collects the ids of all sandboxes of a caller, from the names in the
-// directory of their records.
+// idWatch collects the ids of all sandboxes and build steps of a caller, from
+// the names in the directories of their records.
 type idWatch struct {
 	fd   int // inotify
 	seen map[string]bool
 }
 
-func watchIDs(dir string) (*idWatch, error) {
+func watchIDs(dirs ...string) (*idWatch, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
-	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR)
+	for _, dir := range dirs {
+		if _, err = unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR); err != nil {
+			break
+		}
+	}
 	return &idWatch{fd: fd, seen: map[string]bool{}}, err
 }
 
@@ -145,22 +149,6 @@ func (i *idWatch) collect() {
 			at += unix.SizeofInotifyEvent + length
 		}
 	}
-<<<<<<< Updated upstream
-	return hidden(id)
-}
-
-// hidden reports whether a sandbox belongs to a monitor that has its files
-// where we cannot look: in a container, say.
-func hidden(id string) bool {
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		if file, _ := os.Readlink(link); strings.Contains(file, "/sandboxes/"+id+"/") {
-			return true
-		}
-	}
-	return false
-=======
->>>>>>> Stashed changes
 }
 
 // files finds what is in the places that hold files of sandboxes.
@@ -171,7 +159,7 @@ func (w *who) files(ids []string) []string {
 		expected[filepath.Join(w.data, "sandboxes", id)] = true
 	}
 	var found []string
-	for _, pattern := range []string{w.state + "/sandboxes/*", w.data + "/sandboxes/*", w.data + "/scratch/*"} {
+	for _, pattern := range []string{w.state + "/sandboxes/*", w.state + "/steps/*", w.data + "/sandboxes/*", w.data + "/scratch/*"} {
 		names, _ := filepath.Glob(pattern)
 		for _, name := range names {
 			if !expected[name] {

@@ -48,7 +48,7 @@ func (b *bed) newWho(mode string, uid, gid int) (*who, error) {
 		mode: mode, uid: uid, gid: gid, home: home,
 		data: filepath.Join(home, "data"), state: filepath.Join(home, "state"), bin: filepath.Join(b.dir, "bin/cpc"),
 	}
-	for _, dir := range []string{home, w.data, w.state, filepath.Join(home, "run"), w.records()} {
+	for _, dir := range []string{home, w.data, w.state, filepath.Join(home, "run"), filepath.Join(w.state, "sandboxes"), filepath.Join(w.state, "steps")} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return nil, err
 		}
@@ -57,12 +57,9 @@ func (b *bed) newWho(mode string, uid, gid int) (*who, error) {
 		}
 	}
 	var err error
-	w.ids, err = watchIDs(w.records())
+	w.ids, err = watchIDs(filepath.Join(w.state, "sandboxes"), filepath.Join(w.state, "steps"))
 	return w, err
 }
-
-// records is the directory in which cpc keeps one for each sandbox.
-func (w *who) records() string { return filepath.Join(w.state, "sandboxes") }
 
 // env is a clean environment.
 func (w *who) env() []string {
