@@ -265,12 +265,17 @@ func (m *monitor) later(f func() error) { m.cleanup = append(m.cleanup, f) }
 
 // kill ends the sandbox for a reason of ours, which goes on record.
 func (m *monitor) kill(reason string) {
+	m.blame(reason)
+	_ = m.signal(unix.SIGKILL)
+}
+
+// blame puts the reason for the sandbox's end on record, if there is none yet.
+func (m *monitor) blame(reason string) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.reason == "" {
 		m.reason = reason
 	}
-	m.mu.Unlock()
-	_ = m.signal(unix.SIGKILL)
 }
 
 // pass is signal for a client that hears nothing of errors.
