@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -159,11 +160,26 @@ func (w *who) noProcesses(t *testing.T, within time.Duration) {
 	}
 }
 
+// kill9 kills a process and waits until all its threads have let go of what
+// they held.
 func kill9(t *testing.T, pid int) {
 	t.Helper()
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return // it was ending
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	eventually(t, 5*time.Second, "a killed process is gone", func() bool {
+		n, err := unix.Poll(poll, 1000)
+		return n == 1 && err == nil
+	})
 }
 
 func TestInitKilled(t *testing.T) {
@@ -198,17 +214,15 @@ func TestMonitorKilled(t *testing.T) {
 	})
 }
 
-func TestClientKilled(t *testing.T) {
+func TestOwnerKilled(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		eachKind(t, w, func(t *testing.T, l *live) {
-			if !l.attend {
-				return
-			}
+		for _, options := range [][]string{nil, {"-i", "-t"}, {"--rm", "-i"}} {
+			l := w.start(t, options)
 			kill9(t, l.client.Process.Pid)
 			l.wait(10 * time.Second)
 			w.noProcesses(t, 3*time.Second)
 			w.gone(t, l, 137, "client that it belonged to is gone")
-		})
+		}
 	})
 }
 
@@ -287,7 +301,7 @@ func TestKilledWhileStarting(t *testing.T) {
 			if killMonitor {
 				eventually(t, 5*time.Second, "there is a monitor", func() bool { return len(w.monitors()) > 0 })
 				for _, pid := range w.monitors() {
-					_ = unix.Kill(pid, unix.SIGKILL)
+					kill9(t, pid)
 				}
 			} else {
 				_ = cmd.Process.Kill()

@@ -61,9 +61,17 @@ func startTerminal(t *testing.T, w *who, cmd *exec.Cmd) *terminal {
 		t.Fatal(err)
 	}
 	term := &terminal{t: t, cmd: cmd, master: master, done: make(chan struct{})}
-	go term.read()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		term.read()
+	}()
 	go func() {
 		_ = cmd.Wait()
+		select {
+		case <-read: // to the last byte
+		case <-time.After(time.Second): // somebody else still has the terminal
+		}
 		close(term.done)
 	}()
 	t.Cleanup(term.close)
