@@ -20,7 +20,7 @@ stage=.cache/vm
 compile() {
 	rm -rf "$stage/tests" "$stage/tools"
 	mkdir -p "$stage/tests" "$stage/tools"
-	for package in $packages; do
+	for package in cgroups rootfs; do
 		CGO_ENABLED=0 scripts/go test -c -trimpath -o "$stage/tests/${package//\//_}.test" "./$package"
 	done
 	# Static, as the VM's libc is another than the host's.
