@@ -168,7 +168,7 @@ func TestProcessStatus(t *testing.T) {
 }
 
 // The same holds for a program that exec starts.
-func TestExecStatus(t *testing.T) {
+func TestExecIsConfined(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, nil, "sleep", "60")
 		got := facts(w.must(t, "exec", name, "cat", "/proc/self/status"), ":")

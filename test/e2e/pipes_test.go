@@ -4,14 +4,12 @@
 package e2e
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
 	"math/rand/v2"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -67,10 +65,6 @@ func TestMuchOutput(t *testing.T) {
 		}
 	})
 }
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestStreamsAreApart(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
@@ -271,22 +265,4 @@ func TestSignalBehindInput(t *testing.T) {
 			t.Errorf("exit status %d", code)
 		}
 	})
-}
-
-// lockedBuffer is a buffer that a command fills while a test looks.
-type lockedBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

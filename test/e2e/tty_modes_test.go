@@ -160,7 +160,7 @@ func TestTerminalWithoutReader(t *testing.T) {
 
 // TestClientKilled: nothing can restore the terminal then, but the sandbox
 // must not outlive its only user.
-func TestClientKilled(t *testing.T) {
+func TestClientKilledAtTerminal(t *testing.T) {
 	for name, options := range map[string][]string{"terminal": {"-it"}, "pipes": {"-i"}, "output only": nil} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *who) {
