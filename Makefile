@@ -19,7 +19,7 @@ BUILDVCS = -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || 
 SOURCES := $(shell find . -path ./.cache -prune -o -path ./tools -prune -o -name '*.go' ! -name '*_test.go' -print) go.mod go.sum
 LDFLAGS := -s -w
 
-.PHONY: help run build test lint policy generate fuzz install setup clean
+.PHONY: help run build test lint policy generate fuzz install setup clean test-vm vm-shell
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,9 +40,18 @@ test: ## set up, then lint and every test
 	scripts/build-sandbox.sh
 	scripts/test-sandbox.sh
 
+test-vm: ## the tests that need systemd and cgroup v2, in a Debian VM
+	@scripts/setup.sh vm
+	@$(MAKE) --no-print-directory build
+	test/vm/test.sh
+
+vm-shell: ## a root shell in that VM (VMUSER=user: as a user)
+	@scripts/setup.sh vm
+	@test/vm/run.sh --user $(or $(VMUSER),root)
+
 lint: .cache/golangci-lint ## run golangci-lint and shellcheck
 	PATH="$$($(GO) env GOROOT)/bin:$$PATH" .cache/golangci-lint run ./...
-	shellcheck -x $(wildcard scripts/*.sh build/image/scripts/*.sh) scripts/go .ci/run
+	shellcheck -x $(wildcard scripts/*.sh build/image/scripts/*.sh test/vm/*.sh) scripts/go .ci/run
 
 policy: ## check the import table, licence headers and file sizes
 	$(GO) test ./internal/policy

@@ -2,10 +2,11 @@
 # Copyright the cpc authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh run|test|base: installs what this machine lacks, and only that.
+# setup.sh run|test|base|vm: installs what this machine lacks, and only that.
 #   run   what building and running needs
 #   test  that, and what the tests need
 #   base  that, and what makes a base image where no registry answers
+#   vm    that, and what the virtual machine of test/vm needs
 #
 # Debian packages come by apt: directly as root, through sudo as a user. Where
 # neither is possible it says what to ask the administrator for. On a machine
@@ -58,6 +59,16 @@ table() {
 		cat <<-'END'
 			mmdebstrap mmdebstrap
 			debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
+		END
+		;;
+	vm)
+		cat <<-'END'
+			mmdebstrap mmdebstrap
+			debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
+			qemu-system-x86 qemu-system-x86_64
+			e2fsprogs mkfs.ext4
+			openssh-client ssh ssh-keygen
+			util-linux setpriv
 		END
 		;;
 	esac
@@ -172,9 +183,9 @@ setup_subids() {
 }
 
 case ${1:-} in
-run | test | base) ;;
+run | test | base | vm) ;;
 *)
-	echo "usage: setup.sh run|test|base" >&2
+	echo "usage: setup.sh run|test|base|vm" >&2
 	exit 2
 	;;
 esac

@@ -19,3 +19,6 @@ check() {
 		printf '%s\n' "$out" | tail -n 40 | sed 's/^/       | /'
 	fi
 }
+
+# words_are TEXT WORDS: whether TEXT is these words, in whatever lines.
+words_are() { [ "$(tr -s '\n' ' ' <<<"$1")" = "$2 " ]; }

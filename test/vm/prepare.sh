@@ -6,6 +6,4 @@
 # programs and the base image's tar, so that they are not read by 9p each time.
 set -eu
 install -m 0755 /work-cpc/bin/cpc /work-cpc/bin/cpc-runtime /usr/local/bin/
-if [ -r /work-cpc/.cache/base/trixie.tar ]; then
-	install -m 0644 /work-cpc/.cache/base/trixie.tar /var/tmp/base.tar
-fi
+install -m 0644 /work-cpc/.cache/vm/base.tar /var/tmp/base.tar

@@ -82,7 +82,7 @@ late)
 	chroot "$root" systemctl disable -q systemd-networkd-wait-online 2>/dev/null || true
 	chroot "$root" systemctl mask -q apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 		e2scrub_all.timer e2scrub_reap.service fstrim.timer logrotate.timer systemd-networkd-wait-online.service \
-		systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
+		networking.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
 	# What a first start would do, and each start here is one: under emulation
 	# compiling Debian's 150 AppArmor profiles alone takes 20 s. Those that
 	# concern containers and user namespaces stay.

@@ -48,6 +48,7 @@ vm_start() {
 # vm_qemu SECONDS: starts QEMU in the background.
 vm_qemu() {
 	local accel=(-accel "tcg,thread=multi,tb-size=512") cpu=max
+	: >"$vm_dir/console.log"
 	vm_port=$((20000 + RANDOM % 20000))
 	case ${CPC_VM_ACCEL:-tcg} in
 	tcg) ;;

@@ -1,0 +1,28 @@
+#!/bin/bash
+# Copyright the cpc authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# gotests.sh PACKAGE…: runs inside the VM: each package's tests, compiled on the
+# host, in the package's directory. One line a test, and why it failed.
+set -u
+# shellcheck source=test/vm/check.sh
+. "$(dirname "$0")/check.sh"
+
+export CPC_TEST_TOOLS=/work-cpc/.cache/vm/tools
+for package in "$@"; do
+	work=$(mktemp -d /var/tmp/gotest.XXXXXX)
+	chmod 0711 "$work"
+	install -m 0755 "/work-cpc/.cache/vm/tests/${package//\//_}.test" "$work/test"
+	status=0
+	(cd "/work-cpc/$package" && TMPDIR=$work "$work/test" -test.v -test.timeout=5m) >"$work/out" 2>&1 </dev/null || status=$?
+	sed -n -e "s,^--- PASS: \([^ ]*\) (\(.*\)),ok   $who: $package \1 (\2)," \
+		-e "s,^--- FAIL: \([^ ]*\) (\(.*\)),FAIL $who: $package \1 (\2)," \
+		-e "s,^--- SKIP: \([^ ]*\) .*,skip $who: $package \1," "$work/out"
+	if [ $status -ne 0 ]; then
+		echo "FAIL $who: $package, status $status"
+		grep -v '^=== \|--- PASS' "$work/out" | tail -n 60 | sed 's/^/       | /'
+	elif [ -n "${VERBOSE:-}" ]; then
+		sed 's/^/       | /' "$work/out"
+	fi
+	rm -rf "$work"
+done
