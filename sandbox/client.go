@@ -64,7 +64,11 @@ func (e *Engine) whyGone(id string) error {
 // SweepDead is Sweep once the monitor of this sandbox, which no longer answers,
 // has gone altogether.
 func (e *Engine) SweepDead(id string) error {
-	if errors.Is(e.whyGone(id), ErrMonitorGone) {
+	why := e.whyGone(id)
+	switch {
+	case why == nil:
+		return fmt.Errorf("sandbox %s: its monitor has let go of it, but has not ended within %v", record.Short(id), deathTakes)
+	case errors.Is(why, ErrMonitorGone):
 		return e.Sweep()
 	}
 	return nil
