@@ -156,22 +156,37 @@ func (w *who) noProcesses(t *testing.T, within time.Duration) {
 // they held.
 func kill9(t *testing.T, pid int) {
 	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return // it was ending
-	}
-	if err != nil {
+	gone := awaitEnd(t, []int{pid})
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
-		t.Fatal(err)
+	gone()
+}
+
+// awaitEnd returns a function that waits until these processes have ended.
+// A process that is dying has no environment any more to know it by, and still
+// has its locks.
+func awaitEnd(t *testing.T, pids []int) func() {
+	t.Helper()
+	var polls []unix.PollFd
+	for _, pid := range pids {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		polls = append(polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	}
-	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	eventually(t, 5*time.Second, "a killed process is gone", func() bool {
-		n, err := unix.Poll(poll, 1000)
-		return n == 1 && err == nil
-	})
+	return func() {
+		t.Helper()
+		eventually(t, 5*time.Second, "processes that were killed are gone", func() bool {
+			n, err := unix.Poll(polls, 100)
+			return n == len(polls) && err == nil
+		})
+	}
 }
 
 func TestInitKilled(t *testing.T) {
@@ -348,6 +363,7 @@ func TestBuildKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, 30*time.Second, "the step runs", func() bool { return strings.Contains(out.String(), "in the step") })
+			gone := awaitEnd(t, w.processes())
 			pid := cmd.Process.Pid
 			if sig == unix.SIGINT {
 				pid = -pid // as the terminal does
@@ -357,6 +373,7 @@ func TestBuildKilled(t *testing.T) {
 			}
 			_ = cmd.Wait()
 			w.noProcesses(t, 3*time.Second)
+			gone()
 			w.must(t, "ps", "-a")
 			w.leftovers(t)
 			if names := w.must(t, "images"); strings.Contains(names, "killed") {
