@@ -13,15 +13,8 @@ import (
 	"github.com/claude-pocket-console/cpc/cgroups"
 )
 
-// limited runs f as root where limits can be enforced for root: the project
-// supports no other host, so it is a failure where they cannot.
-func limited(t *testing.T, f func(t *testing.T, w *who)) {
-	t.Helper()
-	eachOf(t, []string{root}, f)
-}
-
 func TestMemoryHog(t *testing.T) {
-	limited(t, func(t *testing.T, w *who) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		name := w.name(t)
 		stdout, stderr, code := w.run(t, "run", "--name", name, "--memory", "64m", w.probeImage(t), "/probe", "memory", "200")
 		if code != 137 || stdout != "" || !strings.Contains(stderr, "out of memory at the 64 MiB limit") {
@@ -45,7 +38,7 @@ func TestMemoryHog(t *testing.T) {
 
 // A child that takes too much takes the sandbox with it, and tmpfs counts.
 func TestMemoryOfChildrenAndFiles(t *testing.T) {
-	limited(t, func(t *testing.T, w *who) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		for _, script := range []string{
 			"/probe memory 200; sleep 20; echo survived",
 			"head -c 200m /dev/zero >/tmp/big; sleep 20; echo survived",
@@ -64,7 +57,7 @@ func TestMemoryOfChildrenAndFiles(t *testing.T) {
 }
 
 func TestForkBomb(t *testing.T) {
-	limited(t, func(t *testing.T, w *who) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		name := w.name(t)
 		out := w.must(t, "run", "--name", name, "--pids-limit", "40", w.probeImage(t), "/probe", "forks", "100")
 		got := facts(out, "\t")
@@ -83,7 +76,7 @@ func TestForkBomb(t *testing.T) {
 }
 
 func TestCPUShare(t *testing.T) {
-	limited(t, func(t *testing.T, w *who) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		out := w.must(t, "run", "--rm", "--cpus", "0.5", w.probeImage(t), "/probe", "spin", "2000")
 		// One second is what there is. Other load on the machine can only
 		// make it less; what a period is begun with can make it a little more.
@@ -102,7 +95,7 @@ func TestLimitsInTheKernel(t *testing.T) {
 	if host.Layout == cgroups.Unified {
 		t.Skip("the files of cgroup v1: this host has v2, which the VM tests read")
 	}
-	limited(t, func(t *testing.T, w *who) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		for _, c := range []struct {
 			options                  []string
 			memory, quota, pids, cap string
@@ -167,7 +160,7 @@ mount --make-rprivate /
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec "$@"`
-	limited(t, func(t *testing.T, w *who) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		w.must(t, "run", "--rm", base, "true")
 		in := func(more ...string) result {
 			args := []string{"-m", "sh", "-c", view, "-", w.bin, "run", "--rm"}

@@ -127,7 +127,7 @@ func finish(t *testing.T, cmd *exec.Cmd) result {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout) // t.Context ends before the cleanups
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout) //nolint:usetesting // t.Context ends before the cleanups
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
