@@ -55,7 +55,7 @@ func (s Set) stale() (Leftovers, error) {
 	var known []string
 	for _, e := range all {
 		known = append(known, e.Record.ID)
-		if e.Record.Status != Exited && !e.Attended() {
+		if e.Record.Status != Exited && e.abandoned() {
 			l.Entries = append(l.Entries, e)
 		}
 	}
