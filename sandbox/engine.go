@@ -5,8 +5,9 @@
 // monitor process and talks to that process from then on.
 //
 // The packages below it: record knows which sandboxes there are, bundle plans
-// the OCI bundle, wire is the language of the control socket, logfile keeps
-// output, monitor is the process that looks after one sandbox. This package is
+// the OCI bundle, process runs a program under an OCI runtime, wire is the
+// language of the control socket, logfile keeps output, monitor is the process
+// that looks after one sandbox, step runs RUN instructions. This package is
 // the client's side: it runs in the host's namespaces as the calling user and
 // needs no privilege.
 package sandbox

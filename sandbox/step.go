@@ -6,16 +6,16 @@ package sandbox
 import (
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
-	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
+	"github.com/claude-pocket-console/cpc/sandbox/step"
 )
 
 // Step is a command to run in a root file system that is mounted already.
-type Step = monitor.Step
+type Step = step.Step
 
 // NewSteps prepares the calling process, which must be the root of U0 and pid
 // 1, to run steps of a build with the given runtime ("" for cpc-runtime).
-func NewSteps(runtime string, d dirs.Dirs, inUse ...string) (*monitor.Steps, error) {
+func NewSteps(runtime string, d dirs.Dirs, inUse ...string) (*step.Runner, error) {
 	path, err := findRuntime(runtime)
 	if err != nil {
 		return nil, err
@@ -24,5 +24,5 @@ func NewSteps(runtime string, d dirs.Dirs, inUse ...string) (*monitor.Steps, err
 	if err != nil {
 		return nil, err
 	}
-	return monitor.NewSteps(record.Set{Dirs: d}, path, profile, inUse...)
+	return step.New(record.Set{Dirs: d}, path, profile, inUse...)
 }

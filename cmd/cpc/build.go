@@ -17,8 +17,8 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
-	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
+	"github.com/claude-pocket-console/cpc/sandbox/step"
 )
 
 type buildFlags struct {
@@ -53,7 +53,7 @@ func (a *app) buildCommand() *cobra.Command {
 }
 
 // stepRunner lets the builder run commands in sandboxes.
-type stepRunner struct{ steps *monitor.Steps }
+type stepRunner struct{ steps *step.Runner }
 
 // Run implements build.Runner.
 func (r stepRunner) Run(ctx context.Context, s build.Step) error {

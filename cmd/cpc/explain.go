@@ -14,7 +14,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
-	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -38,9 +38,9 @@ func hints() []struct {
 		code int
 		hint string
 	}{
-		{monitor.ErrNotFound, notFound, "Look what the image has, for example with: cpc run --rm IMAGE ls /usr/bin"},
-		{monitor.ErrNotExecutable, notExecutable, "The file is there but cannot be run: check its mode and, for a script, its first line."},
-		{monitor.ErrWorkdir, notExecutable, "Name one that is there with --workdir, or make it with a WORKDIR in the Dockerfile."},
+		{process.ErrNotFound, notFound, "Look what the image has, for example with: cpc run --rm IMAGE ls /usr/bin"},
+		{process.ErrNotExecutable, notExecutable, "The file is there but cannot be run: check its mode and, for a script, its first line."},
+		{process.ErrWorkdir, notExecutable, "Name one that is there with --workdir, or make it with a WORKDIR in the Dockerfile."},
 		{record.ErrNameInUse, defaultFailure, "Choose another --name, or remove that sandbox with: cpc rm -f NAME"},
 		{record.ErrNotFound, defaultFailure, "See which there are with: cpc ps -a"},
 		{record.ErrAmbiguous, defaultFailure, "Give more of the id; see: cpc ps -a"},

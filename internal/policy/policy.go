@@ -55,6 +55,7 @@ func Untested() map[string]string {
 		"cmd/cpc-runtime":   "command line only: test/ and runtime's tests drive the built program",
 		"internal/modetest": "helper of other packages' tests",
 		"runtime/reaper":    "driven as a program by runtime's tests",
+		"sandbox/step":      "driven through cpc build by test/e2e",
 		"sandbox":           "driven through the command line by test/e2e",
 		"netns":             "only a package comment until the sandbox has a network of its own",
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
@@ -77,7 +78,7 @@ type session struct {
 	m      *monitor
 	conn   *wire.Conn // that asked for it
 	name   string     // of its files in the sandbox's directory
-	io     *stdio
+	io     *process.Stdio
 	pid    int
 	exited chan struct{}
 	left   atomic.Bool // the client detached
@@ -141,7 +142,7 @@ func (s *session) signal(sig unix.Signal) {
 // program that took care to leave that group, as a daemon does, stays.
 func (s *session) hangup() {
 	s.signalGroup(unix.SIGHUP)
-	s.io.endInput()
+	s.io.EndInput()
 	select {
 	case <-s.exited:
 	case <-time.After(hangupGrace):
@@ -167,14 +168,14 @@ func (s *session) finish(c *wire.Conn) {
 	defer s.m.execs.done(s.conn)
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
-		st := reap(s.pid)
+		st := process.Reap(s.pid)
 		close(s.exited)
 		status <- st
 		// What it left in the background may have its terminal or pipes open
 		// for ever; nobody who waits for this program waits for that.
-		s.io.expire()
+		s.io.Expire()
 	}()
-	s.io.pump(s.exited, func(t wire.Type, p []byte) {
+	s.io.Pump(s.exited, func(t wire.Type, p []byte) {
 		if c == nil || s.left.Load() {
 			return
 		}
@@ -183,22 +184,22 @@ func (s *session) finish(c *wire.Conn) {
 		}
 	})
 	st := <-status
-	s.io.close()
+	s.io.Close()
 	if c != nil {
-		_ = c.WriteJSON(wire.Exit, wire.ExitBody{Code: exitCode(st)})
+		_ = c.WriteJSON(wire.Exit, wire.ExitBody{Code: process.ExitCode(st)})
 	}
 }
 
 func (s *session) start(req wire.RequestBody) error {
-	process, user, err := s.m.execProcess(req.Exec)
+	spec, user, err := s.m.execProcess(req.Exec)
 	if err != nil {
 		return err
 	}
 	if req.Exec.TTY && req.Size != nil { // in time for the program's first look
-		process.ConsoleSize = &specs.Box{Height: uint(req.Size.Rows), Width: uint(req.Size.Cols)}
+		spec.ConsoleSize = &specs.Box{Height: uint(req.Size.Rows), Width: uint(req.Size.Cols)}
 	}
 	file := filepath.Join(s.m.entry.Dir, s.name)
-	raw, err := json.Marshal(process)
+	raw, err := json.Marshal(spec)
 	if err != nil {
 		return err
 	}
@@ -206,29 +207,29 @@ func (s *session) start(req wire.RequestBody) error {
 		return fmt.Errorf("exec: %w", err)
 	}
 	defer os.Remove(file)
-	uid, gid := callerIDs(s.m.entry.Record.Mapping, user)
-	if s.io, err = newStdio(req.Exec.TTY, req.Stdin, uid, gid); err != nil {
+	uid, gid := process.CallerIDs(s.m.entry.Record.Mapping, user)
+	if s.io, err = process.NewStdio(req.Exec.TTY, req.Stdin, uid, gid); err != nil {
 		return err
 	}
 	console := ""
 	if req.Exec.TTY {
 		console = s.name + ".sock"
-		if err := s.io.listenConsole(s.m.entry.Dir, console); err != nil {
-			s.io.started()
+		if err := s.io.ListenConsole(s.m.entry.Dir, console); err != nil {
+			s.io.Started()
 			return err
 		}
 		defer os.Remove(filepath.Join(s.m.entry.Dir, console))
 	}
-	s.pid, err = s.m.oci.exec(s.io.child, s.name, console)
-	s.io.started()
+	s.pid, err = s.m.oci.Exec(s.io.Child, s.name, console)
+	s.io.Started()
 	if err == nil && console != "" {
-		if err = s.io.takeConsole(); err != nil {
+		if err = s.io.TakeConsole(); err != nil {
 			_ = unix.Kill(s.pid, unix.SIGKILL)
-			reap(s.pid)
+			process.Reap(s.pid)
 		}
 	}
 	if err != nil {
-		s.io.close()
+		s.io.Close()
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -41,8 +42,8 @@ type monitor struct {
 
 	store   *rootfs.Store
 	mounted *rootfs.Mounted
-	oci     *oci
-	io      *stdio
+	oci     *process.Runtime
+	io      *process.Stdio
 	out     *fanout
 	pid     int // of the sandbox's init, in this pid namespace
 	pidfd   int
@@ -140,9 +141,9 @@ func (m *monitor) launch() error {
 		return err
 	}
 	if m.task.Size != nil {
-		m.io.resize(*m.task.Size)
+		m.io.Resize(*m.task.Size)
 	}
-	if err := m.oci.start(); err != nil {
+	if err := m.oci.Start(); err != nil {
 		return err
 	}
 	r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
@@ -159,7 +160,7 @@ func (m *monitor) launch() error {
 	}
 	go func() {
 		defer close(m.drained)
-		m.io.pump(m.exited, m.out.write)
+		m.io.Pump(m.exited, m.out.write)
 	}()
 	return nil
 }
@@ -167,28 +168,7 @@ func (m *monitor) launch() error {
 // wait returns when the sandbox's init has ended.
 func (m *monitor) wait() unix.WaitStatus {
 	defer close(m.exited)
-	return reap(m.pid)
-}
-
-// reap waits for one process that has become a child of this one.
-func reap(pid int) unix.WaitStatus {
-	var status unix.WaitStatus
-	for {
-		_, err := unix.Wait4(pid, &status, 0, nil)
-		if err == nil {
-			return status
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return unix.WaitStatus(unix.SIGKILL) // not ours to wait for: counts as killed
-		}
-	}
-}
-
-func exitCode(s unix.WaitStatus) int {
-	if s.Signaled() {
-		return 128 + int(s.Signal())
-	}
-	return s.ExitStatus()
+	return process.Reap(m.pid)
 }
 
 // finish takes everything down and tells everybody how it ended.
@@ -224,7 +204,7 @@ func (m *monitor) conclude(status unix.WaitStatus, takedown error) wire.ExitBody
 	defer m.mu.Unlock()
 	r := m.entry.Record
 	r.Status, r.Finished, r.PID = record.Exited, time.Now().UTC(), 0
-	r.Outcome.ExitCode, r.Outcome.Reason = exitCode(status), m.reason
+	r.Outcome.ExitCode, r.Outcome.Reason = process.ExitCode(status), m.reason
 	if takedown != nil {
 		r.Outcome.Error = takedown.Error()
 	}
@@ -235,7 +215,7 @@ func (m *monitor) conclude(status unix.WaitStatus, takedown error) wire.ExitBody
 func (m *monitor) abort(cause error) {
 	if m.pidfd >= 0 {
 		_ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0)
-		reap(m.pid)
+		process.Reap(m.pid)
 		close(m.exited)
 	}
 	if errors.Is(cause, errDryRun) {

@@ -6,7 +6,6 @@ package monitor
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
-	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
+	"github.com/claude-pocket-console/cpc/sandbox/process"
 )
 
 // prepareRoot unpacks what is not unpacked yet and mounts the root file system.
@@ -80,7 +79,7 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	if err != nil {
 		return err
 	}
-	files, err := writeNetFiles(stage, r.Settings.Hostname, o.Network)
+	files, err := process.WriteNetFiles(stage, r.Settings.Hostname, o.Network)
 	if err != nil {
 		return err
 	}
@@ -113,44 +112,34 @@ func (m *monitor) create() error {
 	}
 	m.out = &fanout{log: log}
 	m.later(log.Close)
-	uid, gid := callerIDs(r.Mapping, m.input.User)
-	if m.io, err = newStdio(r.Settings.TTY, r.Settings.OpenStdin, uid, gid); err != nil {
+	uid, gid := process.CallerIDs(r.Mapping, m.input.User)
+	if m.io, err = process.NewStdio(r.Settings.TTY, r.Settings.OpenStdin, uid, gid); err != nil {
 		return err
 	}
-	m.later(func() error { m.io.close(); return nil })
+	m.later(func() error { m.io.Close(); return nil })
 	console := ""
 	if r.Settings.TTY {
 		console = "console.sock"
-		if err := m.io.listenConsole(m.entry.Dir, console); err != nil {
+		if err := m.io.ListenConsole(m.entry.Dir, console); err != nil {
 			return err
 		}
 	}
-	m.oci = &oci{path: r.Settings.Runtime, dir: m.entry.Dir, id: r.ID}
+	m.oci = &process.Runtime{Path: r.Settings.Runtime, Dir: m.entry.Dir, ID: r.ID}
 	m.later(m.task.Plan.Remove)
-	m.later(m.oci.remove)
-	if m.pid, err = m.oci.create(m.io.child, console); err != nil {
+	m.later(m.oci.Delete)
+	if m.pid, err = m.oci.Create(m.io.Child, console); err != nil {
 		return err
 	}
 	if m.pidfd, err = unix.PidfdOpen(m.pid, 0); err != nil {
 		return fmt.Errorf("watch process %d: %w", m.pid, err)
 	}
-	m.io.started()
+	m.io.Started()
 	if console != "" {
-		if err := m.io.takeConsole(); err != nil {
+		if err := m.io.TakeConsole(); err != nil {
 			return err
 		}
 	}
 	return m.checkLimits()
-}
-
-// callerIDs are the ids, in this user namespace, that a program of user's has.
-func callerIDs(mapping idmap.Mapping, user bundle.ResolvedUser) (uid, gid int) {
-	u, errU := mapping.ToCaller(user.UID)
-	g, errG := mapping.ToCaller(user.GID)
-	if errors.Join(errU, errG) != nil {
-		return int(mapping.Base), int(mapping.Base) // Single mode: there is only one
-	}
-	return int(u), int(g)
 }
 
 // checkLimits reads back what the kernel enforces, before the program runs,

@@ -133,7 +133,7 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 		return m.addWaiter(c), nil
 	}
 	if req.Size != nil {
-		m.io.resize(*req.Size)
+		m.io.Resize(*req.Size)
 	}
 	serveStream(c, m.io, m.pass)
 	m.out.detach(c)
@@ -147,10 +147,10 @@ const redrawPause = 40 * time.Millisecond
 // redraw sets another size than the one that the caller is about to set, so
 // that full-screen programs draw anew also if that is the size they have.
 func (m *monitor) redraw(size wire.Size) {
-	if m.io.tty == nil || size.Rows < 2 {
+	if !m.entry.Record.Settings.TTY || size.Rows < 2 {
 		return
 	}
-	m.io.resize(wire.Size{Rows: size.Rows - 1, Cols: size.Cols})
+	m.io.Resize(wire.Size{Rows: size.Rows - 1, Cols: size.Cols})
 	time.Sleep(redrawPause)
 }
 

@@ -6,12 +6,13 @@ package monitor
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
 // serveStream passes a client's frames to a program. It reports whether the
 // client left on purpose.
-func serveStream(c *wire.Conn, to *stdio, signal func(unix.Signal)) (detached bool) {
+func serveStream(c *wire.Conn, to *process.Stdio, signal func(unix.Signal)) (detached bool) {
 	queue := make(chan inputFrame, wire.StdinFrames)
 	defer close(queue)
 	go passInput(c, to, queue)
@@ -30,7 +31,7 @@ func serveStream(c *wire.Conn, to *stdio, signal func(unix.Signal)) (detached bo
 		case wire.Resize:
 			var size wire.Size
 			if wire.Decode(t, payload, &size) == nil {
-				to.resize(size)
+				to.Resize(size)
 			}
 		case wire.Signal:
 			var n int
@@ -52,12 +53,12 @@ type inputFrame struct {
 
 // passInput gives a program its input at the program's pace, so that the
 // client is heard meanwhile. What is queued when the client leaves still comes.
-func passInput(c *wire.Conn, to *stdio, queue <-chan inputFrame) {
+func passInput(c *wire.Conn, to *process.Stdio, queue <-chan inputFrame) {
 	for f := range queue {
 		if f.end {
-			to.endInput()
+			to.EndInput()
 		} else {
-			_ = to.input(f.bytes) // a program that is gone takes no input
+			_ = to.Input(f.bytes) // a program that is gone takes no input
 		}
 		_ = c.WriteFrame(wire.Taken, nil) // whoever reads frames hears that the client is gone
 	}

@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package monitor
+package process
 
 import (
 	"bufio"
@@ -17,12 +17,13 @@ import (
 	"sync/atomic"
 )
 
-// oci drives an OCI runtime by its published command line, so that any will do.
-type oci struct {
-	path string // the program
-	dir  string // the sandbox's directory, also the working directory
-	id   string
-	n    atomic.Int64 // log files so far
+// Runtime drives an OCI runtime by its published command line, so that any will do.
+type Runtime struct {
+	Path string // the program
+	Dir  string // of the sandbox, also the working directory; holds bundle/
+	ID   string // of the container
+
+	runs atomic.Int64 // numbers log files
 }
 
 var (
@@ -38,19 +39,19 @@ const pidFile = "pid"
 
 // run runs one runtime command to its end. Its standard streams are those of
 // the new program where there is one, so its own words go to a log file.
-func (o *oci) run(files [3]*os.File, args ...string) error {
-	log := fmt.Sprintf("runtime-%d.log", o.n.Add(1))
-	global := []string{"--root", filepath.Join(o.dir, "runtime"), "--log", filepath.Join(o.dir, log), "--log-format", "json"}
-	cmd := exec.Command(o.path, append(global, args...)...) //nolint:gosec // the configured runtime
-	cmd.Dir = o.dir
+func (o *Runtime) run(files [3]*os.File, args ...string) error {
+	log := fmt.Sprintf("runtime-%d.log", o.runs.Add(1))
+	global := []string{"--root", filepath.Join(o.Dir, "runtime"), "--log", filepath.Join(o.Dir, log), "--log-format", "json"}
+	cmd := exec.Command(o.Path, append(global, args...)...) //nolint:gosec // the configured runtime
+	cmd.Dir = o.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
 	var said bytes.Buffer
 	if files[2] == nil {
 		cmd.Stderr = &said
 	}
 	err := cmd.Run()
-	why := lastError(filepath.Join(o.dir, log))
-	_ = os.Remove(filepath.Join(o.dir, log))
+	why := lastError(filepath.Join(o.Dir, log))
+	_ = os.Remove(filepath.Join(o.Dir, log))
 	if err == nil {
 		return nil
 	}
@@ -129,35 +130,40 @@ func lastError(file string) string {
 	return last
 }
 
-func (o *oci) create(files [3]*os.File, console string) (pid int, err error) {
+// Create makes the container of the bundle, up to but not including its program,
+// and returns the pid of its init. The terminal goes to the named console socket.
+func (o *Runtime) Create(files [3]*os.File, console string) (pid int, err error) {
 	args := []string{"create", "--bundle", "bundle", "--pid-file", pidFile}
 	if console != "" {
 		args = append(args, "--console-socket", console)
 	}
-	if err := o.run(files, append(args, o.id)...); err != nil {
+	if err := o.run(files, append(args, o.ID)...); err != nil {
 		return 0, err
 	}
 	return o.takePID(pidFile)
 }
 
-func (o *oci) start() error { return o.run([3]*os.File{}, "start", o.id) }
+// Start lets the program of a container that was made run.
+func (o *Runtime) Start() error { return o.run([3]*os.File{}, "start", o.ID) }
 
-func (o *oci) remove() error { return o.run([3]*os.File{}, "delete", "--force", o.id) }
+// Delete removes the container, killing what is left of it.
+func (o *Runtime) Delete() error { return o.run([3]*os.File{}, "delete", "--force", o.ID) }
 
-func (o *oci) exec(files [3]*os.File, process, console string) (pid int, err error) {
+// Exec starts a further program, described in the named file, and returns its pid.
+func (o *Runtime) Exec(files [3]*os.File, process, console string) (pid int, err error) {
 	pidName := process + ".pid"
 	args := []string{"exec", "--detach", "--process", process, "--pid-file", pidName}
 	if console != "" {
 		args = append(args, "--console-socket", console)
 	}
-	if err := o.run(files, append(args, o.id)...); err != nil {
+	if err := o.run(files, append(args, o.ID)...); err != nil {
 		return 0, err
 	}
 	return o.takePID(pidName)
 }
 
-func (o *oci) takePID(name string) (int, error) {
-	file := filepath.Join(o.dir, name)
+func (o *Runtime) takePID(name string) (int, error) {
+	file := filepath.Join(o.Dir, name)
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return 0, fmt.Errorf("runtime's pid file: %w", err)

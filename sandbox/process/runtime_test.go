@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package monitor
+package process
 
 import (
 	"errors"
@@ -74,16 +74,16 @@ func TestExitCode(t *testing.T) {
 	for status, want := range map[unix.WaitStatus]int{
 		0: 0, 7 << 8: 7, 255 << 8: 255, 9: 137, 15: 143, 11 | 0x80: 139, // 0x80: dumped core
 	} {
-		if got := exitCode(status); got != want {
+		if got := ExitCode(status); got != want {
 			t.Errorf("status %#x: %d, want %d", uint32(status), got, want)
 		}
 	}
 }
 
 func TestTakePID(t *testing.T) {
-	o := &oci{dir: t.TempDir()}
+	o := &Runtime{Dir: t.TempDir()}
 	for text, ok := range map[string]bool{"4711": true, "4711\n": true, "": false, "1": false, "-5": false, "0": false, "12 13": false} {
-		if err := os.WriteFile(filepath.Join(o.dir, "pid"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(o.Dir, "pid"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		pid, err := o.takePID("pid")
@@ -120,7 +120,7 @@ func TestOneDescriptor(t *testing.T) {
 }
 
 func TestNetFilesWithoutNetwork(t *testing.T) {
-	f, err := writeNetFiles(t.TempDir(), "box", "none")
+	f, err := WriteNetFiles(t.TempDir(), "box", "none")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package monitor
+package process
 
 import (
 	"fmt"
@@ -12,10 +12,10 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 )
 
-// writeNetFiles makes the sandbox's /etc/hostname, /etc/hosts and
+// WriteNetFiles makes the sandbox's /etc/hostname, /etc/hosts and
 // /etc/resolv.conf in dir. Without a network there is no name server; with the
 // host's, names resolve as they do there.
-func writeNetFiles(dir, hostname, network string) (bundle.Files, error) {
+func WriteNetFiles(dir, hostname, network string) (bundle.Files, error) {
 	f := bundle.Files{
 		Hostname:   filepath.Join(dir, "hostname"),
 		Hosts:      filepath.Join(dir, "hosts"),

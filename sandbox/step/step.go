@@ -1,7 +1,9 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package monitor
+// Package step runs the commands of a Dockerfile's RUN instructions: sandboxes
+// that nobody attaches to, in the builder's own process, one after the other.
+package step
 
 import (
 	"context"
@@ -19,6 +21,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -33,28 +36,28 @@ type Step struct {
 	Mapping        idmap.Mapping
 }
 
-// Steps runs steps one after the other in the calling process, which must be
+// Runner runs steps one after the other in the calling process, which must be
 // pid 1 of a pid namespace (userns.Settle): it is the parent of what it runs.
-type Steps struct {
+type Runner struct {
 	set     record.Set
 	runtime string
 	seccomp *specs.LinuxSeccomp
 	stage   string
 }
 
-// NewSteps prepares the calling process to run steps. The paths in use are
+// New prepares the calling process to run steps. The paths in use are
 // those that must stay visible.
-func NewSteps(set record.Set, runtime string, profile *specs.LinuxSeccomp, inUse ...string) (*Steps, error) {
+func New(set record.Set, runtime string, profile *specs.LinuxSeccomp, inUse ...string) (*Runner, error) {
 	stage, err := userns.Stage(append(inUse, runtime, set.Dirs.Data, set.Dirs.State)...)
 	if err != nil {
 		return nil, err
 	}
-	return &Steps{set: set, runtime: runtime, seccomp: profile, stage: stage}, nil
+	return &Runner{set: set, runtime: runtime, seccomp: profile, stage: stage}, nil
 }
 
 // Run runs one step and returns its exit status. The error is for what kept
 // it from running.
-func (s *Steps) Run(ctx context.Context, step Step) (code int, err error) {
+func (s *Runner) Run(ctx context.Context, step Step) (code int, err error) {
 	dir, err := os.MkdirTemp(s.stage, "step-")
 	if err != nil {
 		return 0, fmt.Errorf("step: %w", err)
@@ -87,7 +90,7 @@ func (s *Steps) Run(ctx context.Context, step Step) (code int, err error) {
 	return code, errors.Join(err, done())
 }
 
-func (s *Steps) plan(step Step, dir, root string) (bundle.Input, error) {
+func (s *Runner) plan(step Step, dir, root string) (bundle.Input, error) {
 	var input bundle.Input
 	asked := step.User
 	if asked == "" {
@@ -104,7 +107,7 @@ func (s *Steps) plan(step Step, dir, root string) (bundle.Input, error) {
 	o := bundle.BuildStep()
 	o.Hostname = "build"
 	o.Entrypoint, o.Args, o.Env, o.Workdir = new(string), step.Args, step.Env, step.Dir
-	files, err := writeNetFiles(dir, o.Hostname, o.Network)
+	files, err := process.WriteNetFiles(dir, o.Hostname, o.Network)
 	if err != nil {
 		return input, err
 	}
@@ -135,40 +138,40 @@ func (s *Steps) plan(step Step, dir, root string) (bundle.Input, error) {
 	return input, os.WriteFile(filepath.Join(dir, "bundle", "config.json"), raw, 0o600)
 }
 
-func (s *Steps) execute(ctx context.Context, step Step, input bundle.Input, dir string) (code int, err error) {
-	runtime := &oci{path: s.runtime, dir: dir, id: input.ID}
-	uid, gid := callerIDs(step.Mapping, input.User)
-	streams, err := newStdio(false, false, uid, gid)
+func (s *Runner) execute(ctx context.Context, step Step, input bundle.Input, dir string) (code int, err error) {
+	runtime := &process.Runtime{Path: s.runtime, Dir: dir, ID: input.ID}
+	uid, gid := process.CallerIDs(step.Mapping, input.User)
+	streams, err := process.NewStdio(false, false, uid, gid)
 	if err != nil {
 		return 0, err
 	}
-	defer streams.close()
-	pid, err := runtime.create(streams.child, "")
-	streams.started()
+	defer streams.Close()
+	pid, err := runtime.Create(streams.Child, "")
+	streams.Started()
 	if err != nil {
-		return 0, errors.Join(err, runtime.remove(), input.Cgroup.Remove())
+		return 0, errors.Join(err, runtime.Delete(), input.Cgroup.Remove())
 	}
 	exited := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = unix.Kill(pid, unix.SIGKILL) })
 	defer stop()
-	if err := runtime.start(); err != nil {
+	if err := runtime.Start(); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
-		reap(pid)
-		return 0, errors.Join(err, runtime.remove(), input.Cgroup.Remove())
+		process.Reap(pid)
+		return 0, errors.Join(err, runtime.Delete(), input.Cgroup.Remove())
 	}
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
-		st := reap(pid)
+		st := process.Reap(pid)
 		close(exited)
 		status <- st
 	}()
-	streams.pump(exited, func(t wire.Type, p []byte) {
+	streams.Pump(exited, func(t wire.Type, p []byte) {
 		w := step.Stdout
 		if t == wire.Stderr {
 			w = step.Stderr
 		}
 		_, _ = w.Write(p) // what shows the output decides what to do when it cannot
 	})
-	code = exitCode(<-status)
-	return code, errors.Join(ctx.Err(), runtime.remove(), input.Cgroup.Remove())
+	code = process.ExitCode(<-status)
+	return code, errors.Join(ctx.Err(), runtime.Delete(), input.Cgroup.Remove())
 }

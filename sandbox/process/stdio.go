@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package monitor
+package process
 
 import (
 	"errors"
@@ -17,41 +17,42 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
-// stdio is the monitor's side of a program's terminal or pipes.
-type stdio struct {
-	tty     *os.File // the terminal's master, or nil
-	in      *os.File // write end of the program's stdin, or nil
-	out     *os.File // read ends
-	err     *os.File
-	child   [3]*os.File // what the runtime is started with
+// Stdio is this process's side of a program's terminal or pipes.
+type Stdio struct {
+	tty *os.File // the terminal's master, or nil
+	in  *os.File // write end of the program's stdin, or nil
+	out *os.File // read ends
+	err *os.File
+	// Child are the streams that the runtime is started with.
+	Child   [3]*os.File
 	console *net.UnixListener
 
 	inOnce sync.Once
 }
 
-// newStdio prepares a terminal, whose master arrives once the runtime runs, or
+// NewStdio prepares a terminal, whose master arrives once the runtime runs, or
 // pipes that belong to uid and gid, so that the program can reopen them by name.
-func newStdio(tty, wantIn bool, uid, gid int) (*stdio, error) {
+func NewStdio(tty, wantIn bool, uid, gid int) (*Stdio, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	s := &stdio{child: [3]*os.File{null, null, null}}
+	s := &Stdio{Child: [3]*os.File{null, null, null}}
 	if tty {
 		return s, nil
 	}
 	if wantIn {
-		if s.child[0], s.in, err = os.Pipe(); err != nil {
+		if s.Child[0], s.in, err = os.Pipe(); err != nil {
 			return nil, err
 		}
 	}
-	if s.out, s.child[1], err = os.Pipe(); err != nil {
+	if s.out, s.Child[1], err = os.Pipe(); err != nil {
 		return nil, err
 	}
-	if s.err, s.child[2], err = os.Pipe(); err != nil {
+	if s.err, s.Child[2], err = os.Pipe(); err != nil {
 		return nil, err
 	}
-	for _, f := range s.child {
+	for _, f := range s.Child {
 		if f == null {
 			continue
 		}
@@ -62,15 +63,15 @@ func newStdio(tty, wantIn bool, uid, gid int) (*stdio, error) {
 	return s, nil
 }
 
-// started closes the program's ends in this process.
-func (s *stdio) started() {
-	for _, f := range s.child {
+// Started closes the program's ends in this process.
+func (s *Stdio) Started() {
+	for _, f := range s.Child {
 		_ = f.Close()
 	}
 }
 
-// listenConsole makes the socket on which the runtime sends the terminal.
-func (s *stdio) listenConsole(dir, name string) error {
+// ListenConsole makes the socket on which the runtime sends the terminal.
+func (s *Stdio) ListenConsole(dir, name string) error {
 	path := filepath.Join(dir, name)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -94,8 +95,8 @@ func (s *stdio) listenConsole(dir, name string) error {
 // it has reported success.
 const consoleTimeout = 5 * time.Second
 
-// takeConsole receives the terminal's master (runc's docs/terminals.md).
-func (s *stdio) takeConsole() error {
+// TakeConsole receives the terminal's master (runc's docs/terminals.md).
+func (s *Stdio) TakeConsole() error {
 	defer s.console.Close()
 	if err := s.console.SetDeadline(time.Now().Add(consoleTimeout)); err != nil {
 		return err
@@ -143,8 +144,8 @@ func oneDescriptor(oob []byte) (int, error) {
 	return fds[0], nil
 }
 
-// resize sets the terminal's size. Without a terminal nothing happens.
-func (s *stdio) resize(size wire.Size) {
+// Resize sets the terminal's size. Without a terminal nothing happens.
+func (s *Stdio) Resize(size wire.Size) {
 	if s.tty == nil || size.Rows == 0 || size.Cols == 0 {
 		return
 	}
@@ -157,8 +158,8 @@ func (s *stdio) resize(size wire.Size) {
 	})
 }
 
-// input passes bytes to the program.
-func (s *stdio) input(p []byte) error {
+// Input passes bytes to the program.
+func (s *Stdio) Input(p []byte) error {
 	w := s.in
 	if s.tty != nil {
 		w = s.tty
@@ -170,16 +171,16 @@ func (s *stdio) input(p []byte) error {
 	return err
 }
 
-// endInput closes the program's stdin. A terminal has no such thing.
-func (s *stdio) endInput() {
+// EndInput closes the program's stdin. A terminal has no such thing.
+func (s *Stdio) EndInput() {
 	if s.in != nil {
 		s.inOnce.Do(func() { _ = s.in.Close() })
 	}
 }
 
-// pump passes all output to write, in chunks, and returns when there will be
+// Pump passes all output to write, in chunks, and returns when there will be
 // no more: the pipes are at their end, or the terminal is and exited is closed.
-func (s *stdio) pump(exited <-chan struct{}, write func(wire.Type, []byte)) {
+func (s *Stdio) Pump(exited <-chan struct{}, write func(wire.Type, []byte)) {
 	var wg sync.WaitGroup
 	copyAll := func(f *os.File, t wire.Type) {
 		if f == nil {
@@ -236,8 +237,8 @@ const lastOutput = 50 * time.Millisecond
 // maxDrain is the most that can be in a pipe (pipe(7), pipe-max-size).
 const maxDrain = 1 << 20
 
-// expire makes pump return soon, after what the program has written so far.
-func (s *stdio) expire() {
+// Expire makes pump return soon, after what the program has written so far.
+func (s *Stdio) Expire() {
 	for _, f := range []*os.File{s.tty, s.out, s.err} {
 		if f != nil {
 			_ = f.SetReadDeadline(time.Now().Add(lastOutput)) // closed already: nothing to read
@@ -268,8 +269,9 @@ func drain(f *os.File, buf []byte, write func([]byte)) {
 	}
 }
 
-func (s *stdio) close() {
-	s.endInput()
+// Close closes what is still open.
+func (s *Stdio) Close() {
+	s.EndInput()
 	if s.console != nil {
 		_ = s.console.Close() // often closed before
 	}
