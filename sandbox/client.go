@@ -6,6 +6,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,17 +41,37 @@ func (e *Engine) open(name string, req wire.RequestBody) (*Session, error) {
 	return s, nil
 }
 
+// deathTakes is how long a monitor that was killed may hold on to its lock
+// after its connections have closed: the kernel takes its mounts down between.
+const deathTakes = 5 * time.Second
+
 // whyGone says why a monitor does not answer: ErrNotRunning when it has done
 // its work, ErrMonitorGone when it died before, nil when it lives.
 func (e *Engine) whyGone(id string) error {
-	entry, err := e.Set.Find(id)
-	switch {
-	case errors.Is(err, record.ErrNotFound), err == nil && entry.Record.Status == record.Exited:
-		return ErrNotRunning
-	case err == nil && entry.Attended():
-		return nil
+	for deadline := time.Now().Add(deathTakes); ; time.Sleep(2 * time.Millisecond) {
+		entry, err := e.Set.Find(id)
+		switch {
+		case errors.Is(err, record.ErrNotFound), err == nil && entry.Record.Status == record.Exited:
+			return ErrNotRunning
+		case err != nil || !entry.Attended():
+			return ErrMonitorGone
+		case time.Now().After(deadline):
+			return nil
+		}
 	}
-	return ErrMonitorGone
+}
+
+// SweepDead is Sweep once the monitor of this sandbox, which no longer answers,
+// has gone altogether.
+func (e *Engine) SweepDead(id string) error {
+	why := e.whyGone(id)
+	switch {
+	case why == nil:
+		return fmt.Errorf("sandbox %s: its monitor has let go of it, but has not ended within %v", record.Short(id), deathTakes)
+	case errors.Is(why, ErrMonitorGone):
+		return e.Sweep()
+	}
+	return nil
 }
 
 // Attach connects to the program of a running sandbox.
@@ -125,7 +146,7 @@ func (e *Engine) Wait(name string) (wire.ExitBody, error) {
 		return exit, nil
 	}
 	if errors.Is(err, ErrMonitorGone) {
-		err = errors.Join(err, e.Sweep()) // which makes the record final
+		err = errors.Join(err, e.SweepDead(id)) // which makes the record final
 	}
 	// It may have ended after we looked and before we asked.
 	if entry, findErr := e.Set.Find(id); findErr == nil {
@@ -171,7 +192,7 @@ func (e *Engine) Remove(name string, force bool) error {
 		if err != nil && !errors.Is(err, ErrMonitorGone) && !errors.Is(err, ErrNotRunning) && !errors.Is(err, record.ErrNotFound) {
 			return err
 		}
-		if err := e.Sweep(); err != nil {
+		if err := e.SweepDead(id); err != nil {
 			return err
 		}
 	}

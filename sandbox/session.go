@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -103,13 +104,12 @@ func (s *Session) Close() error { return s.conn.Close() }
 // The error is ErrDetached when the person left, a SignalError when a signal
 // ended the session, and ErrMonitorGone when the monitor died.
 func (s *Session) Stream(st Streams) (wire.ExitBody, error) {
-	left := make(chan error, 2) // from input and from events
+	d := &departure{why: make(chan error, 2)} // from input and from events
 	stop := make(chan struct{})
 	defer close(stop)
-	leave := func(why error) { left <- why }
 	taken := make(chan struct{}, wire.StdinFrames)
-	go s.sendInput(st, taken, leave)
-	go s.sendEvents(st, stop, leave)
+	go s.sendInput(st, taken, d)
+	go s.sendEvents(st, stop, d)
 
 	type result struct {
 		exit wire.ExitBody
@@ -122,19 +122,29 @@ func (s *Session) Stream(st Streams) (wire.ExitBody, error) {
 	}()
 	select {
 	case r := <-over:
+		// A monitor that is told of a detachment closes the connection.
+		if errors.Is(r.err, ErrMonitorGone) && d.begun.Load() {
+			return wire.ExitBody{}, <-d.why
+		}
 		return r.exit, r.err
-	case err := <-left:
+	case err := <-d.why:
 		return wire.ExitBody{}, err
 	}
 }
 
+// departure is how a client leaves while the program runs.
+type departure struct {
+	begun atomic.Bool // before the monitor is told
+	why   chan error  // after that
+}
+
 // sendInput passes typed bytes on, as the program takes them, until the detach
 // keys come.
-func (s *Session) sendInput(st Streams, taken <-chan struct{}, leave func(error)) {
+func (s *Session) sendInput(st Streams, taken <-chan struct{}, leave *departure) {
 	if st.In == nil {
 		return
 	}
-	d := terminal.Detacher{Keys: st.DetachKeys}
+	detacher := terminal.Detacher{Keys: st.DetachKeys}
 	buf := make([]byte, wire.ChunkSize)
 	free := wire.StdinFrames
 	send := func(t wire.Type, p []byte) error {
@@ -147,13 +157,14 @@ func (s *Session) sendInput(st Streams, taken <-chan struct{}, leave func(error)
 	}
 	for {
 		n, err := st.In.Read(buf)
-		pass, detach := d.Feed(buf[:n])
+		pass, detach := detacher.Feed(buf[:n])
 		if len(pass) > 0 && send(wire.Stdin, pass) != nil {
 			return
 		}
 		if detach {
+			leave.begun.Store(true)
 			_ = s.conn.WriteFrame(wire.Detach, nil)
-			leave(ErrDetached)
+			leave.why <- ErrDetached
 			return
 		}
 		if err != nil {
@@ -163,7 +174,7 @@ func (s *Session) sendInput(st Streams, taken <-chan struct{}, leave func(error)
 	}
 }
 
-func (s *Session) sendEvents(st Streams, stop <-chan struct{}, leave func(error)) {
+func (s *Session) sendEvents(st Streams, stop <-chan struct{}, leave *departure) {
 	for {
 		var err error
 		select {
@@ -174,7 +185,7 @@ func (s *Session) sendEvents(st Streams, stop <-chan struct{}, leave func(error)
 				err = s.conn.WriteJSON(wire.Signal, int(sig.Number))
 			}
 			if sig.Leave {
-				leave(&SignalError{Signal: sig.Number})
+				leave.why <- &SignalError{Signal: sig.Number}
 				return
 			}
 		case <-stop:

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -71,14 +72,40 @@ func printTemplate[T any](w io.Writer, text string, rows []T) error {
 		return err
 	}
 	for _, r := range rows {
-		if err := t.Execute(w, r); err != nil {
+		line, err := applyTemplate(t, r)
+		if err != nil {
 			return fmt.Errorf("--format: %w", err)
 		}
-		if _, err := fmt.Fprintln(w); err != nil {
+		if _, err := fmt.Fprintln(w, line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// applyTemplate knows fields by their names in Go and, failing that, by those
+// in JSON, which are what people see: {{.ID}} and {{.Id}}.
+func applyTemplate(t *template.Template, row any) (string, error) {
+	var b strings.Builder
+	err := t.Execute(&b, row)
+	if err == nil {
+		return b.String(), nil
+	}
+	raw, jsonErr := json.Marshal(row)
+	if jsonErr != nil {
+		return "", err
+	}
+	var fields any
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if decoder.Decode(&fields) != nil {
+		return "", err
+	}
+	b.Reset()
+	if t.Option("missingkey=error").Execute(&b, fields) != nil {
+		return "", err
+	}
+	return b.String(), nil
 }
 
 func parseTemplate(text string) (*template.Template, error) {

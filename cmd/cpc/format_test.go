@@ -175,3 +175,17 @@ func TestRow(t *testing.T) {
 		t.Errorf("status %q", short.Status)
 	}
 }
+
+// TestTemplateFieldNames: fields go by their names in Go and in JSON.
+func TestTemplateFieldNames(t *testing.T) {
+	row := inspected{ID: "x", State: inspectedState{Pid: 12345678}}
+	for format, want := range map[string]string{
+		"{{.ID}}": "x\n", "{{.Id}}": "x\n", "{{.Id}} {{.State.Pid}}": "x 12345678\n", "{{.IDMapping.size}}": "0\n", "{{.Nope}}": "",
+	} {
+		var b strings.Builder
+		err := printRows(&b, listing{format: format}, nil, []any{row})
+		if b.String() != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", format, b.String(), err)
+		}
+	}
+}

@@ -115,7 +115,7 @@ func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.Run
 	}
 	exit, err := connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true})
 	if errors.Is(err, sandbox.ErrMonitorGone) {
-		return errors.Join(err, e.Sweep())
+		return errors.Join(err, e.SweepDead(s.ID))
 	}
 	if err != nil {
 		return ended(err)

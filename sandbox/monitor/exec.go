@@ -111,7 +111,7 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if err != nil { // the client is gone already
 		go s.hangup()
 		s.finish(nil)
-		return nil
+		return nil //nolint:nilerr // there is nobody to tell
 	}
 	go s.input(c)
 	s.finish(c)

@@ -139,14 +139,14 @@ func (m *monitor) launch() error {
 	if err != nil {
 		return err
 	}
-	r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
 	if m.task.Size != nil {
 		m.io.resize(*m.task.Size)
 	}
-	if err := m.entry.Save(); err != nil {
+	if err := m.oci.start(); err != nil {
 		return err
 	}
-	if err := m.oci.start(); err != nil {
+	r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
+	if err := m.entry.Save(); err != nil {
 		return err
 	}
 	// Output waits in its pipe until the owner has been told: the first frame
@@ -265,12 +265,17 @@ func (m *monitor) later(f func() error) { m.cleanup = append(m.cleanup, f) }
 
 // kill ends the sandbox for a reason of ours, which goes on record.
 func (m *monitor) kill(reason string) {
+	m.blame(reason)
+	_ = m.signal(unix.SIGKILL)
+}
+
+// blame puts the reason for the sandbox's end on record, if there is none yet.
+func (m *monitor) blame(reason string) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.reason == "" {
 		m.reason = reason
 	}
-	m.mu.Unlock()
-	_ = m.signal(unix.SIGKILL)
 }
 
 // pass is signal for a client that hears nothing of errors.

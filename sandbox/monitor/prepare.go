@@ -189,7 +189,10 @@ func (m *monitor) onEvents(events <-chan cgroups.Event) {
 			m.mu.Lock()
 			m.entry.Record.Outcome.OOMKilled = true
 			m.mu.Unlock()
-			m.kill(fmt.Sprintf("killed: out of memory at the %s limit", units.CustomSize("%.4g %s", float64(m.task.Plan.Limits.Memory), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"})))
+			m.blame(fmt.Sprintf("killed: out of memory at the %s limit", units.CustomSize("%.4g %s", float64(m.task.Plan.Limits.Memory), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"})))
+			// Straight to the process: when it has ended, which the last
+			// look of the watcher finds, its clients must still be told.
+			_ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0)
 		case cgroups.PidsMax:
 			m.mu.Lock()
 			m.entry.Record.Outcome.PidsHits = e.Count

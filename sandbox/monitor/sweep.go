@@ -79,9 +79,17 @@ type cleaner struct {
 	data  string
 }
 
-// Orphan removes files that a reboot has left.
+// Orphan removes what a reboot has left, or the loss of the state directory:
+// then there may still be a cgroup, where this host would put it.
 func (c cleaner) Orphan(id string) error {
-	return errors.Join(c.store.RemoveScratch(id), os.RemoveAll(filepath.Join(c.data, "sandboxes", id)))
+	host, err := cgroups.Probe()
+	if err == nil {
+		var p cgroups.Plan
+		if p, err = host.Plan(id, cgroups.Limits{}); err == nil {
+			err = p.Remove()
+		}
+	}
+	return errors.Join(err, c.store.RemoveScratch(id), os.RemoveAll(filepath.Join(c.data, "sandboxes", id)))
 }
 
 // Step removes the cgroup of a build step.

@@ -37,7 +37,7 @@ func TestExec(t *testing.T) {
 	})
 }
 
-func TestExecStatus(t *testing.T) {
+func TestExecPassesStatusOn(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, nil, "sleep", "1000")
 		for _, options := range [][]string{nil, {"-t"}} {

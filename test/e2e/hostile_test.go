@@ -97,7 +97,7 @@ func TestHostileTars(t *testing.T) {
 			{"gzip of no tar", compress(t, []byte(strings.Repeat("hello\n", 1000))), []string{"invalid tar header"}},
 			{"nothing", nil, []string{"cut short"}},
 		} {
-			images, files := w.must(t, "images", "--no-trunc"), w.storeFiles(t)
+			images, files := w.must(t, "images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}"), w.storeFiles(t)
 			cmd := w.cpc(t, "import", "-", "hostile:1")
 			cmd.Stdin = bytes.NewReader(c.tar)
 			r := finish(t, cmd)
@@ -109,7 +109,7 @@ func TestHostileTars(t *testing.T) {
 					t.Errorf("%s: does not say %q: %s", c.name, s, r.stderr)
 				}
 			}
-			if now := w.must(t, "images", "--no-trunc"); now != images {
+			if now := w.must(t, "images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}"); now != images {
 				t.Errorf("%s: images changed:\n%s", c.name, now)
 			}
 			if now := w.storeFiles(t); !slices.Equal(now, files) {

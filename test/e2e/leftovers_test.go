@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clear ends and removes all sandboxes of the caller.
@@ -89,19 +92,20 @@ func processesOf(dir string) []int {
 	return found
 }
 
-// cgroups finds the sandboxes' cgroups. Other users of this machine have
-// sandboxes too: theirs are known by their records.
+// cgroups finds the cgroups of all sandboxes that this caller has ever had.
+// Others on this machine have sandboxes too.
 func (w *who) cgroups() []string {
 	if w.mode != root {
 		return nil // no user can make one on a host that is not unified
 	}
+	w.ids.collect()
 	id := regexp.MustCompile(`^cpc-([0-9a-f]{64})(\.scope)?$`)
 	var found []string
 	for _, pattern := range []string{"/sys/fs/cgroup/cpc-*", "/sys/fs/cgroup/*/cpc-*"} {
 		dirs, _ := filepath.Glob(pattern)
 		for _, dir := range dirs {
 			m := id.FindStringSubmatch(filepath.Base(dir))
-			if m != nil && !strangers(m[1], w) {
+			if m != nil && w.ids.seen[m[1]] {
 				found = append(found, dir)
 			}
 		}
@@ -109,29 +113,42 @@ func (w *who) cgroups() []string {
 	return found
 }
 
-// strangers reports whether a sandbox is not of this caller.
-func strangers(id string, w *who) bool {
-	if _, err := os.Stat(filepath.Join(w.state, "sandboxes", id)); err == nil {
-		return false
-	}
-	for _, pattern := range []string{"/run/cpc/sandboxes/", "/var/tmp/*/sandboxes/", "/var/tmp/*/*/sandboxes/", "/var/tmp/*/*/*/sandboxes/", "/tmp/*/sandboxes/", "/tmp/*/*/sandboxes/"} {
-		if others, _ := filepath.Glob(pattern + id); len(others) > 0 {
-			return true
-		}
-	}
-	return hidden(id)
+// idWatch collects the ids of all sandboxes and build steps of a caller, from
+// the names in the directories of their records.
+type idWatch struct {
+	fd   int // inotify
+	seen map[string]bool
 }
 
-// hidden reports whether a sandbox belongs to a monitor that has its files
-// where we cannot look: in a container, say.
-func hidden(id string) bool {
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		if file, _ := os.Readlink(link); strings.Contains(file, "/sandboxes/"+id+"/") {
-			return true
+func watchIDs(dirs ...string) (*idWatch, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		if _, err = unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR); err != nil {
+			break
 		}
 	}
-	return false
+	return &idWatch{fd: fd, seen: map[string]bool{}}, err
+}
+
+// collect reads what has been notified. The caller is in one test at a time,
+// so there is no lock.
+func (i *idWatch) collect() {
+	var buf [8192]byte
+	for {
+		n, err := unix.Read(i.fd, buf[:])
+		if err != nil || n < unix.SizeofInotifyEvent {
+			return
+		}
+		for at := 0; at+unix.SizeofInotifyEvent <= n; {
+			length := int(binary.NativeEndian.Uint32(buf[at+12:]))
+			name := buf[at+unix.SizeofInotifyEvent : at+unix.SizeofInotifyEvent+length]
+			i.seen[string(bytes.TrimRight(name, "\x00"))] = true
+			at += unix.SizeofInotifyEvent + length
+		}
+	}
 }
 
 // files finds what is in the places that hold files of sandboxes.
@@ -142,7 +159,7 @@ func (w *who) files(ids []string) []string {
 		expected[filepath.Join(w.data, "sandboxes", id)] = true
 	}
 	var found []string
-	for _, pattern := range []string{w.state + "/sandboxes/*", w.data + "/sandboxes/*", w.data + "/scratch/*"} {
+	for _, pattern := range []string{w.state + "/sandboxes/*", w.state + "/steps/*", w.data + "/sandboxes/*", w.data + "/scratch/*"} {
 		names, _ := filepath.Glob(pattern)
 		for _, name := range names {
 			if !expected[name] {

@@ -65,7 +65,8 @@ func run(m *testing.M) int {
 		told := make(chan os.Signal, 1)
 		signal.Notify(told, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 		go func() {
-			<-told
+			s := <-told
+			fmt.Fprintf(os.Stderr, "e2e: ended by signal %v\n", s)
 			_ = b.remove()
 			os.Exit(1)
 		}()

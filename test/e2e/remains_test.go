@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -107,14 +108,6 @@ func (l *live) pipes(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
-// eachKind runs f for each kind of sandbox, one after the other.
-func eachKind(t *testing.T, w *who, f func(t *testing.T, l *live)) {
-	t.Helper()
-	for _, kind := range sandboxKinds {
-		t.Run(kind.name, func(t *testing.T) { f(t, w.start(t, kind.options)) })
-	}
-}
-
 // records returns the ids that may have a record after the sandbox has ended.
 func (l *live) records() []string {
 	if l.autoRemove {
@@ -123,14 +116,14 @@ func (l *live) records() []string {
 	return []string{l.id}
 }
 
-// gone checks that the sandbox has ended for the given reason, that only its
+// gone checks that the sandbox was killed, and for which reason of cpc's own, that only its
 // record is left, and that nothing is after cpc rm.
-func (w *who) gone(t *testing.T, l *live, code int, reason string) {
+func (w *who) gone(t *testing.T, l *live, reason string) {
 	t.Helper()
 	w.leftoversBut(t, l.records())
 	if !l.autoRemove {
-		if got := w.inspect(t, l.name, ".State.ExitCode"); got != fmt.Sprint(code) {
-			t.Errorf("exit status %s in inspect, want %d", got, code)
+		if got := w.inspect(t, l.name, ".State.ExitCode"); got != "137" {
+			t.Errorf("exit status %s in inspect, want 137", got)
 		}
 		if got := w.inspect(t, l.name, ".State.Reason"); !strings.Contains(got, reason) || reason == "" && got != "" {
 			t.Errorf("reason %q, want %q", got, reason)
@@ -159,56 +152,90 @@ func (w *who) noProcesses(t *testing.T, within time.Duration) {
 	}
 }
 
+// kill9 kills a process and waits until all its threads have let go of what
+// they held.
 func kill9(t *testing.T, pid int) {
 	t.Helper()
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+	gone := awaitEnd(t, []int{pid})
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		t.Fatal(err)
+	}
+	gone()
+}
+
+// awaitEnd returns a function that waits until these processes have ended.
+// A process that is dying has no environment any more to know it by, and still
+// has its locks.
+func awaitEnd(t *testing.T, pids []int) func() {
+	t.Helper()
+	var polls []unix.PollFd
+	for _, pid := range pids {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		polls = append(polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	return func() {
+		t.Helper()
+		eventually(t, 5*time.Second, "processes that were killed are gone", func() bool {
+			n, err := unix.Poll(polls, 100)
+			return n == len(polls) && err == nil
+		})
 	}
 }
 
 func TestInitKilled(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		eachKind(t, w, func(t *testing.T, l *live) {
-			kill9(t, l.init)
-			if l.attend {
-				if code := l.wait(10 * time.Second); code != 137 {
-					t.Errorf("cpc run: exit status %d: %s", code, l.output())
+		for _, kind := range sandboxKinds {
+			t.Run(kind.name, func(t *testing.T) {
+				l := w.start(t, kind.options)
+				kill9(t, l.init)
+				if l.attend {
+					if code := l.wait(10 * time.Second); code != 137 {
+						t.Errorf("cpc run: exit status %d: %s", code, l.output())
+					}
 				}
-			}
-			w.noProcesses(t, 2*time.Second)
-			w.gone(t, l, 137, "")
-		})
+				w.noProcesses(t, 2*time.Second)
+				w.gone(t, l, "")
+			})
+		}
 	})
 }
 
 func TestMonitorKilled(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		eachKind(t, w, func(t *testing.T, l *live) {
-			kill9(t, l.monitor)
-			if l.attend {
-				code := l.wait(10 * time.Second)
-				if code != 125 || !strings.Contains(l.output(), "monitor has died") {
-					t.Errorf("cpc run: exit status %d: %q", code, l.output())
+		for _, kind := range sandboxKinds {
+			t.Run(kind.name, func(t *testing.T) {
+				l := w.start(t, kind.options)
+				kill9(t, l.monitor)
+				if l.attend {
+					code := l.wait(10 * time.Second)
+					if code != 125 || !strings.Contains(l.output(), "monitor has died") {
+						t.Errorf("cpc run: exit status %d: %q", code, l.output())
+					}
 				}
-			}
-			w.noProcesses(t, 2*time.Second)
-			w.must(t, "ps", "-a")
-			w.gone(t, l, 137, "its monitor died")
-		})
+				w.noProcesses(t, 2*time.Second)
+				w.must(t, "ps", "-a")
+				w.gone(t, l, "its monitor died")
+			})
+		}
 	})
 }
 
-func TestClientKilled(t *testing.T) {
+func TestOwnerKilled(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		eachKind(t, w, func(t *testing.T, l *live) {
-			if !l.attend {
-				return
-			}
+		for _, options := range [][]string{nil, {"-i", "-t"}, {"--rm", "-i"}} {
+			l := w.start(t, options)
 			kill9(t, l.client.Process.Pid)
 			l.wait(10 * time.Second)
 			w.noProcesses(t, 3*time.Second)
-			w.gone(t, l, 137, "client that it belonged to is gone")
-		})
+			w.gone(t, l, "client that it belonged to is gone")
+		}
 	})
 }
 
@@ -220,7 +247,7 @@ func TestClientAndMonitorKilled(t *testing.T) {
 		kill9(t, l.monitor)
 		w.noProcesses(t, 2*time.Second)
 		w.must(t, "ps", "-a")
-		w.gone(t, l, 137, "its monitor died")
+		w.gone(t, l, "its monitor died")
 	})
 }
 
@@ -249,7 +276,7 @@ func TestEndedInOrder(t *testing.T) {
 				continue
 			}
 			w.must(t, "wait", l.name)
-			w.gone(t, l, 137, "")
+			w.gone(t, l, "")
 		}
 		w.must(t, "run", "--rm", base, "true")
 		w.leftovers(t)
@@ -287,7 +314,7 @@ func TestKilledWhileStarting(t *testing.T) {
 			if killMonitor {
 				eventually(t, 5*time.Second, "there is a monitor", func() bool { return len(w.monitors()) > 0 })
 				for _, pid := range w.monitors() {
-					_ = unix.Kill(pid, unix.SIGKILL)
+					kill9(t, pid)
 				}
 			} else {
 				_ = cmd.Process.Kill()
@@ -336,6 +363,7 @@ func TestBuildKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, 30*time.Second, "the step runs", func() bool { return strings.Contains(out.String(), "in the step") })
+			gone := awaitEnd(t, w.processes())
 			pid := cmd.Process.Pid
 			if sig == unix.SIGINT {
 				pid = -pid // as the terminal does
@@ -345,6 +373,7 @@ func TestBuildKilled(t *testing.T) {
 			}
 			_ = cmd.Wait()
 			w.noProcesses(t, 3*time.Second)
+			gone()
 			w.must(t, "ps", "-a")
 			w.leftovers(t)
 			if names := w.must(t, "images"); strings.Contains(names, "killed") {

@@ -61,9 +61,17 @@ func startTerminal(t *testing.T, w *who, cmd *exec.Cmd) *terminal {
 		t.Fatal(err)
 	}
 	term := &terminal{t: t, cmd: cmd, master: master, done: make(chan struct{})}
-	go term.read()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		term.read()
+	}()
 	go func() {
 		_ = cmd.Wait()
+		select {
+		case <-read: // to the last byte
+		case <-time.After(time.Second): // somebody else still has the terminal
+		}
 		close(term.done)
 	}()
 	t.Cleanup(term.close)
@@ -91,9 +99,8 @@ func (p *terminal) send(s string) {
 	}
 }
 
-// expect waits until want is shown, after what the last expect found, and
-// returns what was shown up to it.
-func (p *terminal) expect(want string, within time.Duration) string {
+// expect waits until want is shown, after what the last expect found.
+func (p *terminal) expect(want string, within time.Duration) {
 	p.t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
 		p.mu.Lock()
@@ -102,7 +109,7 @@ func (p *terminal) expect(want string, within time.Duration) string {
 		if i >= 0 {
 			p.seen += i + len(want)
 			p.mu.Unlock()
-			return text[:i+len(want)]
+			return
 		}
 		p.mu.Unlock()
 		if time.Now().After(deadline) {

@@ -78,7 +78,7 @@ func TestTerminalKeys(t *testing.T) {
 func TestTerminalText(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		p := w.shell(t)
-		const text = "grüße 你好 👩‍🚀 e\u0301 ‏שלום"
+		const text = "grüße 你好 👩\u200d🚀 e\u0301 \u200fשלום"
 		p.line("printf '%s|\\n' '"+text+"'", text+"|")
 	})
 }

@@ -35,6 +35,7 @@ type who struct {
 	state    string // CPC_STATE_DIR
 	bin      string // path of cpc
 
+	ids  *idWatch
 	busy sync.Mutex // held by the test that this caller is in
 
 	baseOnce, probeOnce sync.Once
@@ -47,7 +48,7 @@ func (b *bed) newWho(mode string, uid, gid int) (*who, error) {
 		mode: mode, uid: uid, gid: gid, home: home,
 		data: filepath.Join(home, "data"), state: filepath.Join(home, "state"), bin: filepath.Join(b.dir, "bin/cpc"),
 	}
-	for _, dir := range []string{home, w.data, w.state, filepath.Join(home, "run")} {
+	for _, dir := range []string{home, w.data, w.state, filepath.Join(home, "run"), filepath.Join(w.state, "sandboxes"), filepath.Join(w.state, "steps")} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return nil, err
 		}
@@ -55,7 +56,9 @@ func (b *bed) newWho(mode string, uid, gid int) (*who, error) {
 			return nil, err
 		}
 	}
-	return w, nil
+	var err error
+	w.ids, err = watchIDs(filepath.Join(w.state, "sandboxes"), filepath.Join(w.state, "steps"))
+	return w, err
 }
 
 // env is a clean environment.
@@ -124,7 +127,7 @@ func finish(t *testing.T, cmd *exec.Cmd) result {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout) // t.Context ends before the cleanups
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout) //nolint:usetesting // t.Context ends before the cleanups
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
