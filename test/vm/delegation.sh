@@ -76,7 +76,7 @@ make_directory() {
 	mkdir -p $dir/start
 	local d
 	for d in $dir $dir/start; do
-		chown norange $d $d/cgroup.procs $d/cgroup.subtree_control $d/cgroup.threads
+		chown norange "$d" "$d/cgroup.procs" "$d/cgroup.subtree_control" "$d/cgroup.threads"
 	done
 	(as_norange cpc import /var/tmp/base.tar "$image")
 }
