@@ -74,7 +74,10 @@ make_directory() {
 	systemctl stop user@1001.service
 	echo "+cpu +memory +pids" >/sys/fs/cgroup/cgroup.subtree_control
 	mkdir -p $dir/start
-	chown norange $dir $dir/cgroup.procs $dir/cgroup.subtree_control $dir/start $dir/start/cgroup.procs
+	local d
+	for d in $dir $dir/start; do
+		chown norange "$d" "$d/cgroup.procs" "$d/cgroup.subtree_control" "$d/cgroup.threads"
+	done
 	(as_norange cpc import /var/tmp/base.tar "$image")
 }
 

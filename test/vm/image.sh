@@ -30,7 +30,12 @@ rm -rf "$cache"/making.* # of one that was killed; the lock says it is not at wo
 say "making the VM's image $key (some minutes, once)"
 work=$(mktemp -d "$cache/making.XXXXXX")
 log=$cache/$key.log
-trap 'rm -rf "$work"' EXIT
+# The hooks run among a user's subordinate ids, to whom the user's home may be
+# closed.
+hooks=$(mktemp -d "${TMPDIR:-/var/tmp}/cpc-vm.XXXXXX")
+trap 'rm -rf "$work" "$hooks"' EXIT
+chmod 0755 "$hooks"
+install -m 0755 "$recipe" "$hooks/recipe.sh"
 ssh-keygen -q -t ed25519 -N '' -C cpc-vm -f "$work/key"
 
 if [ "$(id -u)" -eq 0 ]; then mode=root; else mode=unshare; fi
@@ -41,9 +46,9 @@ if ! mmdebstrap --mode=$mode --variant=important --quiet --format=tar --skip=out
 	--dpkgopt='path-exclude=/usr/share/doc/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' \
 	--include="$("$recipe" packages)" \
-	--essential-hook="'$recipe' early \"\$1\"" \
+	--essential-hook="'$hooks/recipe.sh' early \"\$1\"" \
 	--customize-hook="upload '$work/key.pub' /tmp/authorized_keys" \
-	--customize-hook="'$recipe' late \"\$1\"" \
+	--customize-hook="'$hooks/recipe.sh' late \"\$1\"" \
 	"$("$recipe" suite)" "$work/root.tar" >"$log" 2>&1 </dev/null; then
 	say "mmdebstrap did not manage; the end of $log:"
 	tail -n 20 "$log" >&2

@@ -36,6 +36,7 @@ memory_hog() {
 	local status=0
 	cpc run --name hog --memory 64m "$image" tail /dev/zero || status=$?
 	cpc inspect --format "$reason" hog
+	echo "cpc run: status $status"
 	[ $status -eq 137 ] && [[ $(cpc inspect --format "$reason" hog) == true*137*memory* ]]
 	status=$?
 	cpc rm -f hog
@@ -60,7 +61,7 @@ fork_bomb() {
 			elsif ($pid == 0) { sleep 600; exit }
 			else { $made++ }
 		}
-		print "made $made refused $refused\n"' 2>&1) || status=$?
+		print "made $made refused $refused\n"') || status=$?
 	echo "status $status: $out"
 	cpc inspect --format "$reason" bomb
 	[ "$out" = "made 99 refused 201" ] && [[ $(cpc inspect --format '{{.State.PidsLimitHits}}' bomb) -ge 201 ]]
