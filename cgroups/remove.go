@@ -48,7 +48,7 @@ func (p Plan) removeDir(dir string) error {
 	deadline := time.Now().Add(removeTimeout)
 	for {
 		if err = kill(dir); err == nil {
-			err = rmdirAll(dir, 0)
+			err = rmdirAll(dir)
 		}
 		if err == nil || time.Now().After(deadline) {
 			return err
@@ -67,7 +67,17 @@ func (p Plan) owns(dir string) bool {
 }
 
 // rmdirAll removes dir and the cgroups below it.
-func rmdirAll(dir string, depth int) error {
+func rmdirAll(dir string) error {
+	return upwards(dir, 0, func(dir string) error {
+		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return nil
+	})
+}
+
+// upwards calls do for the cgroups below dir, and for dir last.
+func upwards(dir string, depth int, do func(dir string) error) error {
 	if depth > 32 {
 		return errors.New("nested too deep")
 	}
@@ -80,15 +90,12 @@ func rmdirAll(dir string, depth int) error {
 	}
 	for _, e := range entries {
 		if e.IsDir() {
-			if err := rmdirAll(filepath.Join(dir, e.Name()), depth+1); err != nil {
+			if err := upwards(filepath.Join(dir, e.Name()), depth+1, do); err != nil {
 				return err
 			}
 		}
 	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
-		return err
-	}
-	return nil
+	return do(dir)
 }
 
 // kill sends SIGKILL to every process in dir and below.
@@ -101,7 +108,7 @@ func kill(dir string) error {
 	if done || err != nil {
 		return err
 	}
-	return killEach(dir, 0)
+	return upwards(dir, 0, killEach)
 }
 
 // killV2 has the kernel do it, atomically (Linux 5.14).
@@ -135,24 +142,7 @@ func writeIfThere(file, value string) error {
 
 // killEach kills by pid. A pid may have been given to another process since it
 // was read: so it is pinned first, and must then still be in the cgroup.
-func killEach(dir string, depth int) error {
-	if depth > 32 {
-		return errors.New("nested too deep")
-	}
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := killEach(filepath.Join(dir, e.Name()), depth+1); err != nil {
-				return err
-			}
-		}
-	}
+func killEach(dir string) error {
 	before, err := procs(dir)
 	if err != nil || len(before) == 0 {
 		return err

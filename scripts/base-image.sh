@@ -16,16 +16,7 @@ if timeout 300 "$cpc" pull "$base"; then
 	exit 0
 fi
 say "no registry answers; making the base from Debian's packages with mmdebstrap"
-"$root/scripts/setup.sh" base
-if [ "$(id -u)" -eq 0 ]; then mode=root; else mode=unshare; fi
-# By way of a file: a half-made tree must not become an image.
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/cpc-base.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-mmdebstrap --mode=$mode --variant=minbase --quiet --format=tar --skip=output/dev \
-	--dpkgopt=force-unsafe-io \
-	--dpkgopt='path-exclude=/usr/share/man/*' \
-	--dpkgopt='path-exclude=/usr/share/doc/*' \
-	--dpkgopt='path-include=/usr/share/doc/*/copyright' \
-	--dpkgopt='path-exclude=/usr/share/locale/*' \
-	trixie "$work/base.tar"
+"$root/scripts/base-tar.sh" "$work/base.tar"
 "$cpc" import - "$base" <"$work/base.tar"

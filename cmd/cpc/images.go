@@ -19,12 +19,33 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
-	"github.com/claude-pocket-console/cpc/sandbox"
 )
 
-// openStore opens the image store for reading, in the host's namespaces.
-func (a *app) openStore(e *sandbox.Engine) (*rootfs.Store, error) {
-	return rootfs.Open(rootfs.Options{Dir: e.Dirs.Data, Mapping: e.IDs.Mapping(idmap.Size)})
+// withStore opens the image store in the host's namespaces: to read it, and to
+// add to it what need not be unpacked.
+func (a *app) withStore(do func(*rootfs.Store) error) error {
+	d, err := dirs.Find()
+	if err != nil {
+		return err
+	}
+	store, err := rootfs.Open(rootfs.Options{Dir: d.Data, Mapping: userns.Discover().Mapping(idmap.Size)})
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(store), store.Close())
+}
+
+// inStore is withStore where files of other ids are made or removed: it runs
+// the command again in U0, if it does not run there already.
+func (a *app) inStore(do func(*rootfs.Store) error) error {
+	if a.inside == nil {
+		return a.inU0(os.Args[1:])
+	}
+	store, err := a.inside.store()
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(store), store.Close())
 }
 
 // imageRow is an image name as cpc images shows it. The field names are docker's.
@@ -44,36 +65,31 @@ func (a *app) imagesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "images [OPTIONS] [NAME]", Short: "List images", Args: wants(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := dirs.Find()
-			if err != nil {
-				return err
-			}
-			store, err := rootfs.Open(rootfs.Options{Dir: d.Data, Mapping: userns.Discover().Mapping(idmap.Size)})
-			if err != nil {
-				return err
-			}
-			defer store.Close()
-			all, damaged := store.Images(cmd.Context())
-			var rows []imageRow
-			for _, img := range all {
-				rows = append(rows, imageRows(img, args, l.noTrunc)...)
-			}
-			if l.quiet && l.format == "" {
-				l.format = "{{.ID}}"
-			}
-			err = printRows(cmd.OutOrStdout(), l, []column{
-				{"REPOSITORY", "{{.Repository}}"},
-				{"TAG", "{{.Tag}}"},
-				{"IMAGE ID", "{{.ID}}"},
-				{"CREATED", "{{.CreatedSince}}"},
-				{"SIZE", "{{.Size}}"},
-			}, rows)
-			return errors.Join(err, damaged)
+			return a.withStore(func(store *rootfs.Store) error { return listImages(cmd, store, l, args) })
 		},
 	}
 	l.registerQuiet(cmd, "ids")
 	l.register(cmd)
 	return cmd
+}
+
+func listImages(cmd *cobra.Command, store *rootfs.Store, l listing, only []string) error {
+	all, damaged := store.Images(cmd.Context())
+	var rows []imageRow
+	for _, img := range all {
+		rows = append(rows, imageRows(img, only, l.noTrunc)...)
+	}
+	if l.quiet && l.format == "" {
+		l.format = "{{.ID}}"
+	}
+	err := printRows(cmd.OutOrStdout(), l, []column{
+		{"REPOSITORY", "{{.Repository}}"},
+		{"TAG", "{{.Tag}}"},
+		{"IMAGE ID", "{{.ID}}"},
+		{"CREATED", "{{.CreatedSince}}"},
+		{"SIZE", "{{.Size}}"},
+	}, rows)
+	return errors.Join(err, damaged)
 }
 
 // imageRows returns a row for each name of img that the filter lets through.
@@ -136,48 +152,35 @@ func (a *app) rmiCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.inside == nil {
-				return a.inU0(os.Args[1:])
-			}
-			store, err := a.inside.store()
-			if err != nil {
-				return err
-			}
-			defer store.Close()
-			var failed error
-			for _, name := range args {
-				removed, err := store.Remove(cmd.Context(), name)
-				if force && errors.Is(err, rootfs.ErrNotFound) {
-					err = nil
-				}
-				failed = errors.Join(failed, err)
-				for _, r := range removed {
-					if _, err := fmt.Fprintln(cmd.OutOrStdout(), r); err != nil {
-						return err
-					}
-				}
-			}
-			return failed
+			return a.inStore(func(store *rootfs.Store) error { return removeImages(cmd, store, args, force) })
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not mind if there is no such image")
 	return cmd
 }
 
+func removeImages(cmd *cobra.Command, store *rootfs.Store, names []string, force bool) error {
+	var failed error
+	for _, name := range names {
+		removed, err := store.Remove(cmd.Context(), name)
+		if force && errors.Is(err, rootfs.ErrNotFound) {
+			err = nil
+		}
+		failed = errors.Join(failed, err)
+		for _, r := range removed {
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), r); err != nil {
+				return err
+			}
+		}
+	}
+	return failed
+}
+
 func (a *app) tagCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "tag IMAGE NAME", Short: "Give an image a further name", Args: wants(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			e, err := a.engine()
-			if err != nil {
-				return err
-			}
-			store, err := a.openStore(e)
-			if err != nil {
-				return err
-			}
-			defer store.Close()
-			return store.Tag(cmd.Context(), args[0], args[1])
+			return a.withStore(func(store *rootfs.Store) error { return store.Tag(cmd.Context(), args[0], args[1]) })
 		},
 	}
 }
@@ -191,33 +194,29 @@ compressed with gzip or zstd. "-" reads standard input.`,
 		Example: "  mmdebstrap --variant=minbase trixie - | cpc import - debian:trixie-slim",
 		Args:    wants(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.inside == nil {
-				return a.inU0(os.Args[1:])
-			}
-			store, err := a.inside.store()
-			if err != nil {
-				return err
-			}
-			defer store.Close()
-			in, err := openInput(args[0])
-			if err != nil {
-				return err
-			}
-			defer in.Close()
-			name := ""
-			if len(args) > 1 {
-				name = args[1]
-			}
-			img, err := store.Import(cmd.Context(), in, name, rootfs.ImportOptions{Comment: message})
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), img.ConfigDigest)
-			return err
+			return a.inStore(func(store *rootfs.Store) error { return importImage(cmd, store, args, message) })
 		},
 	}
 	cmd.Flags().StringVarP(&message, "message", "m", "", "`COMMENT` for the image's history")
 	return cmd
+}
+
+func importImage(cmd *cobra.Command, store *rootfs.Store, args []string, message string) error {
+	in, err := openInput(args[0])
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	name := ""
+	if len(args) > 1 {
+		name = args[1]
+	}
+	img, err := store.Import(cmd.Context(), in, name, rootfs.ImportOptions{Comment: message})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), img.ConfigDigest)
+	return err
 }
 
 func openInput(name string) (io.ReadCloser, error) {

@@ -177,12 +177,7 @@ func (a *app) inspectOne(cmd *cobra.Command, e *sandbox.Engine, name, kind strin
 			return nil, err
 		}
 	}
-	store, err := a.openStore(e)
-	if err != nil {
-		return nil, err
-	}
-	defer store.Close()
-	img, err := store.Image(cmd.Context(), name)
+	img, err := a.findImage(cmd.Context(), name, pullNever)
 	if errors.Is(err, rootfs.ErrNotFound) && kind == "" {
 		return nil, fmt.Errorf("%w: %s", errNoSuchThing, name)
 	}

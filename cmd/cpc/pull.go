@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/rootfs"
-	"github.com/claude-pocket-console/cpc/sandbox"
 )
 
 // When to pull an image.
@@ -24,13 +23,12 @@ const (
 )
 
 // findImage returns an image of the store, pulling it first as asked.
-func (a *app) findImage(ctx context.Context, e *sandbox.Engine, ref, when string) (*rootfs.Image, error) {
-	store, err := a.openStore(e)
-	if err != nil {
-		return nil, err
-	}
-	defer store.Close()
-	return findOrPull(ctx, store, ref, when)
+func (a *app) findImage(ctx context.Context, ref, when string) (img *rootfs.Image, err error) {
+	err = a.withStore(func(store *rootfs.Store) (err error) {
+		img, err = findOrPull(ctx, store, ref, when)
+		return err
+	})
+	return img, err
 }
 
 func findOrPull(ctx context.Context, store *rootfs.Store, ref, when string) (*rootfs.Image, error) {
@@ -68,25 +66,18 @@ func (a *app) pullCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "pull [OPTIONS] IMAGE", Short: "Get an image from a registry", Args: wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			e, err := a.engine()
-			if err != nil {
-				return err
-			}
-			store, err := a.openStore(e)
-			if err != nil {
-				return err
-			}
-			defer store.Close()
 			tell := tellStderr
 			if quiet {
 				tell = func(string) {}
 			}
-			img, err := pull(cmd.Context(), store, args[0], tell)
-			if err != nil {
+			return a.withStore(func(store *rootfs.Store) error {
+				img, err := pull(cmd.Context(), store, args[0], tell)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), img.Digest)
 				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), img.Digest)
-			return err
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the digest only")

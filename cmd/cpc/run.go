@@ -45,7 +45,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	img, err := a.findImage(cmd.Context(), e, req.Image, f.pull)
+	img, err := a.findImage(cmd.Context(), req.Image, f.pull)
 	if err != nil {
 		return err
 	}
