@@ -185,7 +185,11 @@ func (m *monitor) onEvents(events <-chan cgroups.Event) {
 		case cgroups.PidsMax:
 			m.mu.Lock()
 			m.entry.Record.Outcome.PidsHits = e.Count
+			err := m.entry.Save() // so that inspect shows it while the sandbox runs
 			m.mu.Unlock()
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
+			}
 		}
 	}
 }
