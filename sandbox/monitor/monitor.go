@@ -146,8 +146,11 @@ func (m *monitor) launch() error {
 	if err := m.oci.Start(); err != nil {
 		return err
 	}
+	m.mu.Lock()
 	r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
-	if err := m.entry.Save(); err != nil {
+	err = m.entry.Save()
+	m.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	// Output waits in its pipe until the owner has been told: the first frame
