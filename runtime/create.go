@@ -38,7 +38,7 @@ type RunOptions struct {
 // Create makes a container and leaves it waiting for Start.
 func (r Runtime) Create(id string, o CreateOptions) error {
 	err := r.locked(id, func() error {
-		c, spec, err := r.newContainer(id, &o)
+		c, spec, err := r.newContainer(id, &o, notifierFor(r.Root, id))
 		if err != nil {
 			return err
 		}
@@ -57,29 +57,43 @@ func (r Runtime) Create(id string, o CreateOptions) error {
 // Run makes a container, starts it and, unless detached, waits for its end and
 // deletes it. It returns the exit status of the container's init.
 func (r Runtime) Run(id string, o RunOptions) (int, error) {
+	return r.run("run", id, o, (*libcontainer.Container).Run)
+}
+
+// run is Run with some way to get the first process going.
+func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 	var (
 		c *libcontainer.Container
 		s *supervisor
 	)
+	n := notifierFor(r.Root, id)
 	err := r.locked(id, func() error {
 		var (
 			spec *specs.Spec
 			err  error
 		)
-		if c, spec, err = r.newContainer(id, &o.CreateOptions); err != nil {
+		if c, spec, err = r.newContainer(id, &o.CreateOptions, n); err != nil {
 			return err
+		}
+		if err := n.listen(); err != nil {
+			return discard(c, err)
 		}
 		l := launch{
 			container: c, spec: spec.Process, init: true, options: o.CreateOptions,
 			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
 		}
-		if s, err = l.start((*libcontainer.Container).Run); err != nil {
+		if s, err = l.start(how); err != nil {
 			return discard(c, err)
 		}
 		return nil
 	})
+	if err == nil {
+		err = s.notify(n, o.Detach)
+	} else {
+		n.close()
+	}
 	if err != nil {
-		return 0, fmt.Errorf("run %s: %w", id, err)
+		return 0, fmt.Errorf("%s %s: %w", op, id, err)
 	}
 	if o.Detach {
 		return 0, nil
@@ -89,14 +103,14 @@ func (r Runtime) Run(id string, o RunOptions) (int, error) {
 		return status, nil
 	}
 	if err := r.locked(id, c.Destroy); err != nil {
-		return status, fmt.Errorf("run %s: %w", id, err)
+		return status, fmt.Errorf("%s %s: %w", op, id, err)
 	}
 	return status, nil
 }
 
 // newContainer enters the bundle and registers a container for it. Paths in o
 // become absolute.
-func (r Runtime) newContainer(id string, o *CreateOptions) (*libcontainer.Container, *specs.Spec, error) {
+func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*libcontainer.Container, *specs.Spec, error) {
 	for _, path := range []*string{&o.ConsoleSocket, &o.PidfdSocket, &o.PidFile} {
 		if err := makeAbs(path); err != nil {
 			return nil, nil, err
@@ -111,6 +125,7 @@ func (r Runtime) newContainer(id string, o *CreateOptions) (*libcontainer.Contai
 	if err != nil {
 		return nil, nil, err
 	}
+	n.addTo(spec)
 	rootless, err := r.rootlessCgroups()
 	if err != nil {
 		return nil, nil, err
@@ -130,6 +145,9 @@ func (r Runtime) newContainer(id string, o *CreateOptions) (*libcontainer.Contai
 	c, err := libcontainer.Create(r.Root, id, config)
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := errors.Join(r.writeIntent(c), n.makeDir()); err != nil {
+		return nil, nil, discard(c, err)
 	}
 	return c, spec, nil
 }

@@ -54,7 +54,11 @@ func Features() features.Features {
 		OCIVersionMax: specs.Version,
 		Hooks:         configs.KnownHookNames(),
 		MountOptions:  specconv.KnownMountOptions(),
-		Annotations:   map[string]string{"io.github.claude-pocket-console.cpc-runtime.version": version()},
+		Annotations: map[string]string{
+			"io.github.claude-pocket-console.cpc-runtime.version": version(),
+			// What callers of runc look for.
+			"org.opencontainers.runc.checkpoint.enabled": "true",
+		},
 		Linux: &features.Linux{
 			Namespaces:      specconv.KnownNamespaces(),
 			Capabilities:    capabilities.KnownCapabilities(),
@@ -76,6 +80,8 @@ func Features() features.Features {
 			Enabled: &yes, Actions: seccomp.KnownActions(), Operators: seccomp.KnownOperators(),
 			Archs: seccomp.KnownArchs(), KnownFlags: seccomp.KnownFlags(), SupportedFlags: seccomp.SupportedFlags(),
 		}
+		major, minor, micro := seccomp.Version()
+		f.Annotations["io.github.seccomp.libseccomp.version"] = fmt.Sprintf("%d.%d.%d", major, minor, micro)
 	}
 	return f
 }

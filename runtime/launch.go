@@ -26,9 +26,12 @@ type launch struct {
 	subreaper bool
 }
 
-// start starts the process by one of libcontainer's ways, and writes the pid
-// file. When it fails, the process is gone.
-func (l *launch) start(how func(*libcontainer.Container, *libcontainer.Process) error) (*supervisor, error) {
+// starter is one of libcontainer's ways to start a process.
+type starter func(*libcontainer.Container, *libcontainer.Process) error
+
+// start starts the process and writes the pid file. When it fails, the process
+// is gone.
+func (l *launch) start(how starter) (*supervisor, error) {
 	if err := l.checkTerminal(); err != nil {
 		return nil, err
 	}
@@ -38,7 +41,7 @@ func (l *launch) start(how func(*libcontainer.Container, *libcontainer.Process) 
 	}
 	p.Init = l.init
 	p.SubCgroupPaths = l.cgroups
-	if err := preserveFDs(p, l.options.PreserveFDs); err != nil {
+	if err := l.passFDs(p); err != nil {
 		return nil, err
 	}
 	s := &supervisor{process: p}

@@ -20,8 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Start lets the init of a created container become the user's program.
+// Start lets the init of a created container become the user's program. Under a
+// service manager it waits until that says that it is ready.
 func (r Runtime) Start(id string) error {
+	n := notifierFor(r.Root, id)
+	defer n.close()
+	var pid int
 	err := r.locked(id, func() error {
 		c, err := r.load(id)
 		if err != nil {
@@ -34,8 +38,19 @@ func (r Runtime) Start(id string) error {
 		if status != libcontainer.Created {
 			return errStatus(status)
 		}
+		state, err := c.State()
+		if err != nil {
+			return err
+		}
+		pid = state.InitProcessPid
+		if err := n.listen(); err != nil {
+			return err
+		}
 		return c.Exec()
 	})
+	if err == nil {
+		err = n.forward(pid, pid)
+	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w", id, err)
 	}
@@ -95,19 +110,18 @@ func (r Runtime) Delete(id string, force bool) error {
 }
 
 func (r Runtime) remove(id string, force bool) error {
-	dir := filepath.Join(r.Root, id)
 	c, err := r.load(id)
 	switch {
 	case errors.Is(err, ErrNotExist):
 		// A create that was killed leaves a directory without a state.
-		rerr := os.RemoveAll(dir)
+		rerr := r.removeHalfMade(id)
 		if force {
 			err = nil
 		}
 		return errors.Join(err, rerr)
 	case errors.Is(err, ErrCorruptState) && force:
-		logrus.Warnf("delete %s: %v: its cgroup may be left", id, err)
-		return errors.Join(killDamaged(filepath.Join(dir, stateFile)), os.RemoveAll(dir))
+		logrus.Warnf("delete %s: %v", id, err)
+		return errors.Join(killDamaged(filepath.Join(r.Root, id, stateFile)), r.removeHalfMade(id))
 	case errors.Is(err, ErrCorruptState):
 		return fmt.Errorf("%w (delete --force removes it)", err)
 	case err != nil:

@@ -84,12 +84,29 @@ func rlimit(name string) (int, bool) {
 	return n, ok
 }
 
+// passFDs hands on the sockets that a service manager has opened for the
+// container (see sd_listen_fds(3)), and after them what was asked for.
+func (l *launch) passFDs(p *libcontainer.Process) error {
+	listening := 0
+	if pid, err := strconv.Atoi(os.Getenv("LISTEN_PID")); l.init && err == nil && pid == os.Getpid() {
+		n, err := strconv.ParseUint(os.Getenv("LISTEN_FDS"), 10, 16)
+		if err != nil {
+			return fmt.Errorf("LISTEN_FDS %q: want a number", os.Getenv("LISTEN_FDS"))
+		}
+		listening = int(n)
+	}
+	if listening > 0 {
+		p.Env = append(p.Env, "LISTEN_FDS="+strconv.Itoa(listening), "LISTEN_PID=1")
+	}
+	if l.options.PreserveFDs < 0 {
+		return fmt.Errorf("preserve %d descriptors: negative", l.options.PreserveFDs)
+	}
+	return preserveFDs(p, listening+l.options.PreserveFDs)
+}
+
 // preserveFDs hands descriptors 3 to 3+n-1 of this process to the container. A
 // descriptor with close-on-exec was opened here, so it is none of the caller's.
 func preserveFDs(p *libcontainer.Process, n int) error {
-	if n < 0 {
-		return fmt.Errorf("preserve %d descriptors: negative", n)
-	}
 	for fd := 3; fd < 3+n; fd++ {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		if err == nil && flags&unix.FD_CLOEXEC != 0 {

@@ -59,7 +59,11 @@ func (r Runtime) load(id string) (*libcontainer.Container, error) {
 	if err := checkState(filepath.Join(r.Root, id, stateFile), id); err != nil {
 		return nil, err
 	}
-	return libcontainer.Load(r.Root, id)
+	c, err := libcontainer.Load(r.Root, id)
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, fmt.Errorf("%s: %w: %w", filepath.Join(r.Root, id, stateFile), ErrCorruptState, mistyped)
+	}
+	return c, err
 }
 
 // checkState verifies that a state file is whole.

@@ -30,6 +30,29 @@ func (s *supervisor) listen(subreaper bool) error {
 	return os.NewSyscallError("prctl(PR_SET_CHILD_SUBREAPER)", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 }
 
+// notify lets the service manager know when the process is ready. Detached, it
+// waits for that; otherwise this process stays, and is the one to watch.
+func (s *supervisor) notify(n *notifier, detached bool) error {
+	if n == nil {
+		return nil
+	}
+	pid, err := s.process.Pid()
+	if err != nil {
+		return err
+	}
+	if detached {
+		defer n.close()
+		return n.forward(pid, pid)
+	}
+	go func() {
+		defer n.close()
+		if err := n.forward(pid, os.Getpid()); err != nil {
+			logrus.Warn(err)
+		}
+	}()
+	return nil
+}
+
 // wait returns the exit status of the process, 128+n when signal n ended it.
 func (s *supervisor) wait() int {
 	defer s.stdio.close()

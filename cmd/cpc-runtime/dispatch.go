@@ -34,8 +34,9 @@ type global struct {
 
 func commands() []command {
 	return []command{
-		createCommand(), deleteCommand(), execCommand(), featuresCommand(), killCommand(),
-		listCommand(), runCommand(), specCommand(), startCommand(), stateCommand(),
+		checkpointCommand(), createCommand(), deleteCommand(), eventsCommand(), execCommand(), featuresCommand(),
+		killCommand(), listCommand(), pauseCommand(), psCommand(), restoreCommand(), resumeCommand(), runCommand(),
+		specCommand(), startCommand(), stateCommand(), updateCommand(),
 	}
 }
 
@@ -49,6 +50,7 @@ func dispatch(args []string) int {
 	fs.BoolVar(&g.log.Debug, "debug", false, "log more")
 	fs.BoolVar(&g.SystemdCgroup, "systemd-cgroup", false, "have systemd make the cgroups")
 	fs.StringVar(&g.Rootless, "rootless", "auto", "leave cgroups that may not be written alone: true, false or `auto`")
+	fs.String("criu", "", "ignored: criu is looked up in PATH; for callers of older runtimes")
 	version := flagAlias(fs, "version", "v", "print the version")
 	if err := fs.Parse(args); err != nil {
 		return usageError(g, fs, err)
@@ -146,9 +148,9 @@ func usageError(g global, fs *flag.FlagSet, err error) int {
 func printHelp(w io.Writer, fs *flag.FlagSet) {
 	fmt.Fprint(w, "usage: cpc-runtime [options] command [options] [arguments]\n\nAn OCI runtime for sandboxes.\n\ncommands:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.about)
+		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.about)
 	}
-	fmt.Fprintf(w, "  %-9s %s\n\n", "reaper", "Be pid 1: run \"reaper -- COMMAND\", pass signals on, reap orphans")
+	fmt.Fprintf(w, "  %-10s %s\n\n", "reaper", "Be pid 1: run \"reaper -- COMMAND\", pass signals on, reap orphans")
 	printFlags(w, fs)
 }
 

@@ -1,0 +1,78 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Processes returns the ids of a container's processes, as this process sees
+// them; none when it has ended.
+func (r Runtime) Processes(id string) ([]int, error) {
+	pids, err := r.processes(id)
+	if err != nil {
+		return nil, fmt.Errorf("ps %s: %w", id, err)
+	}
+	return pids, nil
+}
+
+func (r Runtime) processes(id string) ([]int, error) {
+	c, err := r.load(id)
+	if err != nil {
+		return nil, err
+	}
+	pids, err := c.Processes()
+	return pids, explainCgroup(err)
+}
+
+// ProcessTable returns what ps(1) of the host, called with args (none: -ef),
+// says of a container's processes, with its header.
+func (r Runtime) ProcessTable(id string, args []string) (string, error) {
+	pids, err := r.Processes(id)
+	if err != nil {
+		return "", err
+	}
+	if len(args) == 0 {
+		args = []string{"-ef"}
+	}
+	out, err := exec.Command("ps", args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("ps %s: %w: %s", id, err, strings.TrimSpace(string(out)))
+	}
+	table, err := onlyProcesses(string(out), pids)
+	if err != nil {
+		return "", fmt.Errorf("ps %s: %w", id, err)
+	}
+	return table, nil
+}
+
+// onlyProcesses keeps the header and the lines of these processes.
+func onlyProcesses(table string, pids []int) (string, error) {
+	header, rest, _ := strings.Cut(table, "\n")
+	column := slices.Index(strings.Fields(header), "PID")
+	if column < 0 {
+		return "", errors.New("the output of ps has no column PID")
+	}
+	var b strings.Builder
+	b.WriteString(header + "\n")
+	for line := range strings.Lines(rest) {
+		fields := strings.Fields(line)
+		if len(fields) <= column {
+			continue
+		}
+		pid, err := strconv.Atoi(fields[column])
+		if err != nil {
+			return "", fmt.Errorf("the output of ps has a PID %q", fields[column])
+		}
+		if slices.Contains(pids, pid) {
+			b.WriteString(line)
+		}
+	}
+	return b.String(), nil
+}
