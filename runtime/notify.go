@@ -152,7 +152,13 @@ func barrier(conn *net.UnixConn) error {
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	_, _, err = conn.WriteMsgUnix([]byte("BARRIER=1"), unix.UnixRights(int(w.Fd())), nil)
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		cerr := raw.Control(func(fd uintptr) {
+			err = unix.Sendmsg(int(fd), []byte("BARRIER=1"), unix.UnixRights(int(w.Fd())), nil, 0)
+		})
+		err = errors.Join(err, cerr)
+	}
 	if err := errors.Join(err, w.Close()); err != nil {
 		return err
 	}

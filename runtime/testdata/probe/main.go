@@ -44,6 +44,10 @@ func main() {
 		orphan()
 	case "trap":
 		trap()
+	case "ready":
+		ready()
+	case "paths":
+		paths()
 	}
 }
 
@@ -169,4 +173,40 @@ func trap() {
 	fmt.Println("ready")
 	fmt.Println(<-ready)
 	os.Exit(7)
+}
+
+// ready tells the service manager so, after what is to be held back, and stays.
+func ready() {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err == nil {
+		err = unix.Sendto(fd, []byte("STATUS=nearly\nMAINPID=1"), 0, &unix.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")})
+	}
+	if err == nil {
+		err = unix.Sendto(fd, []byte("STATUS=x\nREADY=1\n"), 0, &unix.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")})
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	time.Sleep(time.Minute)
+}
+
+// paths tells of each argument what is there, and whether it can be written.
+func paths() {
+	results := map[string]string{}
+	for _, path := range os.Args[2:] {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			results[path] = errno(err)
+			continue
+		}
+		data := make([]byte, 4096)
+		n := 0
+		if f, err := os.Open(path); err == nil {
+			n, _ = f.Read(data)
+			_ = f.Close()
+		}
+		results[path] = fmt.Sprintf("%o %d:%d %q", st.Mode, unix.Major(st.Rdev), unix.Minor(st.Rdev), data[:max(n, 0)])
+	}
+	show(results)
 }
