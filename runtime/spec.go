@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/selinux/go-selinux"
 )
@@ -40,7 +41,33 @@ func loadSpec() (*specs.Spec, error) {
 	if spec.Linux == nil {
 		return nil, fmt.Errorf("%s: linux: missing", configFile)
 	}
+	if err := checkSupported(spec.Linux); err != nil {
+		return nil, fmt.Errorf("%s: linux.%w", configFile, err)
+	}
 	return &spec, nil
+}
+
+// checkSupported refuses what libcontainer would drop without an error.
+func checkSupported(l *specs.Linux) error {
+	if p := l.Personality; p != nil && len(p.Flags) > 0 {
+		return fmt.Errorf("personality.flags %v: not supported", p.Flags)
+	}
+	r := l.Resources
+	if r == nil || !cgroups.IsCgroup2UnifiedMode() {
+		return nil
+	}
+	set := func(n *uint64) bool { return n != nil && *n > 0 }
+	switch m, c, n := r.Memory, r.CPU, r.Network; {
+	case m != nil && m.Swappiness != nil:
+		return errors.New("resources.memory.swappiness: not in cgroup v2")
+	case m != nil && m.DisableOOMKiller != nil && *m.DisableOOMKiller:
+		return errors.New("resources.memory.disableOOMKiller: not in cgroup v2")
+	case c != nil && (set(c.RealtimePeriod) || c.RealtimeRuntime != nil && *c.RealtimeRuntime > 0):
+		return errors.New("resources.cpu.realtimePeriod, realtimeRuntime: not in cgroup v2")
+	case n != nil && (len(n.Priorities) > 0 || n.ClassID != nil && *n.ClassID > 0):
+		return errors.New("resources.network: not in cgroup v2")
+	}
+	return nil
 }
 
 // readJSON decodes the one JSON value that a file holds.
