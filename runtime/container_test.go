@@ -4,6 +4,7 @@
 package runtime_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -265,6 +266,9 @@ func TestDamagedState(t *testing.T) {
 			func([]byte) []byte { return nil },
 			func([]byte) []byte { return []byte("null") },
 			func([]byte) []byte { return []byte("{}") },
+			func(b []byte) []byte { // of another version, where a field is of another type
+				return bytes.Replace(b, []byte(`"namespaces":[`), []byte(`"namespaces":"","x":[`), 1)
+			},
 		} {
 			b.sleeper("c1")
 			pid := b.state("c1").Pid
@@ -362,65 +366,6 @@ func TestRefusedBundles(t *testing.T) {
 			t.Errorf("left: %v, %v", left, err)
 		}
 	})
-}
-
-// No descriptor outside of the root must serve as working directory
-// (CVE-2024-21626), for the first process and for further ones.
-func TestEscapingCwd(t *testing.T) {
-	inSettings(t, func(b *bench) {
-		t := b.t
-		b.sleeper("sleeper")
-		for fd := range 20 {
-			cwd := "/proc/self/fd/" + strconv.Itoa(fd)
-			spec := b.spec("probe", "look")
-			spec.Process.Cwd = cwd
-			results := []result{b.run(spec)}
-			b.write(b.spec("probe", "sleep"))
-			results = append(results, b.cli("exec", "--cwd", cwd, "sleeper", "probe", "look"))
-			for _, r := range results {
-				if r.code == 0 && !strings.Contains(r.stdout, `"cwd":"/proc`) {
-					t.Errorf("cwd %s: %s", cwd, r.stdout)
-				}
-			}
-		}
-	})
-}
-
-// The binary that runs in the container as its init cannot be written from
-// there (CVE-2019-5736), not even when the container's root owns it.
-func TestBinaryNotWritable(t *testing.T) {
-	inSettings(t, func(b *bench) {
-		t := b.t
-		before, err := os.ReadFile(b.runtime)
-		if err != nil {
-			t.Fatal(err)
-		}
-		own := filepath.Join(b.dir, "cpc-runtime")
-		if err := os.WriteFile(own, before, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		b.runtime = own
-		b.sleeper("sleeper")
-		out := b.stolen("exec", "sleeper", "/proc/self/exe", "reaper", "--", "probe", "steal")
-		var results []string
-		decode(t, out, &results)
-		if len(results) == 0 || slices.Contains(results, "") {
-			t.Errorf("writing the runtime's binary from inside: %q", results)
-		}
-		if after, err := os.ReadFile(own); err != nil || string(after) != string(before) {
-			t.Errorf("the runtime's binary has changed (%v)", err)
-		}
-	})
-}
-
-// stolen is the output of a process that outlives the runtime's child.
-func (b *bench) stolen(args ...string) string {
-	b.t.Helper()
-	r := b.cli(args...) // returns when its output is closed
-	if r.stdout == "" {
-		b.t.Fatalf("%v: %+v", args, r)
-	}
-	return r.stdout
 }
 
 func TestList(t *testing.T) {

@@ -168,19 +168,28 @@ func setUser(u *specs.User, value string) error {
 		return nil
 	}
 	uid, gid, hasGID := strings.Cut(value, ":")
-	n, err := strconv.ParseUint(uid, 10, 32)
+	n, err := parseID(uid)
 	if err != nil {
 		return fmt.Errorf("user %q: want UID[:GID] in numbers", value)
 	}
-	u.UID = uint32(n)
+	u.UID = n
 	if !hasGID {
 		return nil
 	}
-	if n, err = strconv.ParseUint(gid, 10, 32); err != nil {
+	if n, err = parseID(gid); err != nil {
 		return fmt.Errorf("user %q: want UID[:GID] in numbers", value)
 	}
-	u.GID = uint32(n)
+	u.GID = n
 	return nil
+}
+
+// parseID refuses 2³²-1 too, which system calls take for "no change".
+func parseID(text string) (uint32, error) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err == nil && n == 1<<32-1 {
+		err = strconv.ErrRange
+	}
+	return uint32(n), err
 }
 
 // subCgroups parses --cgroup values to controller → path; the one path of a
