@@ -107,6 +107,21 @@ func (b *bench) link(target, name string) {
 	}
 }
 
+// own gives the root file system to the container's root, so that permissions
+// do not stand in an attack's way.
+func (b *bench) own() {
+	b.t.Helper()
+	err := filepath.WalkDir(filepath.Join(b.dir, "rootfs"), func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, int(b.base), int(b.base))
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // canary is a file outside of the root that must stay as it is.
 type canary struct{ path, listing string }
 
@@ -119,6 +134,11 @@ func (b *bench) canary() *canary {
 	path := filepath.Join(dir, "file")
 	if err := os.WriteFile(path, []byte("untouched"), 0o666); err != nil {
 		b.t.Fatal(err)
+	}
+	for _, p := range []string{dir, path} { // open to everybody, whatever the umask
+		if err := os.Chmod(p, 0o777); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 	return &canary{path: path, listing: list(dir)}
 }
@@ -141,8 +161,19 @@ func (c *canary) check(t *testing.T, what string) {
 
 // withoutDev leaves /dev to the root file system, which the image controls.
 func withoutDev(s *specs.Spec) {
-	s.Mounts = slices.DeleteFunc(s.Mounts, func(m specs.Mount) bool { return strings.HasPrefix(m.Destination, "/dev") })
+	s.Mounts = slices.DeleteFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev" })
 	s.Root.Readonly = false
+}
+
+// clearDev removes what an earlier container was given there.
+func (b *bench) clearDev() {
+	b.t.Helper()
+	dev := filepath.Join(b.dir, "rootfs/dev")
+	for _, err := range []error{os.RemoveAll(dev), os.MkdirAll(filepath.Join(dev, "pts"), 0o755)} {
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
 }
 
 // A /dev/null that is a link must not have another file mounted over a masked
@@ -152,10 +183,12 @@ func TestCVE_2025_31133(t *testing.T) {
 		outside := b.canary()
 		b.file("etc/marker", "marker", 0o666)
 		for _, target := range []string{"/etc/marker", "../etc/marker", outside.path, "/proc/sys/kernel/core_pattern"} {
+			b.clearDev()
 			b.link(target, "dev/null")
 			spec := b.spec("probe", "paths", "/proc/uptime")
 			withoutDev(spec)
 			spec.Linux.MaskedPaths = []string{"/proc/uptime"}
+			b.own()
 			r := b.run(spec)
 			if r.code == 0 {
 				var got map[string]seen
@@ -176,11 +209,13 @@ func TestCVE_2025_52565(t *testing.T) {
 		outside := b.canary()
 		b.file("etc/marker", "marker", 0o666)
 		for i, target := range []string{"/etc/marker", outside.path, "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger"} {
+			b.clearDev()
 			b.link(target, "dev/console")
 			spec := b.spec("probe", "paths", "/etc/marker", "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger")
 			withoutDev(spec)
 			spec.Process.Terminal = true
 			b.write(spec)
+			b.own()
 			socket := filepath.Join(b.dir, "s"+strconv.Itoa(i))
 			masters := console(b.t, socket)
 			r := b.quiet("create", "--console-socket", socket, "c1")
@@ -260,6 +295,7 @@ func TestCVE_2026_41579(t *testing.T) {
 				if name == "dev" {
 					withoutDev(spec) // so that devices and links are made in what it names
 				}
+				b.own()
 				r := b.run(spec)
 				b.t.Logf("/%s → %s: exit %d %s", name, target, r.code, r.stderr)
 				outside.check(b.t, "/"+name+" → "+target)
