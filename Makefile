@@ -19,7 +19,7 @@ BUILDVCS = -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || 
 SOURCES := $(shell find . -path ./.cache -prune -o -path ./tools -prune -o -name '*.go' ! -name '*_test.go' -print) go.mod go.sum
 LDFLAGS := -s -w
 
-.PHONY: help run build test lint policy generate fuzz install setup clean test-vm vm-shell
+.PHONY: help run build test lint policy generate fuzz bench install setup clean test-vm vm-shell
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ generate: ## write docs/cli, docs/man and docs/completion anew from the commands
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+bench: build ## measure cpc-runtime against runc, crun and bwrap (as root, some minutes)
+	scripts/bench.sh
 
 install: build ## install programs, man pages and completions below PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1

@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/capabilities"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/seccomp"
@@ -17,14 +16,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 )
-
-// Init is a container's init up to the execution of the user's program.
-// Preconditions: nothing else has run in this process, whose C code has already
-// entered the container's namespaces. It does not return.
-func Init() {
-	goruntime.LockOSThread()
-	libcontainer.Init()
-}
 
 // version is that of the module this binary was built from.
 func version() string {

@@ -25,5 +25,6 @@ func main() {
 			os.Exit(reaper.Main(os.Args[2:]))
 		}
 	}
+	runtime.OneThread()
 	os.Exit(dispatch(os.Args[1:]))
 }

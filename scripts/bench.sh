@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Copyright the cpc authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Measures bin/cpc-runtime against the newest runc, built here as cpc-runtime
+# is, and the runtimes that are installed. See docs/performance.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rounds=${ROUNDS:-20}
+dir=$PWD/.cache/bench
+mkdir -p "$dir"
+version=$(scripts/go list -m -f '{{.Version}}' github.com/opencontainers/runc)
+if [ ! -x "$dir/runc-$version" ]; then
+	echo "building runc $version"
+	CGO_ENABLED=1 GOBIN=$dir scripts/go install -trimpath -tags 'seccomp netgo osusergo' \
+		-ldflags '-s -w -linkmode external -extldflags "-static"' "github.com/opencontainers/runc@$version"
+	mv "$dir/runc" "$dir/runc-$version"
+fi
+scripts/go build -o "$dir/bench" ./test/bench
+
+contenders=("runc-$version=$dir/runc-$version" "cpc-runtime=$PWD/bin/cpc-runtime")
+installed=$(PATH=$PATH:/usr/sbin:/sbin command -v runc || true)
+if [ -n "$installed" ]; then
+	contenders+=("runc-installed=$installed")
+fi
+echo "== with the machine's cgroups and limits"
+"$dir/bench" -n "$rounds" "${contenders[@]}"
+for name in crun bwrap; do
+	if path=$(command -v "$name"); then
+		contenders+=("$name=$path")
+	fi
+done
+echo
+echo "== with cgroup v2 only, no limits"
+"$dir/bench" -n "$rounds" -unified "${contenders[@]}"
