@@ -38,7 +38,7 @@ type RunOptions struct {
 // Create makes a container and leaves it waiting for Start.
 func (r Runtime) Create(id string, o CreateOptions) error {
 	err := r.locked(id, func() error {
-		c, spec, err := r.newContainer(id, &o, notifierFor(r.Root, id))
+		c, spec, _, err := r.newContainer(id, &o, notifierFor(r.Root, id))
 		if err != nil {
 			return err
 		}
@@ -69,10 +69,11 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 	n := notifierFor(r.Root, id)
 	err := r.locked(id, func() error {
 		var (
-			spec *specs.Spec
-			err  error
+			spec  *specs.Spec
+			hooks poststart
+			err   error
 		)
-		if c, spec, err = r.newContainer(id, &o.CreateOptions, n); err != nil {
+		if c, spec, hooks, err = r.newContainer(id, &o.CreateOptions, n); err != nil {
 			return err
 		}
 		if err := n.listen(); err != nil {
@@ -83,6 +84,11 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
 		}
 		if s, err = l.start(how); err != nil {
+			return discard(c, err)
+		}
+		if err := r.runPoststart(c, hooks); err != nil {
+			_, _ = s.process.Wait()
+			s.stdio.close()
 			return discard(c, err)
 		}
 		return nil
@@ -110,25 +116,25 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 
 // newContainer enters the bundle and registers a container for it. Paths in o
 // become absolute.
-func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*libcontainer.Container, *specs.Spec, error) {
+func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*libcontainer.Container, *specs.Spec, poststart, error) {
 	for _, path := range []*string{&o.ConsoleSocket, &o.PidfdSocket, &o.PidFile} {
 		if err := makeAbs(path); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	if o.Bundle != "" {
 		if err := os.Chdir(o.Bundle); err != nil {
-			return nil, nil, fmt.Errorf("bundle: %w", err)
+			return nil, nil, nil, fmt.Errorf("bundle: %w", err)
 		}
 	}
 	spec, err := loadSpec()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	n.addTo(spec)
 	rootless, err := r.rootlessCgroups()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       id,
@@ -140,16 +146,17 @@ func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*libcon
 		RootlessCgroups:  rootless,
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", configFile, err)
+		return nil, nil, nil, fmt.Errorf("%s: %w", configFile, err)
 	}
+	hooks := takePoststart(config)
 	c, err := libcontainer.Create(r.Root, id, config)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	if err := errors.Join(r.writeIntent(c), n.makeDir()); err != nil {
-		return nil, nil, discard(c, err)
+	if err := errors.Join(r.writeIntent(c, hooks), n.makeDir()); err != nil {
+		return nil, nil, nil, discard(c, err)
 	}
-	return c, spec, nil
+	return c, spec, hooks, nil
 }
 
 // discard removes a container that could not be started.

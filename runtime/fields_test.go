@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -220,24 +219,16 @@ func TestHooks(t *testing.T) {
 		b.create("c1", spec)
 		pid := b.state("c1").Pid
 		b.must("start", "c1")
-		for range 100 { // start does not wait for the hook inside
-			if data, err := os.ReadFile(order); err == nil && strings.Contains(string(data), "startContainer") {
-				break
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
 		b.must("delete", "--force", "c1")
 		data, err := os.ReadFile(order)
 		got := strings.Fields(string(data))
-		// poststart comes when the program runs or before: libcontainer's create
-		// runs it, as runc's does.
-		want := []string{"prestart", "createRuntime", "createContainer", "poststart", "startContainer", "poststop"}
+		want := []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
 		if err != nil || strings.Join(got, " ") != strings.Join(want, " ") {
 			t.Errorf("order %v, want %v (%v)", got, want, err)
 		}
 		for name, status := range map[string]specs.ContainerState{
 			"prestart": specs.StateCreating, "createRuntime": specs.StateCreating, "createContainer": specs.StateCreating,
-			"startContainer": specs.StateCreated, "poststop": specs.StateStopped,
+			"startContainer": specs.StateCreated, "poststart": specs.StateRunning, "poststop": specs.StateStopped,
 		} {
 			var s specs.State
 			data, err := os.ReadFile(filepath.Join(dir, name+".json"))
@@ -247,7 +238,7 @@ func TestHooks(t *testing.T) {
 			if err != nil || s.Status != status || s.ID != "c1" || s.Bundle != b.dir {
 				t.Errorf("%s: %+v, %v", name, s, err)
 			}
-			wantPid := map[specs.ContainerState]int{specs.StateCreating: pid, specs.StateCreated: 1}[status]
+			wantPid := map[specs.ContainerState]int{specs.StateCreating: pid, specs.StateCreated: 1, specs.StateRunning: pid}[status]
 			if name == "createContainer" {
 				wantPid = s.Pid // of some pid namespace
 			}
@@ -260,6 +251,16 @@ func TestHooks(t *testing.T) {
 		if r := b.run(failing); r.code != 1 || !strings.Contains(r.stderr, "hook") {
 			t.Errorf("failing hook: %+v", r)
 		}
+		failing = b.spec("probe", "sleep")
+		failing.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: probe, Args: []string{"probe", "exit", "3"}}}}
+		if r := b.run(failing); r.code != 1 || !strings.Contains(r.stderr, "poststart") {
+			t.Errorf("failing poststart hook: %+v", r)
+		}
+		b.create("c2", failing)
+		if r := b.cli("start", "c2"); r.code != 1 || !strings.Contains(r.stderr, "start c2: poststart") {
+			t.Errorf("failing poststart hook: %+v", r)
+		}
+		b.waitStatus("c2", "stopped")
 		slow, second := b.spec("probe", "exit", "0"), 1
 		slow.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: probe, Args: []string{"probe", "sleep"}, Timeout: &second}}}
 		if r := b.run(slow); r.code != 1 || !strings.Contains(r.stderr, "hook") {

@@ -30,6 +30,7 @@ type intent struct {
 	Cgroup      *cgroups.Cgroup   `json:"cgroup"`
 	CgroupPaths map[string]string `json:"cgroupPaths"`
 	IntelRdt    *configs.IntelRdt `json:"intelRdt,omitempty"`
+	Hooks       *configs.Hooks    `json:"hooks,omitempty"` // poststart's, see poststart
 }
 
 // processName is argv[0] of every init of this container until it executes the
@@ -39,15 +40,17 @@ func (r Runtime) processName(id string) string {
 }
 
 // writeIntent comes before any process or cgroup of the container.
-func (r Runtime) writeIntent(c *libcontainer.Container) error {
+func (r Runtime) writeIntent(c *libcontainer.Container, p poststart) error {
 	os.Args[0] = r.processName(c.ID()) // libcontainer gives this to init
 	state, err := c.State()
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(intent{
-		Cgroup: state.Config.Cgroups, CgroupPaths: state.CgroupPaths, IntelRdt: state.Config.IntelRdt,
-	})
+	i := intent{Cgroup: state.Config.Cgroups, CgroupPaths: state.CgroupPaths, IntelRdt: state.Config.IntelRdt}
+	if len(p) > 0 {
+		i.Hooks = &configs.Hooks{configs.Poststart: configs.HookList(p)}
+	}
+	data, err := json.Marshal(i)
 	if err != nil {
 		return err
 	}

@@ -43,10 +43,17 @@ func (r Runtime) Start(id string) error {
 			return err
 		}
 		pid = state.InitProcessPid
+		hooks, err := r.poststartOf(id)
+		if err != nil {
+			return err
+		}
 		if err := n.listen(); err != nil {
 			return err
 		}
-		return c.Exec()
+		if err := c.Exec(); err != nil {
+			return err
+		}
+		return r.runPoststart(c, hooks)
 	})
 	if err == nil {
 		err = n.forward(pid, pid)

@@ -1,0 +1,74 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+)
+
+// poststart are the hooks of that kind. libcontainer would run them at the end
+// of create, when the user's program does not run yet; the specification wants
+// them after it has been executed and before start returns.
+type poststart configs.HookList
+
+// takePoststart keeps libcontainer from running them.
+func takePoststart(config *configs.Config) poststart {
+	hooks := config.Hooks[configs.Poststart]
+	delete(config.Hooks, configs.Poststart)
+	return poststart(hooks)
+}
+
+// poststartOf reads what create has put aside.
+func (r Runtime) poststartOf(id string) (poststart, error) {
+	data, err := os.ReadFile(filepath.Join(r.Root, id, intentFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var i intent
+	if err := json.Unmarshal(data, &i); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", intentFile, ErrCorruptState, err)
+	}
+	if i.Hooks == nil {
+		return nil, nil
+	}
+	return poststart((*i.Hooks)[configs.Poststart]), nil
+}
+
+// runPoststart waits for the user's program and runs the hooks. When one fails,
+// the container is killed.
+func (r Runtime) runPoststart(c *libcontainer.Container, p poststart) error {
+	if len(p) == 0 {
+		return nil
+	}
+	state, err := c.OCIState()
+	if err != nil {
+		return err
+	}
+	init := []byte(r.processName(c.ID()) + "\x00init\x00")
+	for state.Pid > 0 && runs(state.Pid, init) {
+		time.Sleep(time.Millisecond)
+	}
+	if state, err = c.OCIState(); err == nil {
+		err = configs.Hooks{configs.Poststart: configs.HookList(p)}.Run(configs.Poststart, state)
+	}
+	if err != nil {
+		if kerr := c.Signal(unix.SIGKILL); kerr != nil && !errors.Is(kerr, libcontainer.ErrNotRunning) {
+			err = errors.Join(err, kerr)
+		}
+		return fmt.Errorf("poststart: %w", err)
+	}
+	return nil
+}
