@@ -116,8 +116,13 @@ func TestUpdate(t *testing.T) {
 		t := b.t
 		b.sleeper("c1")
 		for _, args := range [][]string{
-			{"--memory", "lots"}, {"--cpu-period", "-1"}, {"--pids-limit", "x"}, {"--blkio-weight", "70000"},
-			{"-r", "nosuch.json"}, {"--l3-cache-schema", "L3:0=f"}, {"--mem-bw-schema", "MB:0=10"},
+			{"--memory", "lots"},
+			{"--cpu-period", "-1"},
+			{"--pids-limit", "x"},
+			{"--blkio-weight", "70000"},
+			{"-r", "nosuch.json"},
+			{"--l3-cache-schema", "L3:0=f"},
+			{"--mem-bw-schema", "MB:0=10"},
 		} {
 			if r := b.cli(append(append([]string{"update"}, args...), "c1")...); r.code != 1 || !strings.HasPrefix(r.stderr, "cpc-runtime: update") {
 				t.Errorf("%v: %+v", args, r)

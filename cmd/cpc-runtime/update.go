@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/claude-pocket-console/cpc/runtime"
@@ -101,9 +101,27 @@ func parseUint16(s string) (uint16, error) {
 	return uint16(v), err
 }
 
+// parseBytes accepts 512, 1.5g, 32M, 64kb, 1GiB, always in powers of 1024, and -1
+// for no limit.
 func parseBytes(s string) (int64, error) {
 	if s == "-1" {
 		return -1, nil
 	}
-	return units.RAMInBytes(s)
+	digits := strings.TrimRight(strings.ToLower(s), "bikmgtp ")
+	unit := strings.TrimSpace(strings.ToLower(s)[len(digits):])
+	for _, suffix := range []string{"ib", "b"} {
+		if len(unit) == 1+len(suffix) {
+			unit = strings.TrimSuffix(unit, suffix)
+		}
+	}
+	power := strings.Index("bkmgtp", unit) // "" is b
+	value, err := strconv.ParseFloat(digits, 64)
+	if err != nil || len(unit) > 1 || power < 0 || strings.ContainsAny(digits, "xn_") || value < 0 {
+		return 0, fmt.Errorf("%q: want bytes, or a number with k, m, g, t or p", s)
+	}
+	value *= float64(int64(1) << (10 * power))
+	if value >= 1<<63 {
+		return 0, fmt.Errorf("%q: too large", s)
+	}
+	return int64(value), nil
 }

@@ -52,7 +52,6 @@ func Forbidden() map[string][]string {
 // Untested lists packages without a test file of their own, and why.
 func Untested() map[string]string {
 	return map[string]string{
-		"cmd/cpc-runtime":   "command line only: test/ and runtime's tests drive the built program",
 		"internal/modetest": "helper of other packages' tests",
 		"runtime/reaper":    "driven as a program by runtime's tests",
 		"sandbox/step":      "driven through cpc build by test/e2e",

@@ -51,7 +51,7 @@ func main() {
 	flag.Parse()
 	if err := run(f, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 
@@ -81,15 +81,15 @@ func run(f flags, args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("\n%s, %s, %d rounds\n%s", stage, op.name, f.rounds, s.table())
+		fmt.Fprintf(os.Stdout, "\n%s, %s, %d rounds\n%s", stage, op.name, f.rounds, s.table())
 	}
 	if stage == asUser {
 		return nil
 	}
-	fmt.Println("\nsize of the binary")
+	fmt.Fprintln(os.Stdout, "\nsize of the binary")
 	for _, r := range runtimes {
 		if info, err := os.Stat(r.program); err == nil {
-			fmt.Printf("  %-14s %6.1f MB\n", r.name, float64(info.Size())/1e6)
+			fmt.Fprintf(os.Stdout, "  %-14s %6.1f MB\n", r.name, float64(info.Size())/1e6)
 		}
 	}
 	const user, first = 54321, 200000 // any ordinary user
