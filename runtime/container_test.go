@@ -422,9 +422,17 @@ func TestFeatures(t *testing.T) {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
-	for _, args := range [][]string{{"--version"}, {"--help"}, {"exec", "--help"}, {"help"}} {
+	for _, args := range [][]string{{"--version"}, {"--help"}, {"help"}} {
 		if r := b.must(args...); r.stdout == "" {
 			t.Errorf("%v: no output", args)
+		}
+	}
+	for _, verb := range []string{
+		"checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "restore", "resume", "run",
+		"spec", "start", "state", "update",
+	} {
+		if r := b.must(verb, "--help"); !strings.HasPrefix(r.stdout, "usage: cpc-runtime [options] "+verb+" ") {
+			t.Errorf("%s: %q", verb, r.stdout)
 		}
 	}
 }

@@ -78,19 +78,27 @@ func limitFlags(fs *flag.FlagSet, l *runtime.Limits) {
 	fs.StringVar(&l.MemBwSchema, "mem-bw-schema", "", "Intel RDT `schema` of memory bandwidth")
 }
 
-// number defines a flag that is nil unless it is given; given empty is not
-// given.
+// optional is a flag that is nil unless it is given; given empty is not given.
+type optional[T any] struct {
+	to    **T
+	parse func(string) (T, error)
+}
+
+func (o *optional[T]) String() string { return "" }
+
+func (o *optional[T]) Set(text string) error {
+	if text == "" {
+		return nil
+	}
+	v, err := o.parse(text)
+	if err == nil {
+		*o.to = &v
+	}
+	return err
+}
+
 func number[T any](fs *flag.FlagSet, to **T, name, usage string, parse func(string) (T, error)) {
-	fs.Func(name, usage, func(text string) error {
-		if text == "" {
-			return nil
-		}
-		v, err := parse(text)
-		if err == nil {
-			*to = &v
-		}
-		return err
-	})
+	fs.Var(&optional[T]{to, parse}, name, usage)
 }
 
 func parseInt(s string) (int64, error)   { return strconv.ParseInt(s, 10, 64) }
