@@ -19,15 +19,20 @@
 //   - exec starts another process in the namespaces of that init;
 //   - kill signals init, delete removes the cgroup and ROOT/ID.
 //
+// Before create makes anything else it writes ROOT/ID/intent.json, and it gives
+// init a command line that names ROOT/ID. state.json comes last. So whatever a
+// SIGKILL at any moment leaves can be found: by state.json, or else by those two.
+//
 // A process runs one operation and may change its working directory (the
 // bundle is read from inside of it), its umask-independent log output and its
 // subreaper bit. The package is not meant for long-lived or concurrent use.
 //
 // # Locks
 //
-// create, start and delete of one id exclude each other by flock(2) on
-// ROOT/ID@lock ("@" cannot occur in an id). state, list, kill and exec take no
-// lock, because hooks that run under create's lock may call them. A killed
+// create, start, delete, pause, resume, update, checkpoint and restore of one id
+// exclude each other by flock(2) on ROOT/ID@lock ("@" cannot occur in an id).
+// state, list, ps, events, kill and exec take no lock, because hooks that run
+// under create's lock may call them. A killed
 // process releases its lock; the lock file goes away with the container.
 //
 // # A command that cannot be run

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,15 +54,19 @@ func (r Runtime) runPoststart(c *libcontainer.Container, p poststart) error {
 	if len(p) == 0 {
 		return nil
 	}
-	state, err := c.OCIState()
+	loaded, err := c.State()
 	if err != nil {
 		return err
 	}
+	pid := loaded.InitProcessPid
 	init := []byte(r.processName(c.ID()) + "\x00init\x00")
-	for state.Pid > 0 && runs(state.Pid, init) {
+	for runs(pid, init) {
 		time.Sleep(time.Millisecond)
 	}
-	if state, err = c.OCIState(); err == nil {
+	state, err := c.OCIState()
+	if err == nil {
+		// The program may have ended already; the hooks are told of its start.
+		state.Status, state.Pid = specs.StateRunning, pid
 		err = configs.Hooks{configs.Poststart: configs.HookList(p)}.Run(configs.Poststart, state)
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -28,6 +29,9 @@ func (r Runtime) processes(id string) ([]int, error) {
 		return nil, err
 	}
 	pids, err := c.Processes()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errors.New("the container has no cgroup of its own to tell its processes by")
+	}
 	return pids, explainCgroup(err)
 }
 
