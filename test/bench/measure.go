@@ -69,14 +69,24 @@ func measure(b *bundle, op operation, runtimes []contender, rounds int) (*series
 		s.runtimes, s.peaks = append(s.runtimes, r), append(s.peaks, first.peak)
 	}
 	s.times = make([][]sample, len(s.runtimes))
+	failed := make([]bool, len(s.runtimes))
 	for round := range rounds {
 		for i := range s.runtimes {
 			i = (i + round) % len(s.runtimes) // nobody always comes first
-			t, err := once(b, op, s.runtimes[i])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", s.runtimes[i].name, op.name, err)
+			if failed[i] {
+				continue
 			}
-			s.times[i] = append(s.times[i], t)
+			t, err := once(b, op, s.runtimes[i])
+			if err == nil {
+				s.times[i] = append(s.times[i], t)
+				continue
+			}
+			err = fmt.Errorf("%s: %s: %w", s.runtimes[i].name, op.name, err)
+			if i == 0 { // the others are measured by it
+				return nil, err
+			}
+			fmt.Fprintln(os.Stderr, "bench: left out:", err)
+			failed[i], s.times[i] = true, nil
 		}
 	}
 	return s, nil
@@ -164,6 +174,9 @@ func (s *series) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  %-14s %9s %6s %15s %9s %8s %8s\n", "", "time", "ratio", "quartiles", "CPU time", "ratio", "peak")
 	for i, r := range s.runtimes {
+		if len(s.times[i]) == 0 {
+			continue
+		}
 		var wall, cpu, wallRatio, cpuRatio []float64
 		for n, t := range s.times[i] {
 			first := s.times[0][n]
