@@ -93,6 +93,12 @@ func measure(b *bundle, op operation, runtimes []contender, rounds int) (*series
 }
 
 func once(b *bundle, op operation, r contender) (total sample, err error) {
+	defer func() {
+		if err != nil && !r.bwrap() {
+			_, _ = b.call(r, []string{"delete", "--force", "ID"}) // whatever there is
+		}
+		reap()
+	}()
 	if err := b.write(op.args...); err != nil {
 		return total, err
 	}
@@ -111,7 +117,6 @@ func once(b *bundle, op operation, r contender) (total sample, err error) {
 	if op.after != nil {
 		_, err = b.call(r, op.after)
 	}
-	reap()
 	return total, err
 }
 
