@@ -1,0 +1,250 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// maxRules bounds a policy: decisions walk it.
+const maxRules = 4096
+
+// Policy is one immutable version of what a sandbox may reach. The zero value
+// allows nothing.
+type Policy struct {
+	version int
+	allow   []Rule
+	deny    []Rule
+	// limits are policies that must allow as well.
+	limits []*Policy
+}
+
+// Decision is a policy's answer.
+type Decision struct {
+	Allowed bool `json:"allowed"`
+	// Rule is the id of the rule that decided; empty when none names the host.
+	Rule    string `json:"rule,omitempty"`
+	Preset  string `json:"preset,omitempty"`
+	Proto   Proto  `json:"proto,omitempty"` // how to check an allowed connection
+	Reason  string `json:"reason,omitempty"`
+	Version int    `json:"version"`
+}
+
+// Reasons of a denial.
+const (
+	ReasonNoRule = "no rule names this host"
+	ReasonPort   = "no rule names this host with this port"
+	ReasonDeny   = "a deny rule names it"
+	ReasonLimit  = "the host's administrator does not allow it"
+)
+
+// New returns version 1 of a policy of rules, each as ParseRule reads it or
+// "@" and the name of a preset.
+func New(allow, deny []string) (*Policy, error) {
+	return (&Policy{}).With(allow, deny)
+}
+
+// Version returns the policy's number: 0 for the zero value, one more with
+// each change.
+func (p *Policy) Version() int { return p.version }
+
+// Allow returns the allow rules, in order.
+func (p *Policy) Allow() []Rule { return slices.Clone(p.allow) }
+
+// Deny returns the deny rules, in order.
+func (p *Policy) Deny() []Rule { return slices.Clone(p.deny) }
+
+// Limits returns the policies that p is narrowed by.
+func (p *Policy) Limits() []*Policy { return slices.Clone(p.limits) }
+
+// With returns the next version, which has more rules. A deny rule wins over
+// each allow rule, whichever is newer.
+func (p *Policy) With(allow, deny []string) (*Policy, error) {
+	next := p.next()
+	var err error
+	if next.allow, err = appendRules(next.allow, allow); err != nil {
+		return nil, err
+	}
+	if next.deny, err = appendRules(next.deny, deny); err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// Without returns the next version, from whose allow and deny rules the named
+// ones are taken. A rule that is in neither is an error.
+func (p *Policy) Without(rules ...string) (*Policy, error) {
+	next := p.next()
+	gone, err := appendRules(nil, rules)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range gone {
+		is := func(have Rule) bool { return have.String() == r.String() }
+		if !slices.ContainsFunc(next.allow, is) && !slices.ContainsFunc(next.deny, is) {
+			return nil, fmt.Errorf("rule %q: not in version %d of the policy", r, p.version)
+		}
+		next.allow = slices.DeleteFunc(next.allow, is)
+		next.deny = slices.DeleteFunc(next.deny, is)
+	}
+	return next, nil
+}
+
+// Within returns the next version, which allows what p allows and each limit
+// allows too. Its rules stay p's: a limit narrows, it never adds.
+func (p *Policy) Within(limits ...*Policy) *Policy {
+	next := p.next()
+	next.limits = append(next.limits, limits...)
+	return next
+}
+
+func (p *Policy) next() *Policy {
+	return &Policy{
+		version: p.version + 1,
+		allow:   slices.Clone(p.allow), deny: slices.Clone(p.deny), limits: slices.Clone(p.limits),
+	}
+}
+
+func appendRules(have []Rule, texts []string) ([]Rule, error) {
+	for _, text := range texts {
+		more, err := expand(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range more {
+			if !slices.ContainsFunc(have, func(h Rule) bool { return h.String() == r.String() }) {
+				have = append(have, r)
+			}
+		}
+		if len(have) > maxRules {
+			return nil, fmt.Errorf("more than %d rules", maxRules)
+		}
+	}
+	return have, nil
+}
+
+// expand turns the text of a rule, or the name of a preset, into rules.
+func expand(text string) ([]Rule, error) {
+	text = strings.TrimSpace(text)
+	if strings.HasPrefix(text, "@") {
+		return presetRules(text)
+	}
+	r, err := ParseRule(text)
+	return []Rule{r}, err
+}
+
+// Decide answers for a canonical host and a port.
+func (p *Policy) Decide(h Host, port uint16) Decision {
+	d := p.decide(h, port)
+	d.Version = p.version
+	return d
+}
+
+func (p *Policy) decide(h Host, port uint16) Decision {
+	if r, ok := first(p.deny, h, port); ok {
+		return Decision{Rule: r.String(), Preset: r.Preset, Reason: ReasonDeny}
+	}
+	r, ok := first(p.allow, h, port)
+	if !ok {
+		if _, named := first(p.allow, h, 0); named {
+			return Decision{Reason: ReasonPort}
+		}
+		return Decision{Reason: ReasonNoRule}
+	}
+	proto := r.ProtoOf(port)
+	for _, l := range p.limits {
+		d := l.decide(h, port)
+		if !d.Allowed {
+			return Decision{Rule: r.String(), Preset: r.Preset, Reason: ReasonLimit}
+		}
+		proto = stricter(proto, d.Proto)
+	}
+	return Decision{Allowed: true, Rule: r.String(), Preset: r.Preset, Proto: proto}
+}
+
+// stricter lets a limit that asks for a check have it.
+func stricter(own, limit Proto) Proto {
+	if own == Raw {
+		return limit
+	}
+	return own
+}
+
+// first returns the rule that names host and port; an exact name goes before
+// a wildcard, a longer wildcard or range before a shorter one.
+func first(rules []Rule, h Host, port uint16) (best Rule, ok bool) {
+	for _, r := range rules {
+		if r.matches(h, port) && (!ok || r.narrower(best)) {
+			best, ok = r, true
+		}
+	}
+	return best, ok
+}
+
+func (r Rule) narrower(than Rule) bool {
+	switch {
+	case r.Prefix.IsValid():
+		return r.Prefix.Bits() > than.Prefix.Bits()
+	case r.Wildcard != than.Wildcard:
+		return than.Wildcard
+	}
+	return len(r.Name) > len(than.Name)
+}
+
+// Ports returns the ports at which the host may be reached; none when the
+// policy does not allow it at all.
+func (p *Policy) Ports(h Host) []uint16 {
+	var ports []uint16
+	for _, r := range p.allow {
+		if !r.matches(h, 0) {
+			continue
+		}
+		for _, port := range r.Ports {
+			if !slices.Contains(ports, port) && p.decide(h, port).Allowed {
+				ports = append(ports, port)
+			}
+		}
+	}
+	slices.Sort(ports)
+	return ports
+}
+
+// Knows reports whether any port of the name may be reached, so that the name
+// may be known to the sandbox.
+func (p *Policy) Knows(name string) bool { return len(p.Ports(Host{Name: name})) > 0 }
+
+// Ranges returns the address rules: what a sandbox may reach without a name.
+// A limit or deny rule may still take from them, so Decide has the last word.
+func (p *Policy) Ranges() []Rule {
+	var out []Rule
+	for _, r := range p.allow {
+		if r.Prefix.IsValid() {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Grants reports whether a rule names the address with the port in a way that
+// admits an address that is not public. block is the special-purpose block
+// that the address is in: a range reaches into it only if it lies within it,
+// so 0.0.0.0/0 grants no private address.
+func (p *Policy) Grants(addr netip.Addr, port uint16, block netip.Prefix) bool {
+	if !p.Decide(Host{Addr: addr}, port).Allowed {
+		return false
+	}
+	within := func(q *Policy) bool {
+		return slices.ContainsFunc(q.allow, func(r Rule) bool {
+			return r.matches(Host{Addr: addr}, port) && block.Contains(r.Prefix.Addr()) && r.Prefix.Bits() >= block.Bits()
+		})
+	}
+	return within(p) && !slices.ContainsFunc(p.limits, func(l *Policy) bool { return !within(l) })
+}
+
+// ErrUnknownPreset reports a preset that there is none of.
+var ErrUnknownPreset = errors.New("no such preset")
