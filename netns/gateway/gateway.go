@@ -1,0 +1,305 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/claude-pocket-console/cpc/netns/event"
+	"github.com/claude-pocket-console/cpc/netns/policy"
+)
+
+// Limits of one sandbox. Zero values mean the defaults.
+type Limits struct {
+	Conns     int           // at a time: 512
+	PerSecond int           // new connections: 200, and as many again at once
+	Head      time.Duration // for a ClientHello or a request's head: 15 s
+	Connect   time.Duration // for resolving and dialling: 30 s
+	Idle      time.Duration // without a byte in either direction: 1 h
+}
+
+func (l Limits) withDefaults() Limits {
+	or := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	if l.Conns == 0 {
+		l.Conns = 512
+	}
+	if l.PerSecond == 0 {
+		l.PerSecond = 200
+	}
+	or(&l.Head, 15*time.Second)
+	or(&l.Connect, 30*time.Second)
+	or(&l.Idle, time.Hour)
+	return l
+}
+
+// Options of a Gateway. Policy, Name and Record are needed, the rest has
+// defaults that use the namespace of the calling process.
+type Options struct {
+	Policy func() *policy.Policy
+	// Name returns the name that an address of the sandbox stands for.
+	Name func(netip.Addr) (string, bool)
+	// Synthetic are the ranges that those addresses are from. One that stands
+	// for no name leads nowhere.
+	Synthetic []netip.Prefix
+	Record    func(event.Event)
+	Limits    Limits
+
+	// Resolve returns the addresses of a canonical name.
+	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
+	Dial    func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error)
+	// Own returns the addresses of the host itself.
+	Own func() ([]netip.Addr, error)
+	// Proxy returns the proxy to dial through, or nil.
+	Proxy func(h policy.Host, port uint16) (*url.URL, error)
+	// OriginalDst returns where a connection was going before it was
+	// redirected.
+	OriginalDst func(*net.TCPConn) (netip.AddrPort, error)
+	// Failed is told of hosts that could not be reached, with the address
+	// that the program connected to.
+	Failed func(dst netip.AddrPort, why Failure)
+	// Process names the program behind a connection, if that can be told.
+	Process func(src, dst netip.AddrPort) string
+}
+
+// Gateway serves the connections of one sandbox. Its methods are safe for
+// concurrent use.
+type Gateway struct {
+	o     Options
+	limit *rate.Limiter
+
+	mu    sync.Mutex // guards what follows, and the fields of conns that say so
+	conns map[*conn]struct{}
+	names map[string]int // connections by name
+	last  uint64
+	wg    sync.WaitGroup
+}
+
+// New returns a gateway; Serve runs it.
+func New(o Options) *Gateway {
+	o.Limits = o.Limits.withDefaults()
+	if o.Resolve == nil {
+		o.Resolve = defaultResolve
+	}
+	if o.Dial == nil {
+		o.Dial = defaultDial
+	}
+	if o.Own == nil {
+		o.Own = ownAddrs
+	}
+	if o.OriginalDst == nil {
+		o.OriginalDst = originalDst
+	}
+	per := o.Limits.PerSecond
+	return &Gateway{
+		o: o, limit: rate.NewLimiter(rate.Limit(per), 2*per),
+		conns: map[*conn]struct{}{}, names: map[string]int{},
+	}
+}
+
+// pause is what accepting waits after an error that may pass, such as a lack
+// of descriptors.
+const pause = 10 * time.Millisecond
+
+// Serve accepts connections until the context ends or the listener is closed,
+// then cuts those there are and waits for them. It closes the listener.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(ctx, func() {
+		_ = l.Close()
+		g.Cut("the sandbox ends", func(Conn) bool { return true })
+	})
+	g.wg.Go(func() { g.watch(ctx) })
+	defer g.wg.Wait()
+	defer stop()
+	defer g.Cut("the sandbox ends", func(Conn) bool { return true })
+	defer cancel()
+	defer l.Close()
+	for {
+		raw, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			continue
+		}
+		c := raw.(*net.TCPConn)
+		if why := g.overLimit(); why != "" {
+			reset(c)
+			g.o.Record(event.Event{
+				Kind: event.Connect, Verdict: event.Denied, Version: g.o.Policy().Version(), Reason: why,
+			})
+			continue
+		}
+		g.wg.Go(func() { g.handle(ctx, c) })
+	}
+}
+
+func (g *Gateway) overLimit() string {
+	g.mu.Lock()
+	n := len(g.conns)
+	g.mu.Unlock()
+	switch {
+	case n >= g.o.Limits.Conns:
+		return "too many connections at a time"
+	case !g.limit.Allow():
+		return "too many new connections a second"
+	}
+	return ""
+}
+
+// handle serves one connection from its acceptance to its end.
+func (g *Gateway) handle(ctx context.Context, client *net.TCPConn) {
+	defer client.Close()
+	c := &conn{client: client, src: remote(client), start: time.Now(), moved: time.Now()}
+	// What a connection sends must not end the sandbox; it ends the connection.
+	defer func() {
+		if recover() != nil {
+			g.refuse(c, refusal("internal error"))
+			if c.up != nil {
+				reset(c.up)
+			}
+		}
+	}()
+	dst, err := g.o.OriginalDst(client)
+	if err != nil {
+		g.refuse(c, refusal("no original destination: "+err.Error()))
+		return
+	}
+	c.dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	c.port = c.dst.Port()
+	if err := g.identify(c); err != nil {
+		g.refuse(c, err)
+		return
+	}
+	// First into the table, then the decision: whoever changes the policy
+	// later finds the connection there.
+	if !g.add(c) {
+		g.refuse(c, refusal("too many connections at a time"))
+		return
+	}
+	defer g.remove(c)
+	if ctx.Err() != nil {
+		return
+	}
+	g.mu.Lock()
+	c.decision = g.o.Policy().Decide(c.host, c.port)
+	g.mu.Unlock()
+	if !c.decision.Allowed {
+		g.refuse(c, refusal(c.decision.Reason))
+		return
+	}
+	switch c.decision.Proto {
+	case policy.TLS:
+		g.serveTLS(ctx, c)
+	case policy.HTTP:
+		g.serveHTTP(ctx, c)
+	default:
+		if g.open(ctx, c) {
+			g.finish(c, g.splice(c))
+		}
+	}
+}
+
+// identify finds out which host the sandbox means.
+func (g *Gateway) identify(c *conn) error {
+	a := c.dst.Addr()
+	name, ok := g.o.Name(a)
+	switch {
+	case ok:
+		c.host = policy.Host{Name: name}
+	case slices.ContainsFunc(g.o.Synthetic, func(p netip.Prefix) bool { return p.Contains(a) }):
+		return refusal("the address stands for no name (any more)")
+	default:
+		c.host = policy.Host{Addr: a}
+	}
+	return nil
+}
+
+// open dials the connection's host. When that fails, the program learns it as
+// soon as it can: its connection is reset.
+func (g *Gateway) open(ctx context.Context, c *conn) bool {
+	up, t, err := g.dial(ctx, c)
+	if err != nil {
+		var r refusal
+		if errors.As(err, &r) {
+			g.refuse(c, r)
+			return false
+		}
+		why := failureOf(err)
+		reset(c.client)
+		g.record(c, event.Event{Kind: event.Connect, Verdict: event.Failed, Reason: string(why)})
+		if g.o.Failed != nil {
+			g.o.Failed(c.dst, why)
+		}
+		return false
+	}
+	g.mu.Lock()
+	c.up, c.target = up, t
+	cut := c.cut
+	if t.grant.IsValid() && !g.o.Policy().Grants(t.addr.Addr(), c.port, t.grant) {
+		cut = policyChanged
+	}
+	g.mu.Unlock()
+	if cut != "" {
+		_ = up.Close()
+		g.refuse(c, refusal(cut))
+		return false
+	}
+	g.record(c, event.Event{Kind: event.Connect, Verdict: event.Allowed})
+	return true
+}
+
+// refuse resets the connection and records why.
+func (g *Gateway) refuse(c *conn, why error) {
+	reset(c.client)
+	g.mu.Lock()
+	reason := c.cut
+	g.mu.Unlock()
+	var r refusal
+	switch {
+	case reason != "":
+	case errors.As(why, &r):
+		reason = r.Error()
+	default:
+		reason = "broken off" // the program's doing
+	}
+	g.record(c, event.Event{Kind: event.Connect, Verdict: event.Denied, Reason: reason})
+}
+
+// record fills in what is known of the connection.
+func (g *Gateway) record(c *conn, e event.Event) {
+	e.Version, e.Rule, e.Preset, e.Proto = c.decision.Version, c.decision.Rule, c.decision.Preset, string(c.decision.Proto)
+	if e.Version == 0 {
+		e.Version = g.o.Policy().Version()
+	}
+	e.Name, e.Addr, e.Port, e.Source, e.Said = c.host.Name, c.dst.Addr(), c.port, c.src, clip(c.said)
+	e.Upstream = c.target.addr
+	if g.o.Process != nil && e.Kind == event.Connect {
+		e.Process = g.o.Process(c.src, c.dst)
+	}
+	g.o.Record(e)
+}
+
+// reset closes a connection so that the peer sees it was not the end.
+func reset(c *net.TCPConn) {
+	_ = c.SetLinger(0)
+	_ = c.Close()
+}
