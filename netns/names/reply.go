@@ -64,7 +64,7 @@ func (s *Server) resolve(r *dns.Msg, q dns.Question) {
 		return
 	}
 	p := s.o.Policy()
-	if !p.Knows(host.Name) {
+	if !s.o.All && !p.Knows(host.Name) {
 		d := p.Decide(host, 443)
 		e.Verdict, e.Rule, e.Preset, e.Reason = event.Denied, d.Rule, d.Preset, d.Reason
 		s.deny(r, e)

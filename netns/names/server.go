@@ -29,6 +29,9 @@ type Options struct {
 	// PerSecond bounds the questions that are answered; 0 means 2000. What
 	// exceeds it is dropped and counted.
 	PerSecond int
+	// All has every name answered, so that the gateway can record what a
+	// program would connect to.
+	All bool
 }
 
 // Server answers questions. Its methods are safe for concurrent use.

@@ -1,0 +1,171 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// connectLinks makes the veth between R and S and configures both ends. What
+// it has made is gone again if it fails, as either end takes the other along.
+func connectLinks(r, s *os.File, p Plan) error {
+	err := inside(r, func() error {
+		return withHandle(func(h *netlink.Handle) error {
+			veth := &netlink.Veth{
+				LinkAttrs: netlink.LinkAttrs{Name: p.Gateway.Name, MTU: p.MTU, HardwareAddr: p.Gateway.MAC},
+				PeerName:  p.Sandbox.Name, PeerHardwareAddr: p.Sandbox.MAC, PeerMTU: uint32(p.MTU),
+				PeerNamespace: netlink.NsFd(s.Fd()),
+			}
+			if err := h.LinkAdd(veth); err != nil {
+				return fmt.Errorf("add veth: %w", err)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	// R's end first: S never has a way out that R does not filter, and the
+	// filter is there already.
+	if err := configure(r, p.Gateway, p.Sandbox, true); err != nil {
+		return errors.Join(fmt.Errorf("gateway: %w", err), disconnect(r, p))
+	}
+	if err := configure(s, p.Sandbox, p.Gateway, false); err != nil {
+		return errors.Join(fmt.Errorf("sandbox: %w", err), disconnect(r, p))
+	}
+	return nil
+}
+
+// disconnect removes the veth.
+func disconnect(r *os.File, p Plan) error {
+	return inside(r, func() error {
+		return withHandle(func(h *netlink.Handle) error {
+			link, err := h.LinkByName(p.Gateway.Name)
+			var gone netlink.LinkNotFoundError
+			if errors.As(err, &gone) {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("find %s: %w", p.Gateway.Name, err)
+			}
+			return h.LinkDel(link)
+		})
+	})
+}
+
+// withHandle runs f with a netlink socket of the thread's namespace.
+func withHandle(f func(h *netlink.Handle) error) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink socket: %w", err)
+	}
+	defer h.Close()
+	return f(h)
+}
+
+func configure(ns *os.File, own, other End, gateway bool) error {
+	return inside(ns, func() error {
+		if gateway {
+			// A new namespace takes this over from the host's. Nothing hangs
+			// on it, as the packet filter lets nothing through.
+			_ = os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0)
+		}
+		return withHandle(func(h *netlink.Handle) error {
+			link, err := h.LinkByName(own.Name)
+			if err != nil {
+				return fmt.Errorf("find %s: %w", own.Name, err)
+			}
+			if gateway {
+				// Who is where is known: nobody is asked, nobody is believed.
+				err = h.LinkSetARPOff(link)
+			} else {
+				err = loopbackUp(h)
+			}
+			if err != nil {
+				return err
+			}
+			if err := h.LinkSetUp(link); err != nil {
+				return fmt.Errorf("bring %s up: %w", own.Name, err)
+			}
+			for _, a := range [][2]netip.Prefix{{own.V4, other.V4}, {own.V6, other.V6}} {
+				if !a[0].IsValid() {
+					continue
+				}
+				e := endpoint{h, link, a[0], a[1].Addr(), other.MAC}
+				if err := e.add(!gateway); err != nil {
+					if !gateway && a[0].Addr().Is6() && noIPv6(err) {
+						continue // switched off in the sandbox: then without
+					}
+					return fmt.Errorf("%s: %w", own.Name, err)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func noIPv6(err error) bool {
+	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+func loopbackUp(h *netlink.Handle) error {
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find lo: %w", err)
+	}
+	if err := h.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("bring lo up: %w", err)
+	}
+	return nil
+}
+
+// endpoint is one address of an end and the other end's, which is its only
+// neighbour.
+type endpoint struct {
+	h     *netlink.Handle
+	link  netlink.Link
+	own   netip.Prefix
+	other netip.Addr
+	mac   net.HardwareAddr
+}
+
+func (e endpoint) add(route bool) error {
+	bits := e.own.Addr().BitLen()
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: e.own.Addr().AsSlice(), Mask: net.CIDRMask(e.own.Bits(), bits)}}
+	if bits == 128 {
+		addr.Flags = unix.IFA_F_NODAD // usable at once
+	}
+	if err := e.h.AddrAdd(e.link, addr); err != nil {
+		return fmt.Errorf("add address %s: %w", e.own, err)
+	}
+	index := e.link.Attrs().Index
+	neigh := &netlink.Neigh{
+		LinkIndex: index, State: netlink.NUD_PERMANENT,
+		IP: e.other.AsSlice(), HardwareAddr: e.mac, Family: familyOf(e.other),
+	}
+	if err := e.h.NeighSet(neigh); err != nil {
+		return fmt.Errorf("set neighbour %s: %w", e.other, err)
+	}
+	if !route {
+		return nil
+	}
+	if err := e.h.RouteAdd(&netlink.Route{LinkIndex: index, Gw: e.other.AsSlice(), Family: familyOf(e.other)}); err != nil {
+		return fmt.Errorf("add route via %s: %w", e.other, err)
+	}
+	return nil
+}
+
+func familyOf(a netip.Addr) int {
+	if a.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
