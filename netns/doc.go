@@ -20,9 +20,10 @@
 // it, so the same process has rights over both.
 //
 // Threads: a Go program's threads are not its own. Whatever must happen inside
-// R or S runs on a thread that is locked for that purpose and ends afterwards
-// (inside); no thread goes on in another namespace, and the process never
-// leaves its own. Sockets stay in the namespace that they were made in.
+// R or S runs on one thread that is locked for that purpose from Open to Close
+// and ends then (thread); no other is ever in another namespace, and the
+// process never leaves its own. Sockets stay in the namespace that they were
+// made in.
 //
 // What the kernel is told is a Plan, which is pure and can be printed; apply
 // does what it says.

@@ -28,9 +28,9 @@ type firewall struct {
 }
 
 // newFirewall applies the plan's ruleset in R, in one transaction.
-func newFirewall(r *os.File, p Plan) (*firewall, error) {
+func newFirewall(t *thread, r *os.File, p Plan) (*firewall, error) {
 	f := &firewall{sets: map[string]*nftables.Set{}}
-	err := inside(r, func() (err error) {
+	err := t.inside(r, func() (err error) {
 		f.conn, err = nftables.New(nftables.AsLasting())
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -16,8 +17,8 @@ import (
 
 // connectLinks makes the veth between R and S and configures both ends. What
 // it has made is gone again if it fails, as either end takes the other along.
-func connectLinks(r, s *os.File, p Plan) error {
-	err := inside(r, func() error {
+func connectLinks(t *thread, r, s *os.File, p Plan) error {
+	err := t.inside(r, func() error {
 		return withHandle(func(h *netlink.Handle) error {
 			veth := &netlink.Veth{
 				LinkAttrs: netlink.LinkAttrs{Name: p.Gateway.Name, MTU: p.MTU, HardwareAddr: p.Gateway.MAC},
@@ -35,18 +36,43 @@ func connectLinks(r, s *os.File, p Plan) error {
 	}
 	// R's end first: S never has a way out that R does not filter, and the
 	// filter is there already.
-	if err := configure(r, p.Gateway, p.Sandbox, true); err != nil {
-		return errors.Join(fmt.Errorf("gateway: %w", err), disconnect(r, p))
+	if err := configure(t, r, p.Gateway, p.Sandbox, true); err != nil {
+		return errors.Join(fmt.Errorf("gateway: %w", err), disconnect(t, r, p))
 	}
-	if err := configure(s, p.Sandbox, p.Gateway, false); err != nil {
-		return errors.Join(fmt.Errorf("sandbox: %w", err), disconnect(r, p))
+	if err := configure(t, s, p.Sandbox, p.Gateway, false); err != nil {
+		return errors.Join(fmt.Errorf("sandbox: %w", err), disconnect(t, r, p))
+	}
+	if err := awaitUp(t, r, p.Gateway.Name); err != nil {
+		return errors.Join(fmt.Errorf("gateway: %w", err), disconnect(t, r, p))
 	}
 	return nil
 }
 
+// awaitUp waits until an end that was up before its peer can send. The kernel
+// learns of the carrier in its own time (net/core/link_watch.c), and drops what
+// is sent until then: a first answer of the name server would be lost.
+func awaitUp(t *thread, ns *os.File, name string) error {
+	const most, pause = 5 * time.Second, time.Millisecond
+	return t.inside(ns, func() error {
+		return withHandle(func(h *netlink.Handle) error {
+			for range most / pause {
+				link, err := h.LinkByName(name)
+				if err != nil {
+					return fmt.Errorf("find %s: %w", name, err)
+				}
+				if link.Attrs().OperState == netlink.OperUp {
+					return nil
+				}
+				time.Sleep(pause)
+			}
+			return fmt.Errorf("%s has no carrier", name)
+		})
+	})
+}
+
 // disconnect removes the veth.
-func disconnect(r *os.File, p Plan) error {
-	return inside(r, func() error {
+func disconnect(t *thread, r *os.File, p Plan) error {
+	return t.inside(r, func() error {
 		return withHandle(func(h *netlink.Handle) error {
 			link, err := h.LinkByName(p.Gateway.Name)
 			var gone netlink.LinkNotFoundError
@@ -71,12 +97,10 @@ func withHandle(f func(h *netlink.Handle) error) error {
 	return f(h)
 }
 
-func configure(ns *os.File, own, other End, gateway bool) error {
-	return inside(ns, func() error {
+func configure(t *thread, ns *os.File, own, other End, gateway bool) error {
+	return t.inside(ns, func() error {
 		if gateway {
-			// A new namespace takes this over from the host's. Nothing hangs
-			// on it, as the packet filter lets nothing through.
-			_ = os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0)
+			settle()
 		}
 		return withHandle(func(h *netlink.Handle) error {
 			link, err := h.LinkByName(own.Name)
@@ -110,6 +134,19 @@ func configure(ns *os.File, own, other End, gateway bool) error {
 			return nil
 		})
 	})
+}
+
+// settle sets what R takes over from the host, or has by default. No promise
+// hangs on it: the packet filter lets nothing through in any case, and answers
+// to refused packets may be fewer where this cannot be written.
+func settle() {
+	for name, value := range map[string]string{
+		"ipv4/ip_forward":     "0",
+		"ipv4/icmp_ratelimit": "0", // refuse at once, each time
+		"ipv6/icmp/ratelimit": "0",
+	} {
+		_ = os.WriteFile("/proc/sys/net/"+name, []byte(value), 0)
+	}
 }
 
 func noIPv6(err error) bool {

@@ -48,6 +48,7 @@ type Options struct {
 type Net struct {
 	o    Options
 	plan Plan
+	t    *thread
 	r    *os.File
 
 	rec  *event.Recorder
@@ -70,12 +71,16 @@ type Net struct {
 // connected to it yet.
 //
 // Preconditions: CAP_SYS_ADMIN and CAP_NET_ADMIN in the caller's user
-// namespace.
+// namespace. A process that was started before Open with a parent-death signal
+// may get it at Close, when a thread ends.
 func Open(o Options) (*Net, error) {
 	if o.Policy == nil {
 		o.Policy = &policy.Policy{}
 	}
-	n := &Net{o: o, plan: newPlan(!o.NoIPv6 && hasIPv6(), o.Learn), rec: event.NewRecorder(o.Sandbox, o.Events)}
+	n := &Net{
+		o: o, plan: newPlan(!o.NoIPv6 && hasIPv6(), o.Learn), t: startThread(),
+		rec: event.NewRecorder(o.Sandbox, o.Events),
+	}
 	n.pol.Store(o.Policy)
 	if err := n.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("network of %s: %w", o.Sandbox, err), n.Close())
@@ -84,13 +89,13 @@ func Open(o Options) (*Net, error) {
 }
 
 func (n *Net) open() (err error) {
-	if n.r, err = newNamespace(); err != nil {
+	if n.r, err = n.t.newNamespace(); err != nil {
 		return err
 	}
-	if n.fw, err = newFirewall(n.r, n.plan); err != nil {
+	if n.fw, err = newFirewall(n.t, n.r, n.plan); err != nil {
 		return err
 	}
-	if n.log, err = refusedPackets(n.r, n.plan.Group); err != nil {
+	if n.log, err = refusedPackets(n.t, n.r, n.plan.Group); err != nil {
 		return err
 	}
 	n.pool, err = names.NewPool(names.PoolOptions{
@@ -126,7 +131,7 @@ func (n *Net) Connect(s *os.File) error {
 	if err := notOwn(s); err != nil {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
-	if err := connectLinks(n.r, s, n.plan); err != nil {
+	if err := connectLinks(n.t, n.r, s, n.plan); err != nil {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
 	n.linked = true
@@ -254,7 +259,7 @@ func (n *Net) Close() error {
 		n.cancel()
 	}
 	if n.linked {
-		errs = append(errs, disconnect(n.r, n.plan))
+		errs = append(errs, disconnect(n.t, n.r, n.plan))
 		n.linked = false
 	}
 	if n.log != nil {
@@ -269,6 +274,9 @@ func (n *Net) Close() error {
 	if n.r != nil {
 		errs = append(errs, n.r.Close())
 	}
-	n.fw, n.log, n.r = nil, nil, nil
+	if n.t != nil {
+		n.t.stop()
+	}
+	n.fw, n.log, n.r, n.t = nil, nil, nil, nil
 	return errors.Join(errs...)
 }

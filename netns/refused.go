@@ -35,9 +35,9 @@ const (
 )
 
 // refusedPackets opens the log of refused packets of R.
-func refusedPackets(r *os.File, group uint16) (*netlink.Conn, error) {
+func refusedPackets(t *thread, r *os.File, group uint16) (*netlink.Conn, error) {
 	var c *netlink.Conn
-	err := inside(r, func() (err error) {
+	err := t.inside(r, func() (err error) {
 		c, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
 		return err
 	})

@@ -26,7 +26,7 @@ func (n *Net) listen() (l listeners, err error) {
 	var c net.ListenConfig
 	c.SetMultipathTCP(false) // it has no SO_ORIGINAL_DST
 	ctx := context.Background()
-	err = inside(n.r, func() error {
+	err = n.t.inside(n.r, func() error {
 		for _, f := range n.plan.families() {
 			own := f[0].Addr()
 			g, err := c.Listen(ctx, "tcp", netip.AddrPortFrom(own, n.plan.Port).String())

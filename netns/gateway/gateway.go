@@ -244,11 +244,11 @@ func (g *Gateway) open(ctx context.Context, c *conn) bool {
 			return false
 		}
 		why := failureOf(err)
+		if g.o.Failed != nil {
+			g.o.Failed(c.dst, why) // before the program can try again
+		}
 		reset(c.client)
 		g.record(c, event.Event{Kind: event.Connect, Verdict: event.Failed, Reason: string(why)})
-		if g.o.Failed != nil {
-			g.o.Failed(c.dst, why)
-		}
 		return false
 	}
 	g.mu.Lock()

@@ -1,0 +1,368 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package netns
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/modetest"
+)
+
+// The program of the sandbox is this test's binary, in a user and a network
+// namespace of its own, with every capability there. It does what it is told,
+// a line of JSON at a time.
+const envInside = "CPC_TEST_INSIDE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(envInside) != "" {
+		program()
+		return
+	}
+	modetest.Main(m)
+}
+
+type order struct {
+	Do   string
+	Addr string // host:port
+	Send string
+	SNI  string
+	N    int
+	Wait time.Duration // for a connection; 0 is patience
+}
+
+type result struct {
+	Err   string
+	Text  string
+	N     int
+	Took  time.Duration
+	Names []string
+}
+
+const patience = 10 * time.Second
+
+func program() {
+	in := json.NewDecoder(bufio.NewReader(os.Stdin))
+	out := json.NewEncoder(os.Stdout)
+	for {
+		var o order
+		if err := in.Decode(&o); err != nil {
+			return
+		}
+		start := time.Now()
+		r, err := obey(o)
+		if err != nil {
+			r.Err = err.Error()
+		}
+		r.Took = time.Since(start)
+		if err := out.Encode(r); err != nil {
+			return
+		}
+	}
+}
+
+func resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, "198.18.0.1:53")
+	}}
+}
+
+func dial(o order) (net.Conn, error) {
+	d := net.Dialer{Timeout: patience, Resolver: resolver()}
+	if o.Wait != 0 {
+		d.Timeout = o.Wait
+	}
+	c, err := d.Dial("tcp", o.Addr)
+	if err == nil {
+		err = c.SetDeadline(time.Now().Add(patience))
+	}
+	return c, err
+}
+
+func obey(o order) (r result, err error) {
+	switch o.Do {
+	case "lookup":
+		r.Names, err = resolver().LookupHost(context.Background(), o.Addr)
+	case "ptr":
+		r.Names, err = resolver().LookupAddr(context.Background(), o.Addr)
+	case "dns":
+		return r, ask(o.Addr, o.Send)
+	case "tcp":
+		var c net.Conn
+		if c, err = dial(o); err != nil {
+			return r, err
+		}
+		defer c.Close()
+		return exchange(c, o.Send)
+	case "tls":
+		var c net.Conn
+		if c, err = dial(o); err != nil {
+			return r, err
+		}
+		defer c.Close()
+		s := tls.Client(c, &tls.Config{ServerName: o.SNI, InsecureSkipVerify: true}) //nolint:gosec // the name is what is tried
+		return exchange(s, o.Send)
+	case "udp":
+		return datagram(o.Addr, o.Send)
+	case "many":
+		return many(o)
+	case "flood":
+		for range o.N {
+			_, _ = (&net.Dialer{Timeout: patience}).Dial("tcp", o.Addr)
+		}
+	case "unix":
+		_, err = net.Dial("unix", o.Addr)
+	case "raw":
+		return r, raw(o.Addr)
+	case "frame":
+		return r, frame([]byte(o.Send))
+	case "arp":
+		return r, netAdmin()
+	default:
+		err = errors.New("unknown order")
+	}
+	return r, err
+}
+
+// exchange sends, ends its side and reads until the other ends.
+func exchange(c net.Conn, send string) (r result, err error) {
+	if send != "" {
+		if _, err := io.WriteString(c, send); err != nil {
+			return r, err
+		}
+	}
+	if h, ok := c.(interface{ CloseWrite() error }); ok {
+		if err := h.CloseWrite(); errors.Is(err, unix.ENOTCONN) {
+			return r, unix.ECONNRESET
+		} else if err != nil {
+			return r, err
+		}
+	}
+	b, err := io.ReadAll(c)
+	r.Text, r.N = string(b), len(b)
+	if r.N > 4096 {
+		r.Text = r.Text[:4096]
+	}
+	return r, err
+}
+
+func datagram(addr, send string) (r result, err error) {
+	c, err := net.Dial("udp", addr)
+	if err != nil {
+		return r, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return r, err
+	}
+	if _, err := io.WriteString(c, send); err != nil {
+		return r, err
+	}
+	b := make([]byte, 1500)
+	r.N, err = c.Read(b)
+	return r, err
+}
+
+func ask(server, name string) error {
+	q := new(dns.Msg)
+	q.SetQuestion(name, dns.TypeA)
+	for _, network := range []string{"udp", "tcp"} {
+		c := dns.Client{Net: network, Timeout: 2 * time.Second}
+		if _, _, err := c.Exchange(q, server); err == nil {
+			return nil
+		} else if network == "tcp" {
+			return err
+		}
+	}
+	return nil
+}
+
+// many opens N connections at once and counts those that are answered.
+func many(o order) (r result, err error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 500)
+	for range o.N {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			c, err := (&net.Dialer{Timeout: patience}).Dial("tcp", o.Addr)
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(time.Second))
+			_, _ = io.WriteString(c, "x")
+			if n, _ := c.Read(make([]byte, 1)); n == 1 {
+				mu.Lock()
+				r.N++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return r, nil
+}
+
+// raw sends an echo request by a raw socket and waits for an answer.
+func raw(addr string) error {
+	c, err := net.Dial("ip4:icmp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte{8, 0, 0xf7, 0xff, 0, 0, 0, 0}); err != nil {
+		return err
+	}
+	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	_, err = c.Read(make([]byte, 100))
+	return err
+}
+
+// frame sends an Ethernet frame by a packet socket.
+func frame(b []byte) error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	i, err := net.InterfaceByName("eth0")
+	if err != nil {
+		return err
+	}
+	return unix.Sendto(fd, b, 0, &unix.SockaddrLinklayer{Ifindex: i.Index, Halen: 6})
+}
+
+// netAdmin changes what root of a sandbox can: another address and route.
+func netAdmin() error {
+	link, err := netlink.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	addr, err := netlink.ParseAddr("10.9.9.9/8")
+	if err != nil {
+		return err
+	}
+	if err := netlink.AddrAdd(link, addr); err != nil {
+		return err
+	}
+	_, all, err := net.ParseCIDR("93.184.216.0/24")
+	if err != nil {
+		return err
+	}
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: all, Src: net.IPv4(10, 9, 9, 9), Gw: net.IPv4(198, 18, 0, 1)}
+	return netlink.RouteAdd(route)
+}
+
+// box is a sandbox: a program in namespaces of its own.
+type box struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	in  *json.Encoder
+	out *json.Decoder
+	ns  *os.File
+}
+
+// newBox starts a program. It has no parent-death signal, which it would get
+// when a Net that is opened later ends its thread; it ends with its input.
+func newBox(t modetest.T) *box {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), envInside+"=1")
+	cmd.Stderr = os.Stderr
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(t.Mapping.Base), Size: int(t.Mapping.Size)}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET, UidMappings: ids, GidMappings: ids,
+		Credential: &syscall.Credential{NoSetGroups: true},
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("program of the sandbox: %v", err)
+		}
+	})
+	ns, err := OfProcess(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ns.Close() })
+	return &box{t: t.T, cmd: cmd, in: json.NewEncoder(stdin), out: json.NewDecoder(bufio.NewReader(stdout)), ns: ns}
+}
+
+// do has the program do something.
+func (b *box) do(o order) result {
+	b.t.Helper()
+	var r result
+	if err := b.in.Encode(o); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.out.Decode(&r); err != nil {
+		b.t.Fatalf("%+v: %v", o, err)
+	}
+	return r
+}
+
+// fails has the program try something that must fail with one of the errors.
+func (b *box) fails(o order, within time.Duration, want ...string) {
+	b.t.Helper()
+	r := b.do(o)
+	if r.Err == "" {
+		b.t.Errorf("%+v worked: %+v", o, r)
+		return
+	}
+	if r.Took > within {
+		b.t.Errorf("%+v took %v to fail", o, r.Took)
+	}
+	for _, w := range want {
+		if strings.Contains(r.Err, w) {
+			return
+		}
+	}
+	b.t.Errorf("%+v: %s, want %s", o, r.Err, strings.Join(want, " or "))
+}
+
+// works has the program try something that must work.
+func (b *box) works(o order) result {
+	b.t.Helper()
+	r := b.do(o)
+	if r.Err != "" {
+		b.t.Errorf("%+v: %s", o, r.Err)
+	}
+	return r
+}
+
+func get(host string) string {
+	return fmt.Sprintf("GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
+}
