@@ -24,6 +24,7 @@ type firewall struct {
 	table *nftables.Table
 	sets  map[string]*nftables.Set
 	deny  *nftables.Chain
+	guard *nftables.Chain
 	rng   *nftables.Chain
 }
 
@@ -51,7 +52,7 @@ func newFirewall(t *thread, r *os.File, p Plan) (*firewall, error) {
 	for _, c := range rules.chains {
 		f.addRules(chains[c.name], c.rules)
 	}
-	f.deny, f.rng = chains[chainDeny], chains[chainRange]
+	f.deny, f.guard, f.rng = chains[chainDeny], chains[chainGuard], chains[chainRange]
 	if err := f.conn.Flush(); err != nil {
 		return nil, errors.Join(fmt.Errorf("packet filter: %w", err), f.close())
 	}
@@ -82,7 +83,7 @@ func (f *firewall) chain(c chain) *nftables.Chain {
 		"prerouting": nftables.ChainHookPrerouting, "input": nftables.ChainHookInput,
 		"forward": nftables.ChainHookForward, "output": nftables.ChainHookOutput,
 	}[c.hook.at]
-	out.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(c.hook.priority))
+	out.Priority = new(nftables.ChainPriority(c.hook.priority))
 	policy := nftables.ChainPolicyAccept
 	if c.hook.drop {
 		policy = nftables.ChainPolicyDrop
@@ -203,10 +204,15 @@ func (f *firewall) failed(to netip.AddrPort, refused bool) error {
 }
 
 // denied returns how many packets were refused so far.
-func (f *firewall) denied() (n uint64, err error) {
+func (f *firewall) denied() (uint64, error) { return f.counted(f.deny) }
+
+// forged returns how many packets came from another source than the sandbox.
+func (f *firewall) forged() (uint64, error) { return f.counted(f.guard) }
+
+func (f *firewall) counted(chain *nftables.Chain) (n uint64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rules, err := f.conn.GetRules(f.table, f.deny)
+	rules, err := f.conn.GetRules(f.table, chain)
 	if err != nil {
 		return 0, fmt.Errorf("packet filter: %w", err)
 	}

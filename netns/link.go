@@ -75,8 +75,7 @@ func disconnect(t *thread, r *os.File, p Plan) error {
 	return t.inside(r, func() error {
 		return withHandle(func(h *netlink.Handle) error {
 			link, err := h.LinkByName(p.Gateway.Name)
-			var gone netlink.LinkNotFoundError
-			if errors.As(err, &gone) {
+			if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 				return nil
 			}
 			if err != nil {

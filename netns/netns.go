@@ -230,6 +230,9 @@ type Status struct {
 	Conns   []gateway.Conn `json:"connections"`
 	// Refused counts packets that the packet filter refused.
 	Refused uint64 `json:"refused_packets"`
+	// Forged counts those that it dropped because they were not from the
+	// sandbox's address. A few are an interface's that comes up.
+	Forged uint64 `json:"forged_packets"`
 }
 
 // Status returns the present state.
@@ -245,8 +248,10 @@ func (n *Net) Status() (Status, error) {
 			s.Rules = append(s.Rules, RuleStatus{Rule: r.String(), Preset: r.Preset, Deny: side.deny, Count: count[r.String()]})
 		}
 	}
-	var err error
+	var err, other error
 	s.Refused, err = n.fw.denied()
+	s.Forged, other = n.fw.forged()
+	err = errors.Join(err, other)
 	slices.SortFunc(s.Conns, func(a, b gateway.Conn) int { return a.Since.Compare(b.Since) })
 	return s, err
 }

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -206,11 +207,9 @@ func (j *journal) add(e event.Event) {
 func (j *journal) has(f func(event.Event) bool) bool {
 	for range 300 {
 		j.mu.Lock()
-		for _, e := range j.seen {
-			if f(e) {
-				j.mu.Unlock()
-				return true
-			}
+		if slices.ContainsFunc(j.seen, f) {
+			j.mu.Unlock()
+			return true
 		}
 		j.mu.Unlock()
 		time.Sleep(10 * time.Millisecond)
@@ -383,8 +382,8 @@ func TestDenied(t *testing.T) {
 		}) {
 			t.Error("no event of a refused packet")
 		}
-		if s, err := n.Status(); err != nil || s.Refused < 10 {
-			t.Errorf("%d packets refused, %v", s.Refused, err)
+		if s, err := n.Status(); err != nil || s.Refused < 10 || s.Forged < 2 {
+			t.Errorf("%d packets refused, %d forged, %v", s.Refused, s.Forged, err)
 		}
 		// After all that, it still works.
 		b.works(order{Do: "tcp", Addr: "good.test:80", Send: get("good.test")})

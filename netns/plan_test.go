@@ -77,9 +77,12 @@ func TestPool(t *testing.T) {
 func TestSmallest(t *testing.T) {
 	addr := netip.MustParseAddr
 	got := Smallest([]event.Event{
-		{Kind: event.Connect, Name: "b.test", Port: 443}, {Kind: event.Connect, Name: "b.test", Port: 80},
-		{Kind: event.Connect, Name: "b.test", Port: 80}, {Kind: event.DNS, Name: "c.test"},
-		{Kind: event.Connect, Addr: addr("1.2.3.4"), Port: 5}, {Kind: event.Connect, Addr: addr("fd00::1"), Port: 5},
+		{Kind: event.Connect, Name: "b.test", Port: 443},
+		{Kind: event.Connect, Name: "b.test", Port: 80},
+		{Kind: event.Connect, Name: "b.test", Port: 80},
+		{Kind: event.DNS, Name: "c.test"},
+		{Kind: event.Connect, Addr: addr("1.2.3.4"), Port: 5},
+		{Kind: event.Connect, Addr: addr("fd00::1"), Port: 5},
 		{Kind: event.Connect, Reason: "too many", Count: 9},
 	})
 	if strings.Join(got, " ") != "1.2.3.4:5 [fd00::1]:5 b.test:80,443" {

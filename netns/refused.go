@@ -66,15 +66,13 @@ func refusedPackets(t *thread, r *os.File, group uint16) (*netlink.Conn, error) 
 	return c, nil
 }
 
-// readRefused gives each packet to f until the log is closed.
+// readRefused gives each packet to f until reading fails, as it does when the
+// log is closed.
 func readRefused(c *netlink.Conn, f func(packet)) error {
 	for {
 		messages, err := c.Receive()
 		if errors.Is(err, unix.ENOBUFS) {
 			continue // too many at once; the counter has them
-		}
-		if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.EBADF) {
-			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("log of refused packets: %w", err)

@@ -40,6 +40,7 @@ const (
 	tableName  = "cpc"
 	chainRange = "ranges"
 	chainDeny  = "deny"
+	chainGuard = "guard"
 
 	setNames4, setNames6     = "names4", "names6"
 	setRefused4, setRefused6 = "refused4", "refused6"
@@ -55,7 +56,7 @@ func (p Plan) ruleset() ruleset {
 			{name: chainDeny, rules: p.denyRules()},
 			{name: chainRange},
 			// Before connection tracking: only the sandbox's own addresses.
-			{name: "guard", hook: &hook{"filter", "prerouting", -300, true}},
+			{name: chainGuard, hook: &hook{"filter", "prerouting", -300, true}},
 			// Hosts that were just found out to be down, as they are.
 			{name: "fate", hook: &hook{"filter", "prerouting", -150, false}, rules: p.fateRules()},
 			{name: "redirect", hook: &hook{"nat", "prerouting", -100, false}, rules: p.redirectRules()},
@@ -69,11 +70,14 @@ func (p Plan) ruleset() ruleset {
 	if p.Gateway.V6.IsValid() {
 		r.sets = append(r.sets, setNames6, setRefused6, setUnreach6)
 	}
-	guard, local := r.chain("guard"), r.chain("local")
+	guard, local := r.chain(chainGuard), r.chain("local")
 	for _, f := range p.families() {
 		guard.rules = append(guard.rules, join(iif(p.Gateway.Name), source(f[1].Addr()), accept()))
 		local.rules = append(local.rules, join(destination(f[0].Addr()), accept()))
 	}
+	// From another source: forged, or the chatter of an interface that comes
+	// up. Nobody is there to be told.
+	guard.rules = append(guard.rules, counter())
 	local.rules = append(local.rules, goTo(chainDeny))
 	return r
 }

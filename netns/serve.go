@@ -83,7 +83,12 @@ func (n *Net) serve() error {
 	for _, c := range l.udp {
 		n.run("name server", func() error { return n.dns.ServeUDP(ctx, c) })
 	}
-	n.run("log", func() error { return readRefused(n.log, n.refused) })
+	n.run("log", func() error {
+		if err := readRefused(n.log, n.refused); ctx.Err() == nil {
+			return err
+		}
+		return nil // Close has closed it
+	})
 	n.run("counter", func() error { n.count(ctx); return nil })
 	return nil
 }

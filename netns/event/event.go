@@ -10,6 +10,7 @@
 package event
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -209,8 +210,6 @@ func (r *Recorder) ByRule() map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make(map[string]uint64, len(r.byRule))
-	for k, n := range r.byRule {
-		out[k] = n
-	}
+	maps.Copy(out, r.byRule)
 	return out
 }

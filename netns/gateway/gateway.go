@@ -238,8 +238,7 @@ func (g *Gateway) identify(c *conn) error {
 func (g *Gateway) open(ctx context.Context, c *conn) bool {
 	up, t, err := g.dial(ctx, c)
 	if err != nil {
-		var r refusal
-		if errors.As(err, &r) {
+		if r, ok := errors.AsType[refusal](err); ok {
 			g.refuse(c, r)
 			return false
 		}

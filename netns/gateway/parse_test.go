@@ -65,17 +65,17 @@ func TestReadHello(t *testing.T) {
 }
 
 // realHello is what Go's client sends.
-func realHello(t testing.TB) []byte {
-	t.Helper()
+func realHello(tb testing.TB) []byte {
+	tb.Helper()
 	a, b := net.Pipe()
 	go func() {
-		_ = tls.Client(a, &tls.Config{ServerName: "go.test"}).HandshakeContext(t.Context())
+		_ = tls.Client(a, &tls.Config{ServerName: "go.test"}).HandshakeContext(tb.Context())
 		_ = a.Close()
 	}()
 	defer b.Close()
 	raw, name, err := readHello(b, nil)
 	if err != nil || name != "go.test" {
-		t.Fatalf("%q, %v", name, err)
+		tb.Fatalf("%q, %v", name, err)
 	}
 	return raw
 }

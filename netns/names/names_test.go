@@ -35,12 +35,12 @@ func (h *hook) Added(e Entry) error {
 
 func (h *hook) Removed(e Entry) error { delete(h.open, e.V4); return nil }
 
-func pool(t testing.TB, o PoolOptions) *Pool {
-	t.Helper()
+func pool(tb testing.TB, o PoolOptions) *Pool {
+	tb.Helper()
 	o.V4, o.V6, o.Skip = netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("fdc1::/64"), 256
 	p, err := NewPool(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
@@ -52,13 +52,13 @@ type fixture struct {
 	seen []event.Event
 }
 
-func newServer(t testing.TB, rules ...string) *fixture {
-	t.Helper()
+func newServer(tb testing.TB, rules ...string) *fixture {
+	tb.Helper()
 	pol, err := policy.New(rules, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	f := &fixture{pool: pool(t, PoolOptions{Most: 100})}
+	f := &fixture{pool: pool(tb, PoolOptions{Most: 100})}
 	f.Server = NewServer(Options{Policy: func() *policy.Policy { return pol }, Pool: f.pool, Record: func(e event.Event) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -186,8 +186,11 @@ func TestOddMessages(t *testing.T) {
 		q    *dns.Msg
 		want int
 	}{
-		{two, dns.RcodeFormatError}, {notify, dns.RcodeNotImplemented}, {chaos, dns.RcodeRefused},
-		{future, dns.RcodeBadVers}, {edns, dns.RcodeSuccess},
+		{two, dns.RcodeFormatError},
+		{notify, dns.RcodeNotImplemented},
+		{chaos, dns.RcodeRefused},
+		{future, dns.RcodeBadVers},
+		{edns, dns.RcodeSuccess},
 	} {
 		raw, err := c.q.Pack()
 		if err != nil {
@@ -281,7 +284,8 @@ func TestPool(t *testing.T) {
 	}
 	for _, o := range []PoolOptions{
 		{V4: netip.MustParsePrefix("198.18.0.0/24"), Most: 300},
-		{V4: netip.MustParsePrefix("fd00::/64")}, {},
+		{V4: netip.MustParsePrefix("fd00::/64")},
+		{},
 		{V4: netip.MustParsePrefix("198.18.0.0/15"), V6: netip.MustParsePrefix("fd00::/120")},
 	} {
 		if _, err := NewPool(o); err == nil {
