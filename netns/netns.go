@@ -38,7 +38,8 @@ type Options struct {
 	// everything that a program asks for first.
 	Learn bool
 	// Host replaces parts of how the gateway reaches the host's network. Its
-	// Policy, Name, Synthetic, Record, Limits and Failed are set by Open.
+	// Policy, Name, Synthetic, Record, Limits, Failed and Process are set by
+	// Open.
 	Host gateway.Options
 }
 
@@ -57,6 +58,7 @@ type Net struct {
 	pool *names.Pool
 	dns  *names.Server
 	gw   *gateway.Gateway
+	who  atomic.Pointer[processes]
 
 	log    *nl.Conn
 	told   atomic.Uint64 // refused packets that have an event
@@ -109,6 +111,12 @@ func (n *Net) open() (err error) {
 	host := n.o.Host
 	host.Policy, host.Name, host.Synthetic = n.pol.Load, n.pool.Lookup, n.plan.synthetic()
 	host.Record, host.Limits, host.Failed = n.rec.Record, n.o.Limits, n.failed
+	host.Process = func(src, dst netip.AddrPort) string {
+		if w := n.who.Load(); w != nil {
+			return w.of(src, dst)
+		}
+		return ""
+	}
 	n.gw = gateway.New(host)
 	return n.sync()
 }
@@ -135,6 +143,11 @@ func (n *Net) Connect(s *os.File) error {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
 	n.linked = true
+	who, err := newProcesses(n.t, s)
+	if err != nil {
+		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
+	}
+	n.who.Store(who)
 	if err := n.serve(); err != nil {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
@@ -276,6 +289,9 @@ func (n *Net) Close() error {
 		errs = append(errs, n.fw.close())
 	}
 	n.rec.Stop()
+	if w := n.who.Swap(nil); w != nil {
+		w.close()
+	}
 	if n.r != nil {
 		errs = append(errs, n.r.Close())
 	}

@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -299,6 +300,10 @@ func TestAllowed(t *testing.T) {
 			return e.Kind == event.Close && e.Name == "good.test" && e.Port == 22 && e.Sent == size && e.Received == size
 		}) {
 			t.Errorf("no event of the connection's end: %+v", j.seen)
+		}
+		process := fmt.Sprintf("[%d]", b.cmd.Process.Pid)
+		if !j.has(func(e event.Event) bool { return e.Kind == event.Connect && strings.HasSuffix(e.Process, process) }) {
+			t.Errorf("no event names the process: %+v", j.seen)
 		}
 		s, err := n.Status()
 		if err != nil || s.Version != 1 || len(s.Rules) != len(rules()) || s.Rules[0].Count < 4 {

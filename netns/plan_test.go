@@ -74,6 +74,36 @@ func TestPool(t *testing.T) {
 	}
 }
 
+func TestFiles(t *testing.T) {
+	p := newPlan(true, false)
+	var add []AddHost
+	for _, s := range []string{"DB.test:10.0.0.1", "six.test=[fd00::1]", "six2.test:fd00::2"} {
+		a, err := ParseAddHost(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add = append(add, a)
+	}
+	hosts := p.Hosts("box", add)
+	for _, line := range []string{"10.0.0.1\tdb.test\n", "fd00::1\tsix.test\n", "fd00::2\tsix2.test\n", "198.18.0.2\tbox\n", "127.0.0.1\tlocalhost\n"} {
+		if !strings.Contains(hosts, line) {
+			t.Errorf("%q is not in %q", line, hosts)
+		}
+	}
+	for _, s := range []string{"", "a", "a:", "a:b", "a:host-gateway", "1.2.3.4:1.2.3.4", "a b:1.2.3.4", "a\n:1.2.3.4", "a:fe80::1%eth0"} {
+		if a, err := ParseAddHost(s); err == nil {
+			t.Errorf("%q: %v", s, a)
+		}
+	}
+	got, err := p.ResolvConf([]string{".", "Corp.test"})
+	if err != nil || got != "nameserver 198.18.0.1\nsearch corp.test\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := p.ResolvConf([]string{"a\nnameserver 8.8.8.8"}); err == nil {
+		t.Error("a search domain of two lines")
+	}
+}
+
 func TestSmallest(t *testing.T) {
 	addr := netip.MustParseAddr
 	got := Smallest([]event.Event{

@@ -246,8 +246,8 @@ func (g *Gateway) open(ctx context.Context, c *conn) bool {
 		if g.o.Failed != nil {
 			g.o.Failed(c.dst, why) // before the program can try again
 		}
-		reset(c.client)
 		g.record(c, event.Event{Kind: event.Connect, Verdict: event.Failed, Reason: string(why)})
+		reset(c.client)
 		return false
 	}
 	g.mu.Lock()
@@ -266,9 +266,10 @@ func (g *Gateway) open(ctx context.Context, c *conn) bool {
 	return true
 }
 
-// refuse resets the connection and records why.
+// refuse records why and resets the connection, in this order: the process
+// behind it can be told only as long as it is there.
 func (g *Gateway) refuse(c *conn, why error) {
-	reset(c.client)
+	defer reset(c.client)
 	g.mu.Lock()
 	reason := c.cut
 	g.mu.Unlock()
