@@ -53,7 +53,7 @@ type world struct {
 	seen map[string]int // connections by the server's address and port
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	th := startThread()
 	t.Cleanup(th.stop)
@@ -152,7 +152,7 @@ func (w *world) reached(addr string) int {
 	return w.seen[addr]
 }
 
-func certificate(t *testing.T) tls.Certificate {
+func certificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -218,7 +218,7 @@ func (j *journal) has(f func(event.Event) bool) bool {
 	return false
 }
 
-func allow(t *testing.T, rules ...string) *policy.Policy {
+func allow(t testing.TB, rules ...string) *policy.Policy {
 	t.Helper()
 	p, err := policy.New(rules, nil)
 	if err != nil {

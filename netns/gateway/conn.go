@@ -27,6 +27,7 @@ type conn struct {
 	port     uint16
 	start    time.Time
 	said     string
+	recorded chan struct{} // closed when the event of its start is recorded
 
 	// Guarded by Gateway.mu once the connection is in the table; decision and
 	// target are written once.
@@ -240,6 +241,7 @@ func (g *Gateway) join(c *conn, send func() error) error {
 // finish records the end of a connection that was open.
 func (g *Gateway) finish(c *conn, err error) {
 	_ = c.up.Close()
+	<-c.recorded
 	g.mu.Lock()
 	why := c.cut
 	g.mu.Unlock()

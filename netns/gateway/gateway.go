@@ -262,7 +262,14 @@ func (g *Gateway) open(ctx context.Context, c *conn) bool {
 		g.refuse(c, refusal(cut))
 		return false
 	}
-	g.record(c, event.Event{Kind: event.Connect, Verdict: event.Allowed})
+	// Finding the process takes longer than the rest, so bytes flow meanwhile.
+	e := g.describe(c, event.Event{Kind: event.Connect, Verdict: event.Allowed})
+	c.recorded = make(chan struct{})
+	g.wg.Go(func() {
+		defer close(c.recorded)
+		e.Process = g.process(c)
+		g.o.Record(e)
+	})
 	return true
 }
 
@@ -284,18 +291,31 @@ func (g *Gateway) refuse(c *conn, why error) {
 	g.record(c, event.Event{Kind: event.Connect, Verdict: event.Denied, Reason: reason})
 }
 
-// record fills in what is known of the connection.
+// record records a decision on the connection.
 func (g *Gateway) record(c *conn, e event.Event) {
+	e = g.describe(c, e)
+	if e.Kind == event.Connect {
+		e.Process = g.process(c)
+	}
+	g.o.Record(e)
+}
+
+func (g *Gateway) process(c *conn) string {
+	if g.o.Process == nil {
+		return ""
+	}
+	return g.o.Process(c.src, c.dst)
+}
+
+// describe fills in what is known of the connection.
+func (g *Gateway) describe(c *conn, e event.Event) event.Event {
 	e.Version, e.Rule, e.Preset, e.Proto = c.decision.Version, c.decision.Rule, c.decision.Preset, string(c.decision.Proto)
 	if e.Version == 0 {
 		e.Version = g.o.Policy().Version()
 	}
 	e.Name, e.Addr, e.Port, e.Source, e.Said = c.host.Name, c.dst.Addr(), c.port, c.src, clip(c.said)
 	e.Upstream = c.target.addr
-	if g.o.Process != nil && e.Kind == event.Connect {
-		e.Process = g.o.Process(c.src, c.dst)
-	}
-	g.o.Record(e)
+	return e
 }
 
 // reset closes a connection so that the peer sees it was not the end.
