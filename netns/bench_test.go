@@ -98,6 +98,7 @@ func both(b *testing.B, f func(b *testing.B, x bench)) {
 // BenchmarkThroughput sends to a server that sends back.
 func BenchmarkThroughput(b *testing.B) {
 	both(b, func(b *testing.B, x bench) {
+		b.Helper()
 		c, err := x.dial()
 		if err != nil {
 			b.Fatal(err)
@@ -122,6 +123,7 @@ func BenchmarkThroughput(b *testing.B) {
 // BenchmarkConnect connects and has one byte answered.
 func BenchmarkConnect(b *testing.B) {
 	both(b, func(b *testing.B, x bench) {
+		b.Helper()
 		one := []byte("x")
 		for range b.N {
 			c, err := x.dial()

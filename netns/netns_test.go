@@ -53,17 +53,17 @@ type world struct {
 	seen map[string]int // connections by the server's address and port
 }
 
-func newWorld(t testing.TB) *world {
-	t.Helper()
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	th := startThread()
-	t.Cleanup(th.stop)
+	tb.Cleanup(th.stop)
 	ns, err := th.newNamespace()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = ns.Close() })
+	tb.Cleanup(func() { _ = ns.Close() })
 	w := &world{t: th, ns: ns, seen: map[string]int{}}
-	cert := certificate(t)
+	cert := certificate(tb)
 	err = th.inside(ns, func() error {
 		if err := withHandle(addresses); err != nil {
 			return err
@@ -74,14 +74,14 @@ func newWorld(t testing.TB) *world {
 				if err != nil {
 					return err
 				}
-				t.Cleanup(func() { _ = l.Close() })
+				tb.Cleanup(func() { _ = l.Close() })
 				go w.serve(l, port, cert)
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return w
 }
@@ -152,16 +152,16 @@ func (w *world) reached(addr string) int {
 	return w.seen[addr]
 }
 
-func certificate(t testing.TB) tls.Certificate {
-	t.Helper()
+func certificate(tb testing.TB) tls.Certificate {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"good.test"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
@@ -218,11 +218,11 @@ func (j *journal) has(f func(event.Event) bool) bool {
 	return false
 }
 
-func allow(t testing.TB, rules ...string) *policy.Policy {
-	t.Helper()
+func allow(tb testing.TB, rules ...string) *policy.Policy {
+	tb.Helper()
 	p, err := policy.New(rules, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

@@ -143,6 +143,9 @@ func (g *Gateway) Recheck() int {
 	for c := range g.conns {
 		now := p.Decide(c.host, c.port)
 		ok := now.Allowed && (now.Proto == policy.Raw || c.decision.Proto == "" || now.Proto == c.decision.Proto)
+		if to := c.target.addr; to.IsValid() && p.Denies(to.Addr(), to.Port()) {
+			ok = false
+		}
 		if c.target.grant.IsValid() {
 			ok = ok && p.Grants(c.target.addr.Addr(), c.port, c.target.grant)
 		}

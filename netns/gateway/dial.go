@@ -110,6 +110,9 @@ func (g *Gateway) targets(ctx context.Context, c *conn) ([]target, error) {
 // admit says whether an address may be dialled.
 func admit(p *policy.Policy, a netip.Addr, port uint16, own []netip.Addr) (target, error) {
 	t := target{addr: netip.AddrPortFrom(a, port)}
+	if p.Denies(a, port) {
+		return t, refusal(fmt.Sprintf("address %s: %s", a, policy.ReasonDeny))
+	}
 	b, is := special(a, own)
 	if !is {
 		return t, nil

@@ -334,6 +334,23 @@ func TestHappyEyeballs(t *testing.T) {
 	}
 }
 
+// TestDeniedAddress: a deny rule for addresses holds for what a name leads to.
+func TestDeniedAddress(t *testing.T) {
+	port := server(t, echo)
+	f := start(t, Options{}, fmt.Sprintf("a.test:%d", port), grant(port))
+	next, err := f.pol.Load().With(nil, []string{"127.0.0.0/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := f.dial(0, port)
+	f.event(event.Connect, event.Allowed)
+	f.pol.Store(next)
+	if f.Recheck() != 1 || !f.isReset(name(0, port)) {
+		t.Error("a denied address was dialled, or stays")
+	}
+	_ = c.Close()
+}
+
 // TestRebind: what was checked is what is dialled.
 func TestRebind(t *testing.T) {
 	port := server(t, echo)

@@ -67,10 +67,10 @@ func (p *Policy) Limits() []*Policy { return slices.Clone(p.limits) }
 func (p *Policy) With(allow, deny []string) (*Policy, error) {
 	next := p.next()
 	var err error
-	if next.allow, err = appendRules(next.allow, allow); err != nil {
+	if next.allow, err = appendRules(next.allow, allow, ParseRule); err != nil {
 		return nil, err
 	}
-	if next.deny, err = appendRules(next.deny, deny); err != nil {
+	if next.deny, err = appendRules(next.deny, deny, ParseDeny); err != nil {
 		return nil, err
 	}
 	return next, nil
@@ -80,19 +80,30 @@ func (p *Policy) With(allow, deny []string) (*Policy, error) {
 // ones are taken. A rule that is in neither is an error.
 func (p *Policy) Without(rules ...string) (*Policy, error) {
 	next := p.next()
-	gone, err := appendRules(nil, rules)
+	for _, text := range rules {
+		before := len(next.allow) + len(next.deny)
+		var err error
+		if next.allow, err = dropRules(next.allow, text, ParseRule); err != nil {
+			return nil, err
+		}
+		if next.deny, err = dropRules(next.deny, text, ParseDeny); err != nil {
+			return nil, err
+		}
+		if len(next.allow)+len(next.deny) == before {
+			return nil, fmt.Errorf("rule %q: not in version %d of the policy", clip(text), p.version)
+		}
+	}
+	return next, nil
+}
+
+func dropRules(have []Rule, text string, parse func(string) (Rule, error)) ([]Rule, error) {
+	gone, err := expand(text, parse)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range gone {
-		is := func(have Rule) bool { return have.String() == r.String() }
-		if !slices.ContainsFunc(next.allow, is) && !slices.ContainsFunc(next.deny, is) {
-			return nil, fmt.Errorf("rule %q: not in version %d of the policy", r, p.version)
-		}
-		next.allow = slices.DeleteFunc(next.allow, is)
-		next.deny = slices.DeleteFunc(next.deny, is)
-	}
-	return next, nil
+	return slices.DeleteFunc(have, func(h Rule) bool {
+		return slices.ContainsFunc(gone, func(g Rule) bool { return g.String() == h.String() })
+	}), nil
 }
 
 // Within returns the next version, which allows what p allows and each limit
@@ -110,9 +121,9 @@ func (p *Policy) next() *Policy {
 	}
 }
 
-func appendRules(have []Rule, texts []string) ([]Rule, error) {
+func appendRules(have []Rule, texts []string, parse func(string) (Rule, error)) ([]Rule, error) {
 	for _, text := range texts {
-		more, err := expand(text)
+		more, err := expand(text, parse)
 		if err != nil {
 			return nil, err
 		}
@@ -129,12 +140,12 @@ func appendRules(have []Rule, texts []string) ([]Rule, error) {
 }
 
 // expand turns the text of a rule, or the name of a preset, into rules.
-func expand(text string) ([]Rule, error) {
+func expand(text string, parse func(string) (Rule, error)) ([]Rule, error) {
 	text = strings.TrimSpace(text)
 	if strings.HasPrefix(text, "@") {
 		return presetRules(text)
 	}
-	r, err := ParseRule(text)
+	r, err := parse(text)
 	return []Rule{r}, err
 }
 
@@ -212,6 +223,13 @@ func (p *Policy) Ports(h Host) []uint16 {
 	}
 	slices.Sort(ports)
 	return ports
+}
+
+// Denies reports whether a deny rule, also one of a limit's, names the address
+// with the port. It holds for addresses that an allowed name leads to as well.
+func (p *Policy) Denies(addr netip.Addr, port uint16) bool {
+	_, denied := first(p.deny, Host{Addr: addr}, port)
+	return denied || slices.ContainsFunc(p.limits, func(l *Policy) bool { return l.Denies(addr, port) })
 }
 
 // Knows reports whether any port of the name may be reached, so that the name

@@ -153,6 +153,28 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// TestDeny: a deny rule without ports denies all of them, and ranges hold for
+// the addresses that names lead to.
+func TestDeny(t *testing.T) {
+	p := make1(t, "*.test:22,443", "!evil.test", "!b.test:22", "!9.0.0.0/8")
+	for text, want := range map[string]bool{"evil.test": false, "a.test": true, "b.test": false} {
+		if d := p.Decide(host(t, text), 22); d.Allowed != want {
+			t.Errorf("%s: %+v", text, d)
+		}
+	}
+	if !p.Decide(host(t, "b.test"), 443).Allowed || p.Knows("evil.test") {
+		t.Error("a deny rule denies another port than it names, or not every port")
+	}
+	addr := netip.MustParseAddr("9.1.1.1")
+	if !p.Denies(addr, 1) || p.Denies(netip.MustParseAddr("8.1.1.1"), 1) || !make1(t, "*.test").Within(p).Denies(addr, 1) {
+		t.Error("address ranges")
+	}
+	next, err := p.Without("evil.test")
+	if err != nil || !next.Knows("evil.test") || len(next.Deny()) != 2 {
+		t.Errorf("%v, %v", next, err)
+	}
+}
+
 func TestWithin(t *testing.T) {
 	user := make1(t, "*.corp.test:443,22", "out.test:443", "x.test:443/raw", "10.0.0.0/8:5432")
 	limit := make1(t, "git.corp.test:443", "x.test:443", "10.1.0.0/16:5432")

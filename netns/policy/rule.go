@@ -35,7 +35,8 @@ type Rule struct {
 	Wildcard bool
 	// Prefix is an address range; an address is a range of one.
 	Prefix netip.Prefix
-	// Ports are in order, without duplicates, never empty.
+	// Ports are in order, without duplicates. None, as a deny rule may have,
+	// is every port.
 	Ports []uint16
 	// Proto is what the rule asks for; empty leaves it to the port.
 	Proto Proto
@@ -97,7 +98,7 @@ func (r Rule) String() string {
 // matches reports whether the rule names the host and, unless port is 0, the
 // port.
 func (r Rule) matches(h Host, port uint16) bool {
-	if port != 0 && !slices.Contains(r.Ports, port) {
+	if port != 0 && len(r.Ports) > 0 && !slices.Contains(r.Ports, port) {
 		return false
 	}
 	if h.IsAddr() {
@@ -118,6 +119,15 @@ func (r Rule) matches(h Host, port uint16) bool {
 // and 443. /tcp says nothing more than the default does; /tls and /http have
 // the gateway check SNI or Host on unusual ports; /raw has it check neither.
 func ParseRule(s string) (Rule, error) {
+	r, err := ParseDeny(s)
+	if err == nil && len(r.Ports) == 0 {
+		r.Ports = defaultPorts()
+	}
+	return r, err
+}
+
+// ParseDeny reads a deny rule, which without ports denies every port.
+func ParseDeny(s string) (Rule, error) {
 	r, err := parseRule(s)
 	if err != nil {
 		return Rule{}, fmt.Errorf("rule %q: %w", clip(s), err)
@@ -225,7 +235,7 @@ func cutPorts(s string) (host string, ports []uint16, err error) {
 	i := strings.LastIndexByte(s, ':')
 	bare := strings.Count(s, ":") > 1 && s[0] != '['
 	if i < 0 || bare || strings.LastIndexByte(s, ']') > i {
-		return s, defaultPorts(), nil
+		return s, nil, nil
 	}
 	for text := range strings.SplitSeq(s[i+1:], ",") {
 		p, err := parsePort(text)
