@@ -85,7 +85,6 @@ type Gateway struct {
 	conns map[*conn]struct{}
 	names map[string]int // connections by name
 	last  uint64
-	wg    sync.WaitGroup
 }
 
 // New returns a gateway; Serve runs it.
@@ -115,15 +114,17 @@ func New(o Options) *Gateway {
 const pause = 10 * time.Millisecond
 
 // Serve accepts connections until the context ends or the listener is closed,
-// then cuts those there are and waits for them. It closes the listener.
+// then cuts those there are, of other listeners too, and waits for its own. It
+// closes the listener.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() {
 		_ = l.Close()
 		g.Cut("the sandbox ends", func(Conn) bool { return true })
 	})
-	g.wg.Go(func() { g.watch(ctx) })
-	defer g.wg.Wait()
+	var wg sync.WaitGroup
+	wg.Go(func() { g.watch(ctx) })
+	defer wg.Wait()
 	defer stop()
 	defer g.Cut("the sandbox ends", func(Conn) bool { return true })
 	defer cancel()
@@ -148,7 +149,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 			})
 			continue
 		}
-		g.wg.Go(func() { g.handle(ctx, c) })
+		wg.Go(func() { g.handle(ctx, c) })
 	}
 }
 
@@ -265,11 +266,11 @@ func (g *Gateway) open(ctx context.Context, c *conn) bool {
 	// Finding the process takes longer than the rest, so bytes flow meanwhile.
 	e := g.describe(c, event.Event{Kind: event.Connect, Verdict: event.Allowed})
 	c.recorded = make(chan struct{})
-	g.wg.Go(func() {
+	go func() { // finish waits for it
 		defer close(c.recorded)
 		e.Process = g.process(c)
 		g.o.Record(e)
-	})
+	}()
 	return true
 }
 

@@ -39,7 +39,6 @@ type Server struct {
 	o     Options
 	limit *rate.Limiter
 	conns chan struct{} // a token for each TCP connection
-	wg    sync.WaitGroup
 }
 
 const (
@@ -98,7 +97,8 @@ func isPassing(err error) bool {
 func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	defer s.wg.Wait()
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer l.Close()
 	for {
 		c, err := l.Accept()
@@ -114,7 +114,7 @@ func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 		}
 		select {
 		case s.conns <- struct{}{}:
-			s.wg.Go(func() {
+			wg.Go(func() {
 				defer func() { <-s.conns }()
 				stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 				defer stop()
