@@ -134,7 +134,8 @@ func hasIPv6() bool {
 func (n *Net) Plan() Plan { return n.plan }
 
 // Connect connects the sandbox's namespace and starts to serve it. It is to be
-// called once, before a program of the sandbox runs. The caller keeps s.
+// called once, before a program of the sandbox runs. The caller keeps s, and
+// closes the Net if this fails.
 func (n *Net) Connect(s *os.File) error {
 	if err := notOwn(s); err != nil {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
