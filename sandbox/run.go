@@ -31,6 +31,7 @@ type RunRequest struct {
 	Options     bundle.Options
 	Labels      map[string]string
 	SecurityOpt []string // as given, for inspect
+	Egress      []string // rules, where the network is an allowlist
 	Stdin       bool     // keep the program's input open
 	AutoRemove  bool
 	Detach      bool
@@ -88,7 +89,7 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 	defer files.close()
 	task := monitor.Task{
 		Record: *entry.Record, Dirs: e.Dirs, Options: req.Options, Plan: plan, Size: req.Size, Detached: req.Detach,
-		Seccomp: profile, Init: e.init, DryRun: req.DryRun,
+		Seccomp: profile, Init: e.init, DryRun: req.DryRun, Egress: req.Egress,
 	}
 	cmd, err := userns.Start(userns.Child{
 		Role: monitor.Role, Args: []string{entry.Record.Name}, IDs: e.IDs, Detached: true, Stderr: files.diagnostics,

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 )
@@ -26,7 +27,7 @@ type runFlags struct {
 	name, memory, cpus, pidsLimit, user, workdir, hostname, entrypoint string
 	shmSize, network, detachKeys, pull, limits, stopSignal, cidfile    string
 	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop        []string
-	ulimits                                                            []string
+	ulimits, egress                                                    []string
 	stopTimeout                                                        int
 }
 
@@ -68,7 +69,8 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.init, "init", false, "Run an init that passes on signals and reaps processes")
 	fs.StringVar(&f.stopSignal, "stop-signal", "", "`SIGNAL` with which cpc stop ends it (default: the image's, else SIGTERM)")
 	fs.IntVar(&f.stopTimeout, "stop-timeout", defaultStopTimeout, "`SECONDS` until cpc stop kills it")
-	fs.StringVar(&f.network, "network", bundle.NetworkNone, "`NETWORK`: none or host")
+	fs.StringVar(&f.network, "network", bundle.NetworkNone, "`NETWORK`: none, allowlist (what --egress names; preview) or host")
+	fs.StringArrayVar(&f.egress, "egress", nil, "Let out what `RULE` names: HOST[:PORT[,PORT]], *.HOST, a CIDR with ports, or a preset such as @debian")
 	fs.StringVar(&f.network, "net", bundle.NetworkNone, "The same as --network")
 	_ = fs.MarkHidden("net") // it exists: see the line above
 	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
@@ -97,7 +99,7 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 		o.Entrypoint = &f.entrypoint
 	}
 	for _, step := range []func(*sandbox.RunRequest) error{
-		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.parseSecurity, f.parseLabels,
+		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.parseSecurity, f.parseLabels, f.parseEgress,
 	} {
 		if err := step(&req); err != nil {
 			return req, err
@@ -114,7 +116,7 @@ func (f *runFlags) check(req *sandbox.RunRequest) error {
 	}{
 		{"--limits", f.limits, []string{limitsEnforce, limitsBestEffort}},
 		{"--pull", f.pull, []string{pullAlways, pullMissing, pullNever}},
-		{"--network", f.network, []string{bundle.NetworkNone, bundle.NetworkHost}},
+		{"--network", f.network, []string{bundle.NetworkNone, bundle.NetworkAllowlist, bundle.NetworkHost}},
 	} {
 		if !slices.Contains(c.allowed, c.value) {
 			return fmt.Errorf("invalid value %q for %s: choose %s", c.value, c.flag, strings.Join(c.allowed, ", "))
@@ -269,6 +271,22 @@ func (f *runFlags) parseLabels(req *sandbox.RunRequest) error {
 		}
 		req.Labels[key] = value
 	}
+	return nil
+}
+
+// parseEgress checks the rules here, where the person is; the monitor applies
+// them.
+func (f *runFlags) parseEgress(req *sandbox.RunRequest) error {
+	if len(f.egress) == 0 {
+		return nil
+	}
+	if f.network != bundle.NetworkAllowlist {
+		return fmt.Errorf("--egress needs --network %s", bundle.NetworkAllowlist)
+	}
+	if _, err := policy.New(f.egress, nil); err != nil {
+		return flagError("--egress", err)
+	}
+	req.Egress = f.egress
 	return nil
 }
 

@@ -56,7 +56,6 @@ func Untested() map[string]string {
 		"runtime/reaper":    "driven as a program by runtime's tests",
 		"sandbox/step":      "driven through cpc build by test/e2e",
 		"sandbox":           "driven through the command line by test/e2e",
-		"netns":             "only a package comment until the sandbox has a network of its own",
 	}
 }
 

@@ -28,6 +28,9 @@ import (
 const (
 	// NetworkNone is a network namespace with nothing but loopback.
 	NetworkNone = "none"
+	// NetworkAllowlist is a network namespace that the caller connects to a
+	// gateway, which lets out what a policy names.
+	NetworkAllowlist = "allowlist"
 	// NetworkHost is no network namespace at all.
 	NetworkHost = "host"
 )
@@ -70,7 +73,7 @@ type Options struct {
 	Ulimits         []specs.POSIXRlimit
 	ShmSize         int64 // bytes; 0: 64 MiB
 	Init            bool
-	Network         string // none or host
+	Network         string // none, allowlist or host
 	Limits          cgroups.Limits
 	StopSignal      string // "": the image's, else SIGTERM
 	Annotations     map[string]string

@@ -61,8 +61,8 @@ func (in *Input) check() error {
 		return fmt.Errorf("id mapping mode %q: unknown", m.Mode)
 	case m.Size == 0 || m.Mode == idmap.Root && m.Base < idmap.Size:
 		return fmt.Errorf("id mapping %+v: would give the sandbox ids of the host", m)
-	case in.Network != NetworkNone && in.Network != NetworkHost:
-		return fmt.Errorf("network %q: neither none nor host", in.Network)
+	case in.Network != NetworkNone && in.Network != NetworkAllowlist && in.Network != NetworkHost:
+		return fmt.Errorf("network %q: not none, allowlist or host", in.Network)
 	case in.Seccomp == nil && in.Options.Seccomp != SeccompUnconfined:
 		return errors.New("no seccomp profile was loaded")
 	case in.Seccomp != nil && in.Options.Seccomp == SeccompUnconfined:

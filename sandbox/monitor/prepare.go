@@ -6,6 +6,7 @@ package monitor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -79,7 +80,11 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	if err != nil {
 		return err
 	}
-	files, err := process.WriteNetFiles(stage, r.Settings.Hostname, o.Network)
+	names, err := m.openNetwork()
+	if err != nil {
+		return err
+	}
+	files, err := process.WriteNetFiles(stage, r.Settings.Hostname, names)
 	if err != nil {
 		return err
 	}
@@ -139,7 +144,7 @@ func (m *monitor) create() error {
 			return err
 		}
 	}
-	return m.checkLimits()
+	return errors.Join(m.checkLimits(), m.connectNetwork())
 }
 
 // checkLimits reads back what the kernel enforces, before the program runs,

@@ -50,7 +50,8 @@ type Task struct {
 	Plan    cgroups.Plan   `json:"plan"`
 	// Seccomp is the loaded profile; nil only if the options say unconfined.
 	Seccomp  *specs.LinuxSeccomp `json:"seccomp,omitempty"`
-	Init     string              `json:"init,omitempty"` // cpc-runtime's path, for --init
+	Egress   []string            `json:"egress,omitempty"` // rules of an allowlist
+	Init     string              `json:"init,omitempty"`   // cpc-runtime's path, for --init
 	Size     *wire.Size          `json:"size,omitempty"`
 	DryRun   bool                `json:"dryRun,omitempty"` // answer with the bundle's config.json
 	Detached bool                `json:"detached"`

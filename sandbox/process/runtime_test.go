@@ -120,7 +120,7 @@ func TestOneDescriptor(t *testing.T) {
 }
 
 func TestNetFilesWithoutNetwork(t *testing.T) {
-	f, err := WriteNetFiles(t.TempDir(), "box", "none")
+	f, err := WriteNetFiles(t.TempDir(), "box", NamesFor("box", "none"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func (s *Runner) plan(step Step, dir, root string) (bundle.Input, error) {
 	o := bundle.BuildStep()
 	o.Hostname = "build"
 	o.Entrypoint, o.Args, o.Env, o.Workdir = new(string), step.Args, step.Env, step.Dir
-	files, err := process.WriteNetFiles(dir, o.Hostname, o.Network)
+	files, err := process.WriteNetFiles(dir, o.Hostname, process.NamesFor(o.Hostname, o.Network))
 	if err != nil {
 		return input, err
 	}

@@ -1,0 +1,60 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// What the sandbox asks for, and how it is answered. The host that is let out is
+// the one that the base image's packages come from.
+const askNetwork = `
+ask() { exec 3<>/dev/tcp/$1/80 && printf 'HEAD / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$2" >&3 && head -n 1 <&3 | tr -d '\r'; }
+echo "allowed: $(ask deb.debian.org deb.debian.org | cut -d ' ' -f 1)"
+echo "other host: $(ask deb.debian.org example.com | cut -d ' ' -f 2)"
+echo "other name: $(getent hosts example.com || echo none)"
+echo "other port: $( (exec 3<>/dev/tcp/deb.debian.org/8080) 2>&1 | grep -o 'Connection refused\|No route.*\|Network.*' | head -n 1)"
+echo "by address: $( (exec 3<>/dev/tcp/192.0.2.1/80) 2>&1 | grep -o 'Connection refused\|No route.*\|Network.*' | head -n 1)"
+`
+
+func TestAllowlist(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		out := w.must(t, "run", "--rm", "--network", "allowlist", "--egress", "deb.debian.org:80", base, "bash", "-c", askNetwork)
+		got := facts(out, ":")
+		if !strings.HasPrefix(got["allowed"], "HTTP/1.") {
+			t.Errorf("what the rule names is not let out: %q", out)
+		}
+		if got["other host"] != "403" {
+			t.Errorf("the Host of another: %q, want 403", got["other host"])
+		}
+		if got["other name"] != "none" {
+			t.Errorf("a name that no rule has: %q", got["other name"])
+		}
+		for _, what := range []string{"other port", "by address"} {
+			if got[what] == "" {
+				t.Errorf("%s: not refused: %q", what, out)
+			}
+		}
+	})
+}
+
+// Without a rule nothing is let out, and a rule needs the network that has rules.
+func TestAllowlistOfNothing(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		out := w.must(t, "run", "--rm", "--network", "allowlist", base, "sh", "-c", "getent hosts deb.debian.org || echo none")
+		if strings.TrimSpace(out) != "none" {
+			t.Errorf("resolved: %q", out)
+		}
+		for _, args := range [][]string{
+			{"--egress", "deb.debian.org"},
+			{"--network", "allowlist", "--egress", "not a host"},
+		} {
+			_, stderr, code := w.run(t, append(append([]string{"run", "--rm"}, args...), base, "true")...)
+			if code != 125 || !strings.Contains(stderr, "--egress") {
+				t.Errorf("%q: exit status %d, %q", args, code, stderr)
+			}
+		}
+	})
+}
