@@ -4,18 +4,16 @@
 package cgroups
 
 import (
-	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/claude-pocket-console/cpc/internal/golden"
+
 	"golang.org/x/sys/unix"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 const (
 	v2Line = "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -127,41 +125,9 @@ func TestProbeAndPlanGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := json.MarshalIndent(map[string]any{"host": h, "plan": p}, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, filepath.Join("testdata", name+".json"), append(got, '\n'))
+			golden.JSON(t, name+".json", map[string]any{"host": h, "plan": p})
 		})
 	}
-}
-
-func golden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) == string(got) {
-		return
-	}
-	is, should := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
-	for i := range is {
-		if i >= len(should) || is[i] != should[i] {
-			t.Errorf("%s differs at line %d (go test -update writes it anew): %s", file, i+1, is[i])
-			return
-		}
-	}
-	t.Errorf("%s has more lines", file)
 }
 
 func TestPlanRefuses(t *testing.T) {

@@ -4,34 +4,20 @@
 package netns
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/claude-pocket-console/cpc/internal/golden"
 
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
-
 // TestPlan: what the kernel is told, in full.
 func TestPlan(t *testing.T) {
 	for name, p := range map[string]Plan{"both": newPlan(true, false), "ipv4": newPlan(false, false), "learn": newPlan(true, true)} {
-		file := "testdata/plan-" + name + ".txt"
-		if *update {
-			if err := os.WriteFile(file, []byte(p.String()), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := p.String(); got != string(want) {
-			t.Errorf("%s (look, then go test -update):\n%s", file, got)
-		}
+		golden.Text(t, "plan-"+name+".txt", p.String())
 		for _, c := range p.ruleset().chains {
 			for _, r := range c.rules {
 				if len(r.code) == 0 || strings.Contains(r.text, "invalid") {

@@ -4,21 +4,18 @@
 package seccomp_test
 
 import (
-	"encoding/json"
 	"errors"
-	"flag"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/claude-pocket-console/cpc/internal/golden"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/claude-pocket-console/cpc/seccomp"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestDefaultGolden(t *testing.T) {
 	for name, o := range map[string]seccomp.Options{
@@ -26,24 +23,7 @@ func TestDefaultGolden(t *testing.T) {
 		"default-arm64.json":      {Arch: "arm64"},
 		"default-amd64-caps.json": {Arch: "amd64", Caps: []string{"CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE"}},
 	} {
-		data, err := json.MarshalIndent(seccomp.Default(o), "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		data = append(data, '\n')
-		path := filepath.Join("testdata", name)
-		if *update {
-			if err := os.WriteFile(path, data, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(data) != string(want) {
-			t.Errorf("%s differs; if that is intended: go test ./seccomp -update", name)
-		}
+		golden.JSON(t, name, seccomp.Default(o))
 	}
 }
 

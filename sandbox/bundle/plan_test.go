@@ -4,13 +4,11 @@
 package bundle
 
 import (
-	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/claude-pocket-console/cpc/internal/golden"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -19,8 +17,6 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // sandboxImage is what build/image/Dockerfile.sandbox will say.
 func sandboxImage() v1.ImageConfig {
@@ -109,38 +105,9 @@ func TestPlanGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := json.MarshalIndent(spec, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, filepath.Join("testdata", name+".json"), append(got, '\n'))
+			golden.JSON(t, name+".json", spec)
 		})
 	}
-}
-
-func golden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) == string(got) {
-		return
-	}
-	is, should := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
-	for i := range is {
-		if i >= len(should) || is[i] != should[i] {
-			t.Errorf("%s differs at line %d (go test -update writes it anew): %s", file, i+1, is[i])
-			return
-		}
-	}
-	t.Errorf("%s has more lines", file)
 }
 
 func TestPlanRefuses(t *testing.T) {
