@@ -305,9 +305,21 @@ func TestAllowed(t *testing.T) {
 		if !j.has(func(e event.Event) bool { return e.Kind == event.Connect && strings.HasSuffix(e.Process, process) }) {
 			t.Errorf("no event names the process: %+v", j.seen)
 		}
-		s, err := n.Status()
-		if err != nil || s.Version != 1 || len(s.Rules) != len(rules()) || s.Rules[0].Count < 4 {
-			t.Errorf("%+v, %v", s, err)
+		// A connection is counted once its process has been looked for, which
+		// it does not wait for.
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			s, err := n.Status()
+			if err != nil || s.Version != 1 || len(s.Rules) != len(rules()) {
+				t.Errorf("%+v, %v", s, err)
+				break
+			}
+			if s.Rules[0].Count >= 4 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Errorf("%d connections counted, want at least 4", s.Rules[0].Count)
+				break
+			}
 		}
 	})
 }
