@@ -29,8 +29,9 @@ func (o Options) arch() string {
 }
 
 // architectures returns the ABIs that a sandbox may use: a call by another one
-// kills the process. 32-bit x86 is left out, as libseccomp has to let all of
-// its socketcall through, families unseen, for socket to be allowed at all.
+// kills the thread. 32-bit x86 is left out: its socketcall hides the family, and
+// libseccomp, which adds it to every rule for socket, cannot hold both those
+// that allow some families and those that say how the others fail.
 func architectures(arch string) []specs.Arch {
 	switch arch {
 	case "amd64":
