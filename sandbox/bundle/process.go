@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
@@ -181,9 +180,4 @@ func (in *Input) env() ([]string, error) {
 		}
 	}
 	return env, nil
-}
-
-// DefaultCommand returns what an image runs by itself, for `ps` and `images`.
-func DefaultCommand(image v1.ImageConfig) []string {
-	return slices.Concat(image.Entrypoint, image.Cmd)
 }

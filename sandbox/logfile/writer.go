@@ -13,7 +13,6 @@ package logfile
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -111,5 +110,3 @@ func (w *Writer) Close() error {
 	w.f = nil
 	return err
 }
-
-var _ io.Closer = (*Writer)(nil)

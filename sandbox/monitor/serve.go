@@ -4,7 +4,6 @@
 package monitor
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -102,20 +101,8 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 		return false, c.WriteJSON(wire.Reply, wire.ReplyBody{})
 	case wire.OpStop:
 		return m.serveStop(c, req), nil
-	case wire.OpState:
-		return false, m.serveState(c)
 	}
 	return false, fmt.Errorf("%w: operation %q", errBadRequest, req.Op)
-}
-
-func (m *monitor) serveState(c *wire.Conn) error {
-	m.mu.Lock()
-	raw, err := json.Marshal(m.entry.Record)
-	m.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return c.WriteJSON(wire.Reply, wire.ReplyBody{State: raw})
 }
 
 // serveAttach connects a further client to the sandbox's program.

@@ -27,20 +27,19 @@ type Type byte
 
 // Frame types. The letter is what a trace shows.
 const (
-	Request    Type = 'Q' // JSON RequestBody, client to monitor, first
-	Reply      Type = 'A' // JSON ReplyBody, monitor to client
-	Started    Type = 'S' // JSON StartedBody: the program runs
-	Stdin      Type = 'i' // bytes for the program
-	StdinEOF   Type = 'e' // nothing more for the program
-	Taken      Type = 't' // monitor to client: the program has taken one Stdin or StdinEOF
-	Stdout     Type = 'o' // bytes of the program, or of its terminal
-	Stderr     Type = 'r' // bytes of the program's standard error
-	Resize     Type = 'w' // JSON Size
-	Signal     Type = 'k' // JSON number
-	Detach     Type = 'd' // the client leaves on purpose; the program stays
-	Exit       Type = 'x' // JSON ExitBody: the program has ended
-	Failure    Type = '!' // JSON FailureBody: it could not be done
-	Diagnostic Type = 'm' // a line for the person, such as pull progress
+	Request  Type = 'Q' // JSON RequestBody, client to monitor, first
+	Reply    Type = 'A' // JSON ReplyBody, monitor to client
+	Started  Type = 'S' // JSON StartedBody: the program runs
+	Stdin    Type = 'i' // bytes for the program
+	StdinEOF Type = 'e' // nothing more for the program
+	Taken    Type = 't' // monitor to client: the program has taken one Stdin or StdinEOF
+	Stdout   Type = 'o' // bytes of the program, or of its terminal
+	Stderr   Type = 'r' // bytes of the program's standard error
+	Resize   Type = 'w' // JSON Size
+	Signal   Type = 'k' // JSON number
+	Detach   Type = 'd' // the client leaves on purpose; the program stays
+	Exit     Type = 'x' // JSON ExitBody: the program has ended
+	Failure  Type = '!' // JSON FailureBody: it could not be done
 )
 
 // MaxPayload bounds a frame. Data is sent in chunks of at most ChunkSize.
@@ -78,7 +77,6 @@ const (
 	OpSignal = "signal"
 	OpStop   = "stop"
 	OpWait   = "wait"
-	OpState  = "state"
 )
 
 // ExecRequest describes a further program in a running sandbox.
