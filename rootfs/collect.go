@@ -30,6 +30,12 @@ func (s *Store) mark() (live, error) {
 		return l, err
 	}
 	for _, m := range idx.Manifests {
+		if isArtifact(m) {
+			if err := s.markArtifact(l, m); err != nil {
+				return l, err
+			}
+			continue
+		}
 		if !isManifest(m) {
 			return l, fmt.Errorf("index entry %s of type %s was made by another program: nothing is removed beside it", m.Digest, m.MediaType)
 		}

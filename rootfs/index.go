@@ -86,7 +86,13 @@ func (s *Store) changeIndex(ctx context.Context, change func(*v1.Index) error) (
 
 func refName(d v1.Descriptor) string { return d.Annotations[v1.AnnotationRefName] }
 
+// isManifest reports whether an entry is an image; what is kept about an image
+// has a type of its own (artifact.go).
 func isManifest(d v1.Descriptor) bool {
+	return d.ArtifactType == "" && isManifestType(d)
+}
+
+func isManifestType(d v1.Descriptor) bool {
 	return d.MediaType == v1.MediaTypeImageManifest || d.MediaType == dockerManifest || d.MediaType == ""
 }
 

@@ -60,7 +60,9 @@ func (s *Store) unlink(idx *v1.Index, ref string) ([]string, error) {
 	if img, err := s.load(d); err == nil {
 		id = img.ConfigDigest
 	} // a damaged image can be removed all the same
-	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == d.Digest })
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool {
+		return m.Digest == d.Digest || isArtifact(m) && s.isAbout(m, d.Digest)
+	})
 	var out []string
 	for _, n := range names {
 		out = append(out, "Untagged: "+Familiar(n))
