@@ -127,15 +127,18 @@ func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*libcon
 			return nil, nil, nil, fmt.Errorf("bundle: %w", err)
 		}
 	}
+	rootless, err := r.rootlessCgroups()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if !rootless && !r.SystemdCgroup {
+		go hurryCgroups()
+	}
 	spec, err := loadSpec()
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	n.addTo(spec)
-	rootless, err := r.rootlessCgroups()
-	if err != nil {
-		return nil, nil, nil, err
-	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       id,
 		UseSystemdCgroup: r.SystemdCgroup,

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/utils"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -51,6 +52,9 @@ func (r Runtime) Exec(id string, o ExecOptions) (int, error) {
 }
 
 func (r Runtime) exec(id string, o ExecOptions) (int, error) {
+	if os.Geteuid() == 0 && !cgroups.IsCgroup2UnifiedMode() { // there, init is cloned into its cgroup
+		go hurryCgroups()
+	}
 	c, err := r.load(id)
 	if err != nil {
 		return 0, err
@@ -71,12 +75,12 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cgroups, err := subCgroups(o.Cgroups)
+	paths, err := subCgroups(o.Cgroups)
 	if err != nil {
 		return 0, err
 	}
 	l := launch{
-		container: c, spec: process, detach: o.Detach, cgroups: cgroups,
+		container: c, spec: process, detach: o.Detach, cgroups: paths,
 		options: CreateOptions{
 			ConsoleSocket: o.ConsoleSocket, PidfdSocket: o.PidfdSocket,
 			PidFile: o.PidFile, PreserveFDs: o.PreserveFDs,

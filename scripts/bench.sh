@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+scripts/setup.sh bench
 rounds=${ROUNDS:-20}
 dir=$PWD/.cache/bench
 mkdir -p "$dir"
@@ -19,13 +20,18 @@ if [ ! -x "$dir/runc-$version" ]; then
 fi
 scripts/go build -o "$dir/bench" ./test/bench
 
-contenders=("runc-$version=$dir/runc-$version" "cpc-runtime=$PWD/bin/cpc-runtime")
+# One of the measured callers is an ordinary user, who may not get at this tree.
+open=$(mktemp -d /tmp/cpc-bench-XXXXXX)
+trap 'rm -rf "$open"' EXIT
+chmod 755 "$open"
+cp "$dir/bench" "$dir/runc-$version" bin/cpc-runtime "$open"
+contenders=("runc-$version=$open/runc-$version" "cpc-runtime=$open/cpc-runtime")
 installed=$(PATH=$PATH:/usr/sbin:/sbin command -v runc || true)
 if [ -n "$installed" ]; then
 	contenders+=("runc-installed=$installed")
 fi
 echo "== with the machine's cgroups and limits"
-"$dir/bench" -n "$rounds" "${contenders[@]}"
+"$open/bench" -n "$rounds" "${contenders[@]}"
 for name in crun bwrap; do
 	if path=$(command -v "$name"); then
 		contenders+=("$name=$path")
@@ -33,4 +39,4 @@ for name in crun bwrap; do
 done
 echo
 echo "== with cgroup v2 only, no limits"
-"$dir/bench" -n "$rounds" -unified "${contenders[@]}"
+"$open/bench" -n "$rounds" -unified "${contenders[@]}"

@@ -2,11 +2,12 @@
 # Copyright the cpc authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh run|test|base|vm: installs what this machine lacks, and only that.
+# setup.sh run|test|base|vm|bench: installs what this machine lacks, and only that.
 #   run   what building and running needs
 #   test  that, and what the tests need
 #   base  that, and what makes a base image where no registry answers
 #   vm    that, and what the virtual machine of test/vm needs
+#   bench that, and what cpc is measured against
 #
 # Debian packages come by apt: directly as root, through sudo as a user. Where
 # neither is possible it says what to ask the administrator for. On a machine
@@ -69,6 +70,17 @@ table() {
 			e2fsprogs mkfs.ext4
 			openssh-client ssh ssh-keygen
 			util-linux setpriv
+		END
+		;;
+	bench)
+		cat <<-'END'
+			runc runc
+			crun crun
+			bubblewrap bwrap
+			podman podman
+			passt pasta
+			slirp4netns slirp4netns
+			uidmap newuidmap newgidmap
 		END
 		;;
 	esac
@@ -183,9 +195,9 @@ setup_subids() {
 }
 
 case ${1:-} in
-run | test | base | vm) ;;
+run | test | base | vm | bench) ;;
 *)
-	echo "usage: setup.sh run|test|base|vm" >&2
+	echo "usage: setup.sh run|test|base|vm|bench" >&2
 	exit 2
 	;;
 esac

@@ -4,21 +4,29 @@
 package main
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/claude-pocket-console/cpc/seccomp"
 )
 
+//go:embed testdata/true.c
+var trueSource string
+
+//go:embed testdata/peak.c
+var peakSource string
+
 // bundle is what every runtime is given, the same as a sandbox of cpc.
 type bundle struct {
 	dir    string
-	inside bool // a user namespace
+	stage  string
 	limits bool // can be set
 	peaks  bool // are measured, which takes time
 	made   int  // containers so far
@@ -48,8 +56,9 @@ func (b *bundle) fill() error {
 			return err
 		}
 	}
-	for program, source := range map[string]string{"rootfs/true": "true.c", "peak": "peak.c"} {
-		cmd := exec.Command("gcc", "-static", "-Os", "-o", filepath.Join(b.dir, program), "test/bench/testdata/"+source)
+	for program, source := range map[string]string{"rootfs/true": trueSource, "peak": peakSource} {
+		cmd := exec.Command("gcc", "-static", "-Os", "-o", filepath.Join(b.dir, program), "-x", "c", "-")
+		cmd.Dir, cmd.Stdin = b.dir, strings.NewReader(source)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("gcc: %w: %s", err, out)
 		}
@@ -60,11 +69,14 @@ func (b *bundle) fill() error {
 // write writes config.json for a container; a cgroup is made where that can be.
 func (b *bundle) write(args ...string) error {
 	b.made++
-	base := uint32(0x20000000)
-	if b.inside {
-		base = 1
+	id, tty := specs.LinuxIDMapping{ContainerID: 0, HostID: 0x20000000, Size: 65536}, "gid=5"
+	switch b.stage {
+	case asUser:
+		id.HostID = 1
+	case asPlain:
+		id.HostID, id.Size, tty = uint32(os.Getuid()), 1, "newinstance" // there is no such group
 	}
-	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: base, Size: 65536}}
+	ids := []specs.LinuxIDMapping{id}
 	caps := []string{"CAP_CHOWN", "CAP_SETGID", "CAP_SETUID"}
 	s := &specs.Spec{
 		Version: "1.0.2", // what the oldest of them knows
@@ -77,7 +89,7 @@ func (b *bundle) write(args ...string) error {
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=65536k"}},
-			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", tty}},
 			{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec", "mode=1777"}},
@@ -98,7 +110,7 @@ func (b *bundle) write(args ...string) error {
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
 	}
-	if !b.inside {
+	if b.stage == asRoot {
 		s.Linux.CgroupsPath = fmt.Sprintf("/cpc/%s-%d", filepath.Base(b.dir), b.made)
 	}
 	if b.limits {

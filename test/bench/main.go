@@ -12,9 +12,10 @@
 // A name that starts with bwrap is driven as bubblewrap. With -unified the
 // runtimes see a cgroup v2 without controllers in place of the machine's
 // hierarchies, and no limits are set: for a runtime that refuses cgroup v1 with
-// v2 beside it (crun). Run as root,
-// it measures as root and then as root of a user namespace of an ordinary user,
-// which is how a rootless sandbox's monitor drives the runtime.
+// v2 beside it (crun). Run as root, it measures as root, then as root of a user
+// namespace of an ordinary user, which is how a rootless sandbox's monitor drives
+// the runtime, and then as an ordinary user without one. The programs must be
+// where that user can reach them.
 package main
 
 import (
@@ -35,6 +36,7 @@ const (
 	envStage = "CPC_BENCH_STAGE"
 	asRoot   = "root"
 	asUser   = "rootless" // root of a user namespace
+	asPlain  = "user"     // an ordinary user, with only their own id
 )
 
 type flags struct {
@@ -72,7 +74,7 @@ func run(f flags, args []string) error {
 		return err
 	}
 	defer b.remove()
-	b.inside, b.limits = stage == asUser, stage == asRoot && !f.unified
+	b.stage, b.limits = stage, stage == asRoot && !f.unified
 	for _, op := range operations() {
 		if f.only != "" && f.only != op.name {
 			continue
@@ -83,7 +85,7 @@ func run(f flags, args []string) error {
 		}
 		fmt.Fprintf(os.Stdout, "\n%s, %s, %d rounds\n%s", stage, op.name, f.rounds, s.table())
 	}
-	if stage == asUser {
+	if stage != asRoot {
 		return nil
 	}
 	fmt.Fprintln(os.Stdout, "\nsize of the binary")
@@ -92,13 +94,22 @@ func run(f flags, args []string) error {
 			fmt.Fprintf(os.Stdout, "  %-14s %6.1f MB\n", r.name, float64(info.Size())/1e6)
 		}
 	}
+	return lessPrivileged()
+}
+
+// lessPrivileged measures again without root's rights.
+func lessPrivileged() error {
 	const user, first = 54321, 200000 // any ordinary user
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: user, Size: 1}, {ContainerID: 1, HostID: first, Size: 65536}}
-	return again(asUser, &syscall.SysProcAttr{
+	err := again(asUser, &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
 		Credential: &syscall.Credential{NoSetGroups: true}, Pdeathsig: unix.SIGKILL,
 	})
+	if err != nil {
+		return err
+	}
+	return again(asPlain, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}, Pdeathsig: unix.SIGKILL})
 }
 
 // again runs this program in further namespaces.
@@ -111,6 +122,9 @@ func again(stage string, attr *syscall.SysProcAttr) error {
 
 // mounts sees to it that nothing a runtime under test mounts gets out.
 func mounts(stage string, unified bool) error {
+	if stage == asPlain {
+		return nil // done by the one that started this
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}

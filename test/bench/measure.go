@@ -133,7 +133,7 @@ func reap() {
 func (b *bundle) call(r contender, step []string) (sample, error) {
 	id := fmt.Sprintf("c%d", b.made)
 	args := []string{"--root", filepath.Join(b.dir, "state-"+r.name)}
-	if b.inside {
+	if b.stage != asRoot {
 		args = append(args, "--rootless", "true")
 	}
 	for _, a := range step {
