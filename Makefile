@@ -19,7 +19,7 @@ BUILDVCS = -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || 
 SOURCES := $(shell find . -path ./.cache -prune -o -path ./tools -prune -o -name '*.go' ! -name '*_test.go' -print) go.mod go.sum
 LDFLAGS := -s -w
 
-.PHONY: help run build test lint policy generate fuzz bench install setup clean test-vm vm-shell
+.PHONY: help run build test lint policy generate fuzz bench install setup clean test-host test-vm vm-shell
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,11 @@ run: ## set up, build, and open a shell in a sandbox (a short report without a t
 
 build: bin/cpc bin/cpc-runtime ## build bin/cpc and bin/cpc-runtime
 
-test: ## set up, then lint and every test
+test: ## set up, then lint and every test: test-host, and test-vm
+	@$(MAKE) --no-print-directory test-host
+	@$(MAKE) --no-print-directory test-vm
+
+test-host: ## all of that but what needs the VM
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory build lint
 	$(GO) vet -tags seccomp ./...
@@ -51,7 +55,7 @@ vm-shell: ## a root shell in that VM (VMUSER=user: as a user)
 
 lint: .cache/golangci-lint ## run golangci-lint and shellcheck
 	PATH="$$($(GO) env GOROOT)/bin:$$PATH" .cache/golangci-lint run ./...
-	shellcheck -x $(wildcard scripts/*.sh build/image/scripts/*.sh test/vm/*.sh) scripts/go .ci/run
+	shellcheck -x $(wildcard scripts/*.sh build/image/scripts/*.sh test/vm/*.sh test/vm/groups/*.sh) scripts/go .ci/run
 
 policy: ## check the import table, licence headers and file sizes
 	$(GO) test ./internal/policy

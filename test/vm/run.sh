@@ -28,10 +28,12 @@ if [ $# -eq 0 ]; then
 else
 	limit=${limit:-900}
 fi
+vm_begin
 vm_start "$limit"
 if [ $# -eq 0 ]; then
 	vm_say "a shell as $user; bin/ of the work tree is /work-cpc/bin; it is all gone when you leave"
 	vm_say "from another terminal: ssh -i $vm_image/key -p $vm_port $user@127.0.0.1"
+	vm_say "and groups of tests:   CPC_VM_PORT=$vm_port test/vm/test.sh GROUP…"
 fi
 status=0
 vm_ssh "$user" "$@" || status=$?

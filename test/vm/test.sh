@@ -3,32 +3,24 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # test.sh [GROUP…]: boots the VM and runs in it what needs a real host: systemd,
-# cgroup v2, AppArmor. GROUPs: smoke, delegation, go (default: all). Prints a
-# line a check, then the count; exits 1 when one failed, or none ran.
+# cgroup v2, AppArmor. Prints a line a check, then the count; exits 1 when one
+# failed, or a group checked nothing.
 #
+# The groups are groups/NN-NAME.sh, in the order of their numbers; default: all.
+# Each is sourced, in a shell of its own, and has the functions
+#   build   optional: prepares on the host what the group needs, below $stage
+#   run     calls: inside USER COMMAND…, for scripts that use check.sh
+# A group leaves the VM as it found it. The VM does not come to have more than
+# the base image's tar, /var/tmp/base.tar, and the programs in /usr/local/bin.
 # Programs and Go tests are built on the host, the VM only runs them.
+#
+# CPC_VM_PORT=PORT uses a VM that make vm-shell has started from this tree.
 set -eu
 # shellcheck source=test/vm/vm.sh
 . "$(dirname "$0")/vm.sh"
 cd "$vm_root"
 
-groups=${*:-smoke delegation go}
-# Those whose tests ask the kernel for what only the VM has.
-packages='cgroups rootfs runtime'
 stage=.cache/vm
-
-compile() {
-	rm -rf "$stage/tests" "$stage/tools"
-	mkdir -p "$stage/tests" "$stage/tools"
-	for package in cgroups rootfs; do
-		CGO_ENABLED=0 scripts/go test -c -trimpath -o "$stage/tests/${package//\//_}.test" "./$package"
-	done
-	# Static, as the VM's libc is another than the host's.
-	CGO_ENABLED=1 scripts/go test -c -trimpath -tags 'seccomp netgo osusergo' \
-		-ldflags '-linkmode external -extldflags "-static"' -o "$stage/tests/runtime.test" ./runtime
-	CGO_ENABLED=0 scripts/go build -trimpath -buildvcs=false -o "$stage/tools/probe" ./runtime/testdata/probe
-	ln -f bin/cpc-runtime "$stage/tools/cpc-runtime"
-}
 
 # A base image without what nobody looks at: unpacking is slow in the VM.
 base() {
@@ -42,53 +34,70 @@ base() {
 	mv "$slim.new" "$slim"
 }
 
+# inside USER COMMAND…: for at most CPC_VM_STEP_TIMEOUT seconds.
 inside() {
-	local user=$1
+	local user=$1 status=0
 	shift
 	# A run that ends early must not pass for one that had nothing to say.
-	# shellcheck disable=SC2016 # expanded by the inner shell
-	timeout "${CPC_VM_STEP_TIMEOUT:-400}" bash -c '. "$0/vm.sh"; vm_image=$1 vm_port=$2; shift 2; vm_ssh "$@"' \
-		"$vm_here" "$vm_image" "$vm_port" "$user" env "VERBOSE=${VERBOSE:-}" "$@" </dev/null ||
-		echo "FAIL $user: $* ended with status $?"
+	vm_step "$user" "${CPC_VM_STEP_TIMEOUT:-400}" env "VERBOSE=${VERBOSE:-}" "$@" || status=$?
+	[ $status -eq 0 ] || echo "FAIL $user: $* ended with status $status"
+}
+
+# group FILE FUNCTION: that function of the group, if it has it.
+group() (
+	# shellcheck source=/dev/null # each is checked by itself
+	. "$1"
+	if declare -F "$2" >/dev/null; then "$2"; fi
+)
+
+prepare() {
+	mkdir -p "$stage"
+	base
+	local file
+	for file in "${files[@]}"; do group "$file" build; done
 }
 
 run_groups() {
-	inside root /work-cpc/test/vm/prepare.sh
-	case " $groups " in *' smoke '*)
-		inside root /work-cpc/test/vm/smoke.sh
-		inside user /work-cpc/test/vm/smoke.sh
-		inside norange /work-cpc/test/vm/smoke.sh short
-		;;
-	esac
-	case " $groups " in *' go '*)
-		# shellcheck disable=SC2086 # one argument a package
-		inside root /work-cpc/test/vm/gotests.sh $packages
-		# Root runs the runtime's tests in a user's namespaces too.
-		inside user /work-cpc/test/vm/gotests.sh cgroups rootfs
-		;;
-	esac
-	# Last, as it restarts the user's systemd.
-	case " $groups " in *' delegation '*)
-		inside user /work-cpc/test/vm/smoke.sh import
-		inside root /work-cpc/test/vm/delegation.sh withdraw
-		inside user /work-cpc/test/vm/delegation.sh refused
-		inside root /work-cpc/test/vm/delegation.sh mend
-		inside user /work-cpc/test/vm/delegation.sh works
-		inside root /work-cpc/test/vm/delegation.sh directory
-		;;
-	esac
+	local file name begin lines
+	for file in "${files[@]}"; do
+		name=$(basename "$file" .sh)
+		begin=$SECONDS
+		group "$file" run | tee "$vm_dir/group"
+		lines=$(grep -c -e '^ok ' -e '^FAIL ' "$vm_dir/group") || true
+		[ "$lines" -gt 0 ] || echo "FAIL vm: group $name checked nothing"
+		cat "$vm_dir/group" >>"$vm_dir/results"
+		[ "$lines" -gt 0 ] || echo "FAIL vm: group $name" >>"$vm_dir/results"
+		vm_say "group $name took $((SECONDS - begin)) s"
+		vm_alive || return 1
+	done
 }
 
+files=()
+for name in "${@:-*}"; do
+	# shellcheck disable=SC2206 # the pattern is meant to expand
+	found=(test/vm/groups/[0-9][0-9]-$name.sh)
+	[ -e "${found[0]}" ] || { echo "test.sh: no group $name in test/vm/groups" >&2 && exit 2; }
+	files+=("${found[@]}")
+done
+
 begin=$SECONDS
-mkdir -p "$stage"
-base
-case " $groups " in *' go '*) compile ;; esac
+vm_begin
+vm_do prepare
 vm_say "built after $((SECONDS - begin)) s"
-vm_start "${CPC_VM_TIMEOUT:-1500}"
-run_groups | tee "$vm_dir/results"
+if [ -n "${CPC_VM_PORT:-}" ]; then
+	vm_port=$CPC_VM_PORT
+	vm_image=$("$vm_here/image.sh")
+else
+	vm_start "${CPC_VM_TIMEOUT:-1500}"
+fi
+inside root /work-cpc/test/vm/prepare.sh
+: >"$vm_dir/results"
+status=0
+vm_do run_groups || status=$?
 passed=$(grep -c '^ok ' "$vm_dir/results") || true
 failed=$(grep -c '^FAIL ' "$vm_dir/results") || true
 skipped=$(grep -c '^skip ' "$vm_dir/results") || true
 vm_say "done after $((SECONDS - begin)) s"
+[ "$failed" -eq 0 ] || { echo "failed:" && grep '^FAIL ' "$vm_dir/results"; }
 echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+[ $status -eq 0 ] && [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,25 @@
+#!/bin/bash
+# Copyright the cpc authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# go: packages whose tests ask the kernel for what only the VM has.
+# shellcheck disable=SC2154 # test.sh sets stage
+build() {
+	local package
+	rm -rf "$stage/tests" "$stage/tools"
+	mkdir -p "$stage/tests" "$stage/tools"
+	for package in cgroups rootfs; do
+		CGO_ENABLED=0 scripts/go test -c -trimpath -o "$stage/tests/${package//\//_}.test" "./$package"
+	done
+	# Static, as the VM's libc is another than the host's.
+	CGO_ENABLED=1 scripts/go test -c -trimpath -tags 'seccomp netgo osusergo' \
+		-ldflags '-linkmode external -extldflags "-static"' -o "$stage/tests/runtime.test" ./runtime
+	CGO_ENABLED=0 scripts/go build -trimpath -buildvcs=false -o "$stage/tools/probe" ./runtime/testdata/probe
+	ln -f bin/cpc-runtime "$stage/tools/cpc-runtime"
+}
+
+run() {
+	inside root /work-cpc/test/vm/gotests.sh cgroups rootfs runtime
+	# Root runs the runtime's tests in a user's namespaces too.
+	inside user /work-cpc/test/vm/gotests.sh cgroups rootfs
+}
