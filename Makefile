@@ -30,7 +30,7 @@ run: ## set up, build, and open a shell in a sandbox (a short report without a t
 	@scripts/build-sandbox.sh --if-changed
 	@scripts/run-sandbox.sh
 
-build: bin/cpc bin/cpc-runtime ## build bin/cpc and bin/cpc-runtime
+build: bin/cpc bin/cpc-runtime bin/cpc-scan ## build the programs in bin/
 
 test: ## set up, then lint and every test: test-host, and test-vm
 	@$(MAKE) --no-print-directory test-host
@@ -71,7 +71,7 @@ bench: build ## measure cpc-runtime against runc, crun and bwrap (as root, some 
 
 install: build ## install programs, man pages and completions below PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 0755 bin/cpc bin/cpc-runtime $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 bin/cpc bin/cpc-runtime bin/cpc-scan $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -D -m 0644 docs/completion/cpc.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc
 	install -D -m 0644 docs/completion/_cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
@@ -87,6 +87,11 @@ bin/cpc: $(SOURCES)
 	@mkdir -p bin
 	@echo "building $@"
 	CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/cpc
+
+bin/cpc-scan: $(SOURCES)
+	@mkdir -p bin
+	@echo "building $@"
+	CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/cpc-scan
 
 # The runtime becomes the sandbox's init, inside a root that has no libraries
 # of ours: it must not need a dynamic loader.

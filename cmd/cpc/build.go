@@ -19,12 +19,15 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/step"
+	"github.com/claude-pocket-console/cpc/sbom"
 )
 
 type buildFlags struct {
 	file, target, progress, iidfile string
 	tags, args                      []string
 	noCache, pull, quiet            bool
+	sbom, scan                      bool
+	scanning                        scanFlags
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -36,7 +39,7 @@ func (a *app) buildCommand() *cobra.Command {
 			if a.inside == nil {
 				return a.inU0(os.Args[1:])
 			}
-			return a.build(cmd.Context(), f, args[0])
+			return a.build(cmd, f, args[0])
 		},
 	}
 	fs := cmd.Flags()
@@ -49,6 +52,9 @@ func (a *app) buildCommand() *cobra.Command {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Print the image's id only")
 	fs.StringVar(&f.progress, "progress", "auto", "`HOW` to show progress: auto, tty or plain")
 	fs.StringVar(&f.iidfile, "iidfile", "", "Write the image's id to `FILE`")
+	fs.BoolVar(&f.sbom, "sbom", true, "Record the image's bill of materials (cpc sbom)")
+	fs.BoolVar(&f.scan, "scan", false, "Look the image up in security advisories (cpc scan)")
+	f.scanning.register(fs)
 	return cmd
 }
 
@@ -70,10 +76,14 @@ func (r stepRunner) Run(ctx context.Context, s build.Step) error {
 	return nil
 }
 
-func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error {
+func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error {
+	ctx := cmd.Context()
 	args, err := buildArgs(f.args)
 	if err != nil {
 		return usageError{err}
+	}
+	if err := f.canExamine(); err != nil {
+		return err
 	}
 	store, err := a.inside.store()
 	if err != nil {
@@ -119,11 +129,43 @@ func (a *app) build(ctx context.Context, f *buildFlags, contextDir string) error
 		}
 	}
 	if f.quiet {
-		_, err = fmt.Fprintln(os.Stdout, img.ConfigDigest)
+		if _, err = fmt.Fprintln(os.Stdout, img.ConfigDigest); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(os.Stderr, "Built", strings.Join(append([]string{img.ConfigDigest.String()}, f.tags...), " "))
+	}
+	return a.examine(cmd, f, store, img)
+}
+
+// canExamine finds out before a build what would fail after it.
+func (f *buildFlags) canExamine() error {
+	if _, _, err := f.scanning.parse(); err != nil {
+		return usageError{err}
+	}
+	if !f.sbom && !f.scan {
+		return nil
+	}
+	_, err := sbom.Find()
+	return err
+}
+
+// examine records what a new image contains, and looks it up as asked. A
+// rebuild that gave the image that was there finds its bill there, too.
+func (a *app) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, img *rootfs.Image) error {
+	ctx := cmd.Context()
+	recorded, err := store.Artifacts(ctx, img.Digest, "")
+	if err != nil || !f.scan && (!f.sbom || len(recorded) > 0) || len(img.Manifest.Layers) == 0 {
 		return err
 	}
-	fmt.Fprintln(os.Stderr, "Built", strings.Join(append([]string{img.ConfigDigest.String()}, f.tags...), " "))
-	return nil
+	found, err := inventory(ctx, store, img)
+	if err == nil && f.sbom && len(recorded) == 0 {
+		err = recordMaterials(ctx, store, img, found)
+	}
+	if err != nil || !f.scan {
+		return err
+	}
+	return a.scan(cmd, &f.scanning, listing{}, found.Inventory.Packages)
 }
 
 // buildContext returns the absolute path of the context directory.

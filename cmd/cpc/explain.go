@@ -17,6 +17,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
+	"github.com/claude-pocket-console/cpc/sbom"
 )
 
 // Exit statuses of cpc itself; a sandbox's program has its own.
@@ -54,6 +55,9 @@ func hints() []struct {
 		{rootfs.ErrIndex, defaultFailure, "It cannot be mended. To start with an empty store, remove the directory that holds it; then pull, import or build again."},
 		{rootfs.ErrCorrupt, defaultFailure, "Remove the image with: cpc rmi IMAGE, then pull, import or build it again."},
 		{rootfs.ErrInUse, defaultFailure, "End the sandbox that uses it first; see: cpc ps"},
+		{sbom.ErrNoProgram, defaultFailure, "Install cpc-scan beside cpc (make install); cpc build does without it with: --sbom=false"},
+		{errOldAdvisories, defaultFailure, "Fetch them anew, or take them as they are with: --max-age 0"},
+		{errNoAdvisories, defaultFailure, "Leave out --offline once, to fetch them, or name some with --db PATH."},
 		{tar.ErrHeader, defaultFailure, "It should be the tar of a root file system, as it is or compressed with gzip, zstd or bzip2."},
 		{io.ErrUnexpectedEOF, defaultFailure, "It ends too early: make it, or get it, once more."},
 		{userns.ErrNoHelper, defaultFailure, "Install them: sudo apt-get install uidmap"},

@@ -94,6 +94,7 @@ func newRoot(a *app) *cobra.Command {
 	}
 	for _, c := range []*cobra.Command{
 		a.buildCommand(), a.imagesCommand(), a.pullCommand(), a.importCommand(), a.tagCommand(), a.rmiCommand(),
+		a.sbomCommand(), a.scanCommand(),
 	} {
 		c.GroupID = "image"
 		root.AddCommand(c)

@@ -14,8 +14,9 @@ const Module = "github.com/claude-pocket-console/cpc"
 // ARCHITECTURE.md draws the same picture, .golangci.yml shows it in editors.
 func Imports() map[string][]string {
 	return map[string][]string{
-		"cmd/cpc":         {"sandbox", "build", "rootfs", "netns", "cgroups", "seccomp", "internal"},
+		"cmd/cpc":         {"sandbox", "build", "rootfs", "netns", "cgroups", "seccomp", "sbom", "internal"},
 		"cmd/cpc-runtime": {"runtime", "seccomp", "cgroups", "internal"},
+		"cmd/cpc-scan":    {"sbom"},
 		"sandbox":         {"rootfs", "netns", "cgroups", "seccomp", "internal"},
 		"build":           {"rootfs", "internal"},
 		"runtime":         {"seccomp", "cgroups", "internal"},
@@ -23,6 +24,7 @@ func Imports() map[string][]string {
 		"netns":           {"internal"},
 		"seccomp":         {"internal"},
 		"cgroups":         {"internal"},
+		"sbom":            {"internal"},
 		"internal":        {},
 		"deploy":          {},
 		"test":            {"internal", "sandbox", "build", "runtime", "rootfs", "netns", "cgroups", "seccomp"},
@@ -43,7 +45,8 @@ func Forbidden() map[string][]string {
 			"github.com/spf13/cobra", "google.golang.org/grpc", "google.golang.org/protobuf",
 		},
 		"cmd/cpc": {
-			Module + "/runtime", "testing", "github.com/opencontainers/runc/libcontainer",
+			Module + "/runtime", Module + "/sbom/inventory", Module + "/sbom/osv", "testing",
+			"github.com/google/osv-scalibr", "github.com/opencontainers/runc/libcontainer",
 			"github.com/seccomp/libseccomp-golang",
 		},
 	}
@@ -55,6 +58,7 @@ func Untested() map[string]string {
 		"internal/modetest": "helper of other packages' tests",
 		"runtime/reaper":    "driven as a program by runtime's tests",
 		"sandbox/step":      "driven through cpc build by test/e2e",
+		"cmd/cpc-scan":      "driven as a program by sbom/inventory's tests",
 		"sandbox":           "driven through the command line by test/e2e",
 	}
 }

@@ -121,7 +121,7 @@ func (b *bed) copyPrograms() error {
 	if err := os.Mkdir(to, 0o755); err != nil { //nolint:gosec // for all users
 		return err
 	}
-	for _, name := range []string{"cpc", "cpc-runtime"} {
+	for _, name := range []string{"cpc", "cpc-runtime", "cpc-scan"} {
 		data, err := os.ReadFile(filepath.Join(from, name))
 		if errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("no program %s in %s; run: make build", name, from)

@@ -1,0 +1,113 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sbom"
+)
+
+func (a *app) sbomCommand() *cobra.Command {
+	var format, pull, output string
+	cmd := &cobra.Command{
+		Use: "sbom [OPTIONS] IMAGE", Short: "Print an image's bill of materials",
+		Long: `Print what software an image contains: packages of dpkg, apk, Python and npm,
+and the modules of Go and Rust programs. What cpc build has recorded is printed
+as it is; for another image the bill is made, and kept with it.`,
+		Example: "  cpc sbom --format cyclonedx-json -o sbom.json claude-pocket-console/sandbox:latest",
+		Args:    wants(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			kind, ok := map[string]string{"spdx-json": sbom.SPDXType, "cyclonedx-json": sbom.CycloneDXType}[format]
+			if !ok {
+				return usageError{fmt.Errorf("--format %q: choose spdx-json or cyclonedx-json", format)}
+			}
+			return a.inStore(func(store *rootfs.Store) error {
+				img, err := findOrPull(cmd.Context(), store, args[0], pull)
+				if err != nil {
+					return err
+				}
+				data, err := materials(cmd.Context(), store, img, kind)
+				if err != nil {
+					return err
+				}
+				if output != "" && output != "-" {
+					return os.WriteFile(output, data, 0o644) //nolint:gosec // what is in an image is no secret
+				}
+				_, err = cmd.OutOrStdout().Write(data)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "spdx-json", "`FORMAT`: spdx-json or cyclonedx-json")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to `FILE`")
+	cmd.Flags().StringVar(&pull, "pull", pullMissing, "`WHEN` to pull the image: always, missing or never")
+	return cmd
+}
+
+// materials returns a bill of materials that was recorded, or records one.
+func materials(ctx context.Context, store *rootfs.Store, img *rootfs.Image, kind string) ([]byte, error) {
+	found, err := store.Artifacts(ctx, img.Digest, kind)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		made, err := inventory(ctx, store, img)
+		if err != nil {
+			return nil, err
+		}
+		if err := recordMaterials(ctx, store, img, made); err != nil {
+			return nil, err
+		}
+		if found, err = store.Artifacts(ctx, img.Digest, kind); err != nil || len(found) == 0 {
+			return nil, errors.Join(err, rootfs.ErrNotFound)
+		}
+	}
+	return store.ReadArtifact(found[0])
+}
+
+// inventory looks what is in an image, and tells of what it could not read.
+func inventory(ctx context.Context, store *rootfs.Store, img *rootfs.Image) (found *sbom.Response, err error) {
+	program, err := sbom.Find()
+	if err != nil {
+		return nil, err
+	}
+	about := sbom.Subject{Name: img.Digest.String(), Digest: img.Digest.String(), Tool: "cpc-" + version()}
+	if len(img.Names) > 0 {
+		about.Name = img.Names[0]
+	}
+	if img.Config.Created != nil {
+		about.Created = *img.Config.Created
+	}
+	err = store.Look(ctx, img, func(root *os.Root) error {
+		found, err = program.Inventory(ctx, root.Name(), about)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bill of materials of %s: %w", about.Name, err)
+	}
+	for _, note := range found.Inventory.Notes {
+		fmt.Fprintln(os.Stderr, "cpc: warning: bill of materials:", note)
+	}
+	return found, nil
+}
+
+// recordMaterials attaches the bill of materials in both formats.
+func recordMaterials(ctx context.Context, store *rootfs.Store, img *rootfs.Image, found *sbom.Response) error {
+	for _, document := range []struct {
+		kind string
+		data []byte
+	}{{sbom.SPDXType, found.SPDX}, {sbom.CycloneDXType, found.CycloneDX}} {
+		if _, err := store.Attach(ctx, img.Digest, document.kind, document.data, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
