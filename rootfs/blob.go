@@ -174,10 +174,5 @@ func (b *verifiedBlob) Close() error { return b.f.Close() }
 
 // haveBlob reports whether the blob is there and sound.
 func (s *Store) haveBlob(d v1.Descriptor) bool {
-	r, err := s.openBlob(d)
-	if err != nil {
-		return false
-	}
-	_, err = io.Copy(io.Discard, r)
-	return errors.Join(err, r.Close()) == nil
+	return s.verifyBlob(d) == nil
 }

@@ -36,17 +36,11 @@ func (s *Store) mark() (live, error) {
 			}
 			continue
 		}
-		if !isManifest(m) {
+		if !isImage(m) {
 			return l, fmt.Errorf("index entry %s of type %s was made by another program: nothing is removed beside it", m.Digest, m.MediaType)
 		}
-		img, err := s.load(m)
-		if err != nil {
+		if err := s.markImage(l, m); err != nil {
 			return l, fmt.Errorf("nothing is removed while an image is damaged: image %s %s: %w", refName(m), m.Digest, err)
-		}
-		l.blobs[m.Digest.Encoded()] = true
-		l.blobs[img.ConfigDigest.Encoded()] = true
-		for _, d := range img.LayerDescriptors() {
-			l.addLayer(d)
 		}
 	}
 	return l, s.eachCached(func(e CacheEntry) {
@@ -54,6 +48,30 @@ func (s *Store) mark() (live, error) {
 			l.addLayer(e.Layer)
 		}
 	})
+}
+
+// markImage adds what an image, or each of an index, needs.
+func (s *Store) markImage(l live, d v1.Descriptor) error {
+	l.blobs[d.Digest.Encoded()] = true
+	all := []v1.Descriptor{d}
+	if isIndex(d) {
+		var err error
+		if all, err = s.members(d); err != nil {
+			return err
+		}
+	}
+	for _, m := range all {
+		img, err := s.load(m)
+		if err != nil {
+			return err
+		}
+		l.blobs[m.Digest.Encoded()] = true
+		l.blobs[img.ConfigDigest.Encoded()] = true
+		for _, d := range img.LayerDescriptors() {
+			l.addLayer(d)
+		}
+	}
+	return nil
 }
 
 func (s *Store) collectBlobs(l live) error {

@@ -26,8 +26,11 @@ type Image struct {
 	Names []string
 	// Digest is the manifest's, ConfigDigest what docker calls the image id.
 	Digest, ConfigDigest digest.Digest
-	Manifest             v1.Manifest
-	Config               Config
+	// Index is the digest of the index that has the names, if that is one of
+	// several platforms.
+	Index    digest.Digest
+	Manifest v1.Manifest
+	Config   Config
 	// Size is that of the manifest and all that it refers to, compressed.
 	Size int64
 }
@@ -121,7 +124,13 @@ func parseConfig(data []byte, layers int) (Config, error) {
 // Image returns the image that ref names: by a name as people type it, by
 // name@digest (of its manifest, or the digest it was pulled by), or by the
 // start of its id. The error is ErrNotFound if there is none.
+// Of a name for several platforms it is the image for the host's, if there is
+// one.
 func (s *Store) Image(ctx context.Context, ref string) (*Image, error) {
+	return s.image(ctx, ref, nil)
+}
+
+func (s *Store) image(ctx context.Context, ref string, p *v1.Platform) (*Image, error) {
 	idx, err := s.readIndex()
 	if err != nil {
 		return nil, err
@@ -130,12 +139,28 @@ func (s *Store) Image(ctx context.Context, ref string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := s.load(d)
+	img, err := s.loadEntry(idx, d, p)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", ref, err)
 	}
-	img.Names = namesOf(idx, d.Digest)
 	return img, ctx.Err()
+}
+
+// loadEntry loads what an entry of the index stands for on a platform.
+func (s *Store) loadEntry(idx *v1.Index, d v1.Descriptor, p *v1.Platform) (*Image, error) {
+	m, err := s.choose(d, p)
+	if err != nil {
+		return nil, err
+	}
+	img, err := s.load(m)
+	if err != nil {
+		return nil, err
+	}
+	img.Names = namesOf(idx, d.Digest)
+	if isIndex(d) {
+		img.Index = d.Digest
+	}
+	return img, nil
 }
 
 func namesOf(idx *v1.Index, d digest.Digest) []string {
@@ -171,7 +196,7 @@ func (s *Store) resolve(idx *v1.Index, ref string) (v1.Descriptor, error) {
 func byName(idx *v1.Index, name string) (v1.Descriptor, bool) {
 	repo, want := splitDigest(name)
 	for _, m := range idx.Manifests {
-		if !isManifest(m) {
+		if !isImage(m) {
 			continue
 		}
 		have := refName(m)
@@ -190,14 +215,14 @@ func byName(idx *v1.Index, name string) (v1.Descriptor, bool) {
 func (s *Store) byID(idx *v1.Index, prefix string) (v1.Descriptor, error) {
 	found := make(map[digest.Digest]v1.Descriptor)
 	for _, m := range idx.Manifests {
-		if !isManifest(m) {
+		if !isImage(m) {
 			continue
 		}
 		if strings.HasPrefix(m.Digest.Encoded(), prefix) {
 			found[m.Digest] = m
 			continue
 		}
-		img, err := s.load(m)
+		img, err := s.loadEntry(idx, m, nil)
 		if err == nil && strings.HasPrefix(img.ConfigDigest.Encoded(), prefix) {
 			found[m.Digest] = m
 		}
@@ -222,16 +247,15 @@ func (s *Store) Images(ctx context.Context) ([]*Image, error) {
 	var errs []error
 	seen := make(map[digest.Digest]bool)
 	for _, m := range idx.Manifests {
-		if seen[m.Digest] || !isManifest(m) {
+		if seen[m.Digest] || !isImage(m) {
 			continue
 		}
 		seen[m.Digest] = true
-		img, err := s.load(m)
+		img, err := s.loadEntry(idx, m, nil)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("image %s: %w", cmp.Or(refName(m), m.Digest.String()), err))
 			continue
 		}
-		img.Names = namesOf(idx, m.Digest)
 		out = append(out, img)
 	}
 	slices.SortStableFunc(out, func(a, b *Image) int {
@@ -264,11 +288,9 @@ func (s *Store) Tag(ctx context.Context, src, dst string) error {
 // bottom first, and gives it its names, which other images lose. It fills in
 // RootFS; History is the caller's. Empty layers are left out.
 func (s *Store) PutImage(ctx context.Context, cfg Config, layers []LayerDescriptor, names []string) (_ *Image, err error) {
-	canonical := make([]string, len(names))
-	for i, n := range names {
-		if canonical[i], err = parseTag(n); err != nil {
-			return nil, err
-		}
+	canonical, err := parseTags(names)
+	if err != nil {
+		return nil, err
 	}
 	gc, err := s.lockGC(ctx)
 	if err != nil {

@@ -72,7 +72,11 @@ func planMount(o MountOptions) (plan, error) {
 	}
 	p.idmapScratch = p.idmap && o.StoreUpper
 	for _, l := range slices.Backward(o.Layers) {
-		p.lower = append(p.lower, l.Dir)
+		// All that a layer says it says where it is topmost; overlayfs refuses
+		// to take it twice.
+		if !slices.Contains(p.lower, l.Dir) {
+			p.lower = append(p.lower, l.Dir)
+		}
 	}
 	if o.Mapping.Mode == idmap.Root {
 		p.options = append(p.options, "redirect_dir=off", "metacopy=off")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
@@ -21,8 +22,19 @@ import (
 // returned line by line in docker's words ("Untagged: …", "Deleted: …"). The
 // error is ErrNotFound or ErrInUse.
 func (s *Store) Remove(ctx context.Context, ref string) (removed []string, err error) {
+	return s.removeRef(ctx, ref, false)
+}
+
+// RemoveForced is Remove that removes an image by its id with all of its
+// names, and takes the name off an image that is in use: that stays until
+// nothing uses it, without a name.
+func (s *Store) RemoveForced(ctx context.Context, ref string) (removed []string, err error) {
+	return s.removeRef(ctx, ref, true)
+}
+
+func (s *Store) removeRef(ctx context.Context, ref string, force bool) (removed []string, err error) {
 	err = s.changeIndex(ctx, func(idx *v1.Index) error {
-		removed, err = s.unlink(idx, ref)
+		removed, err = s.unlink(idx, ref, force)
 		return err
 	})
 	if err != nil {
@@ -35,39 +47,121 @@ func (s *Store) Remove(ctx context.Context, ref string) (removed []string, err e
 }
 
 // unlink takes ref out of the index.
-func (s *Store) unlink(idx *v1.Index, ref string) ([]string, error) {
+func (s *Store) unlink(idx *v1.Index, ref string, force bool) ([]string, error) {
 	d, err := s.resolve(idx, ref)
 	if err != nil {
 		return nil, err
 	}
 	names := namesOf(idx, d.Digest)
 	name, nameErr := ParseReference(ref)
-	if nameErr == nil && len(names) > 1 && slices.Contains(names, name) {
+	byName := nameErr == nil && slices.Contains(names, name)
+	if byName && len(names) > 1 {
 		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return refName(m) == name })
-		return []string{"Untagged: " + Familiar(name)}, nil
+		return untagged(name), nil
 	}
-	if len(names) > 1 {
-		return nil, fmt.Errorf("it has several names (%s): remove them one by one", strings.Join(names, ", "))
+	if len(names) > 1 && !force {
+		return nil, fmt.Errorf("%w (%s): remove them one by one, or all with --force", ErrSeveralNames, strings.Join(familiar(names), ", "))
 	}
-	lock, err := tryRemove(s.imageLock(d.Digest))
+	removed, err := s.drop(idx, d)
+	if errors.Is(err, ErrInUse) && force && byName {
+		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return refName(m) == name })
+		keepNameless(idx, d)
+		return untagged(name), nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	if lock == nil {
-		return nil, fmt.Errorf("%w: a sandbox runs from it: stop that first", ErrInUse)
+	return append(untagged(names...), removed), nil
+}
+
+func familiar(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = Familiar(n)
 	}
-	id := d.Digest
-	if img, err := s.load(d); err == nil {
-		id = img.ConfigDigest
-	} // a damaged image can be removed all the same
-	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool {
-		return m.Digest == d.Digest || isArtifact(m) && s.isAbout(m, d.Digest)
-	})
+	return out
+}
+
+func untagged(names ...string) []string {
 	var out []string
 	for _, n := range names {
 		out = append(out, "Untagged: "+Familiar(n))
 	}
-	return append(out, "Deleted: "+id.String()), lock.Remove()
+	return out
+}
+
+// drop takes an image that nobody uses out of the index with all its names,
+// and with what is kept about it.
+func (s *Store) drop(idx *v1.Index, d v1.Descriptor) (line string, err error) {
+	about := []digest.Digest{d.Digest}
+	id := d.Digest
+	if isIndex(d) {
+		here, _ := s.members(d) // a damaged image can be removed all the same
+		for _, m := range here {
+			about = append(about, m.Digest)
+		}
+	} else if img, err := s.load(d); err == nil {
+		id = img.ConfigDigest
+	}
+	var locks []*filelock.Lock
+	defer func() {
+		for _, l := range locks {
+			err = errors.Join(err, l.Remove())
+		}
+	}()
+	for _, digest := range about {
+		lock, err := tryRemove(s.imageLock(digest))
+		if err != nil {
+			return "", err
+		}
+		if lock == nil {
+			return "", fmt.Errorf("%w: a sandbox runs from it: stop that first", ErrInUse)
+		}
+		locks = append(locks, lock)
+	}
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool {
+		return m.Digest == d.Digest || isArtifact(m) && slices.ContainsFunc(about, func(of digest.Digest) bool { return s.isAbout(m, of) })
+	})
+	return "Deleted: " + id.String(), nil
+}
+
+// Prune removes the images without a name, or with all those that nothing
+// uses, where keep does not object. It returns what was removed, in docker's
+// words, and how many bytes of blobs that freed.
+func (s *Store) Prune(ctx context.Context, all bool, keep func(*Image) bool) (removed []string, freed int64, err error) {
+	before, err := s.Usage(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = s.changeIndex(ctx, func(idx *v1.Index) error {
+		for _, d := range slices.Clone(idx.Manifests) {
+			names := namesOf(idx, d.Digest)
+			if !isImage(d) || !hasManifest(idx, d.Digest) || len(names) > 0 && !all {
+				continue
+			}
+			img, err := s.loadEntry(idx, d, nil)
+			if err == nil && keep != nil && keep(img) {
+				continue
+			}
+			line, err := s.drop(idx, d)
+			if errors.Is(err, ErrInUse) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			removed = append(append(removed, untagged(names...)...), line)
+		}
+		return nil
+	})
+	if err == nil {
+		err = s.Collect(ctx)
+	}
+	if err != nil {
+		return removed, 0, fmt.Errorf("prune images: %w", err)
+	}
+	after, err := s.Usage(ctx)
+	return removed, max(0, before.Blobs-after.Blobs), err
 }
 
 // Collect removes blobs and unpacked layers that neither an image nor the

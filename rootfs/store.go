@@ -33,6 +33,8 @@ var (
 	ErrIndex = fmt.Errorf("%w: image index", ErrCorrupt)
 	// ErrInUse: a running sandbox or a build uses the image.
 	ErrInUse = errors.New("image is in use")
+	// ErrSeveralNames: an image cannot be removed by its id, without force.
+	ErrSeveralNames = errors.New("it has several names")
 	// ErrUnreachable: the registry could not be reached at all.
 	ErrUnreachable = errors.New("registry unreachable")
 )

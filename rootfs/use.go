@@ -42,7 +42,7 @@ func (s *Store) Use(img *Image) (release func(), err error) {
 		locks = append(locks, l)
 	}
 	idx, err := s.readIndex()
-	if err == nil && !hasManifest(idx, img.Digest) {
+	if err == nil && !hasManifest(idx, img.Digest) && (img.Index == "" || !hasManifest(idx, img.Index)) {
 		err = fmt.Errorf("%w: %s was removed meanwhile", ErrNotFound, img.Digest)
 	}
 	if err != nil {

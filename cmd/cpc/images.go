@@ -4,11 +4,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,59 +60,83 @@ type imageRow struct {
 	CreatedAt    string
 	Size         string
 	Bytes        int64
+	Platform     string
+	Labels       map[string]string `json:",omitempty"`
 }
 
 func (a *app) imagesCommand() *cobra.Command {
 	var l listing
+	var filters []string
+	var digests bool
 	cmd := &cobra.Command{
 		Use: "images [OPTIONS] [NAME]", Short: "List images", Args: wants(0, 1),
+		Long: `List images. NAME may have the wildcards * and ?. Filters are dangling=true|false,
+reference=PATTERN, label=KEY[=VALUE], id=ID, before=IMAGE, since=IMAGE and
+until=TIME; KEY!=VALUE turns one around.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(func(store *rootfs.Store) error { return listImages(cmd, store, l, args) })
+			return a.withStore(func(store *rootfs.Store) error {
+				for _, name := range args {
+					filters = append(filters, "reference="+name)
+				}
+				want, err := parseImageFilters(cmd.Context(), store, filters)
+				if err != nil {
+					return err
+				}
+				return listImages(cmd, store, l, digests, want)
+			})
 		},
 	}
+	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "Show only those with `KEY=VALUE`")
+	cmd.Flags().BoolVar(&digests, "digests", false, "Show digests")
+	cmd.Flags().BoolP("all", "a", false, "Show all images (there are no hidden ones)")
 	l.registerQuiet(cmd, "ids")
 	l.register(cmd)
 	return cmd
 }
 
-func listImages(cmd *cobra.Command, store *rootfs.Store, l listing, only []string) error {
+func listImages(cmd *cobra.Command, store *rootfs.Store, l listing, digests bool, want imageTest) error {
 	all, damaged := store.Images(cmd.Context())
 	var rows []imageRow
 	for _, img := range all {
-		rows = append(rows, imageRows(img, only, l.noTrunc)...)
+		rows = append(rows, imageRows(img, want, l.noTrunc)...)
 	}
 	if l.quiet && l.format == "" {
 		l.format = "{{.ID}}"
+		seen := make(map[string]bool)
+		rows = slices.DeleteFunc(rows, func(r imageRow) bool {
+			defer func() { seen[r.ID] = true }()
+			return seen[r.ID]
+		})
 	}
-	err := printRows(cmd.OutOrStdout(), l, []column{
+	columns := []column{
 		{"REPOSITORY", "{{.Repository}}"},
 		{"TAG", "{{.Tag}}"},
 		{"IMAGE ID", "{{.ID}}"},
 		{"CREATED", "{{.CreatedSince}}"},
 		{"SIZE", "{{.Size}}"},
-	}, rows)
-	return errors.Join(err, damaged)
+	}
+	if digests {
+		columns = slices.Insert(columns, 2, column{"DIGEST", "{{.Digest}}"})
+	}
+	return errors.Join(printRows(cmd.OutOrStdout(), l, columns, rows), damaged)
 }
 
-// imageRows returns a row for each name of img that the filter lets through.
-func imageRows(img *rootfs.Image, only []string, noTrunc bool) []imageRow {
+// imageRows returns a row for each name of img that is wanted.
+func imageRows(img *rootfs.Image, want imageTest, noTrunc bool) []imageRow {
 	names := img.Names
 	if len(names) == 0 {
 		names = []string{"<none>:<none>"}
 	}
 	var rows []imageRow
 	for _, name := range names {
-		familiar := familiarName(name)
-		repository, tag := familiar, "<none>"
-		if i := strings.LastIndexByte(familiar, ':'); i > strings.LastIndexByte(familiar, '/') {
-			repository, tag = familiar[:i], familiar[i+1:]
-		}
-		if len(only) > 0 && only[0] != repository && only[0] != familiar && only[0] != name {
+		if !want(img, name) {
 			continue
 		}
+		repository, tag := splitTag(familiarName(name))
 		r := imageRow{
-			Repository: repository, Tag: tag, Digest: img.Digest.String(), ID: img.ConfigDigest.String(),
-			Size: units.HumanSize(float64(img.Size)), Bytes: img.Size,
+			Repository: repository, Tag: tag, Digest: cmp.Or(img.Index, img.Digest).String(), ID: img.ConfigDigest.String(),
+			Size: units.HumanSize(float64(img.Size)), Bytes: img.Size, Platform: rootfs.FormatPlatform(img.Platform()),
+			Labels: img.Config.Config.Labels,
 		}
 		if c := img.Config.Created; c != nil {
 			r.CreatedSince, r.CreatedAt = ago(*c), c.Format(time.RFC3339)
@@ -155,14 +181,19 @@ func (a *app) rmiCommand() *cobra.Command {
 			return a.inStore(func(store *rootfs.Store) error { return removeImages(cmd, store, args, force) })
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not mind if there is no such image")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Remove all names of an image id, untag what is in use, and do not mind if there is no such image")
+	cmd.Flags().Bool("no-prune", false, "Accepted for docker's sake: layers that nothing needs always go")
 	return cmd
 }
 
 func removeImages(cmd *cobra.Command, store *rootfs.Store, names []string, force bool) error {
 	var failed error
 	for _, name := range names {
-		removed, err := store.Remove(cmd.Context(), name)
+		remove := store.Remove
+		if force {
+			remove = store.RemoveForced
+		}
+		removed, err := remove(cmd.Context(), name)
 		if force && errors.Is(err, rootfs.ErrNotFound) {
 			err = nil
 		}

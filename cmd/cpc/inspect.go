@@ -4,15 +4,18 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
-	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -108,22 +111,54 @@ type inspectedImage struct {
 	ID           string `json:"Id"` // digest of the config, docker's image id
 	Digest       string // of the manifest
 	RepoTags     []string
+	RepoDigests  []string
+	Comment      string
 	Created      *time.Time
 	Author       string
 	Architecture string
+	Variant      string `json:",omitempty"`
 	Os           string
 	Size         int64 // bytes, compressed
-	Config       any
-	RootFS       any
+	Config       inspectedImageConfig
+	RootFS       inspectedRootFS
 	History      any
+}
+
+type inspectedImageConfig struct {
+	v1.ImageConfig
+	Healthcheck *rootfs.Healthcheck `json:",omitempty"`
+	Shell       []string            `json:",omitempty"`
+	OnBuild     []string            `json:",omitempty"`
+}
+
+type inspectedRootFS struct {
+	Type   string
+	Layers []digest.Digest
 }
 
 func inspectImage(img *rootfs.Image) inspectedImage {
 	c := img.Config
-	return inspectedImage{
-		ID: img.ConfigDigest.String(), Digest: img.Digest.String(), RepoTags: familiarNames(img.Names), Created: c.Created, Author: c.Author,
-		Architecture: c.Architecture, Os: c.OS, Size: img.Size, Config: c.Config, RootFS: c.RootFS, History: c.History,
+	v := inspectedImage{
+		ID: img.ConfigDigest.String(), Digest: img.Digest.String(), RepoTags: []string{}, RepoDigests: []string{},
+		Created: c.Created, Author: c.Author, Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, Size: img.Size,
+		Config:  inspectedImageConfig{c.Config, c.Docker.Healthcheck, c.Docker.Shell, c.Docker.OnBuild},
+		RootFS:  inspectedRootFS{c.RootFS.Type, c.RootFS.DiffIDs},
+		History: c.History,
 	}
+	for _, name := range familiarNames(img.Names) {
+		repository, tag := splitTag(name)
+		if tag != "<none>" {
+			v.RepoTags = append(v.RepoTags, name)
+		}
+		pinned := repository + "@" + cmp.Or(img.Index, img.Digest).String()
+		if !slices.Contains(v.RepoDigests, pinned) {
+			v.RepoDigests = append(v.RepoDigests, pinned)
+		}
+	}
+	if n := len(c.History); n > 0 {
+		v.Comment = c.History[n-1].Comment
+	}
+	return v
 }
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -136,14 +171,10 @@ func (a *app) inspectCommand() *cobra.Command {
 			if kind != "" && kind != "image" && kind != "sandbox" && kind != "container" {
 				return usageError{fmt.Errorf("--type %q: choose sandbox or image", kind)}
 			}
-			e, err := a.engine()
-			if err != nil {
-				return err
-			}
 			found := []any{}
 			var failed error
 			for _, name := range args {
-				v, err := a.inspectOne(cmd, e, name, kind)
+				v, err := a.inspectOne(cmd, name, kind)
 				if err != nil {
 					failed = errors.Join(failed, err)
 					continue
@@ -167,8 +198,12 @@ func (a *app) inspectCommand() *cobra.Command {
 // errNoSuchThing reports a name that neither a sandbox nor an image has.
 var errNoSuchThing = errors.New("no such sandbox or image")
 
-func (a *app) inspectOne(cmd *cobra.Command, e *sandbox.Engine, name, kind string) (any, error) {
+func (a *app) inspectOne(cmd *cobra.Command, name, kind string) (any, error) {
 	if kind != "image" {
+		e, err := a.engine()
+		if err != nil {
+			return nil, err
+		}
 		entry, err := e.Set.Find(name)
 		if err == nil {
 			return inspectSandbox(entry), nil

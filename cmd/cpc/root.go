@@ -95,11 +95,12 @@ func newRoot(a *app) *cobra.Command {
 	for _, c := range []*cobra.Command{
 		a.buildCommand(), a.imagesCommand(), a.pullCommand(), a.importCommand(), a.tagCommand(), a.rmiCommand(),
 		a.sbomCommand(), a.scanCommand(),
+		a.historyCommand(), a.saveCommand(), a.loadCommand(),
 	} {
 		c.GroupID = "image"
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.versionCommand())
+	root.AddCommand(a.imageGroup(), a.containerGroup(), a.systemGroup(), a.versionCommand())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
 	}

@@ -13,12 +13,29 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // zstdWindow is the largest window that a zstd stream may ask memory for.
 const zstdWindow = 128 << 20
 
 var errXz = errors.New("xz compression is not supported: decompress it first, as in `xz -dc FILE | cpc import - NAME`")
+
+// MediaType is that of a layer with this beginning, by its compression.
+func MediaType(r io.Reader) (string, error) {
+	magic := make([]byte, 6)
+	n, err := io.ReadFull(r, magic)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", err
+	}
+	switch magic = magic[:n]; {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		return v1.MediaTypeImageLayerGzip, nil
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}), skippableFrame(magic):
+		return v1.MediaTypeImageLayerZstd, nil
+	}
+	return v1.MediaTypeImageLayer, nil
+}
 
 // Decompress returns the stream in r without its compression, which it tells
 // by the first bytes: gzip, zstd, bzip2, or none. The stream that it returns

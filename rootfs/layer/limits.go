@@ -52,6 +52,9 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// Total is the limit on the size of a stream, the default if there is none.
+func (l Limits) Total() int64 { return l.withDefaults().Bytes }
+
 // boundedReader reads a stream until the context ends or it grows too large.
 type boundedReader struct {
 	ctx   context.Context

@@ -1,0 +1,145 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+func (a *app) saveCommand() *cobra.Command {
+	var output, format string
+	cmd := &cobra.Command{
+		Use: "save [OPTIONS] IMAGE...", Short: "Write images to an archive, for cpc load and other tools",
+		Long: `Write images to an archive: as docker save does (which podman, skopeo and
+containerd read, too), or as an OCI image layout in a tar or a directory. A name
+without a tag means all tags of that repository.`,
+		Example: "  cpc save -o sandbox.tar claude-pocket-console/sandbox:latest\n  cpc save debian:trixie-slim | ssh host cpc load",
+		Args:    wants(1, many),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f := rootfs.Format(format)
+			switch f {
+			case rootfs.DockerArchive, rootfs.OCIArchive, rootfs.OCIDir:
+			default:
+				return usageError{fmt.Errorf("--format %q: choose docker-archive, oci-archive or oci-dir", format)}
+			}
+			if f == rootfs.OCIDir && output == "" {
+				return usageError{errors.New("--format oci-dir needs a directory: give it with --output")}
+			}
+			return a.withStore(func(store *rootfs.Store) error {
+				if f == rootfs.OCIDir {
+					return store.SaveDir(cmd.Context(), output, args)
+				}
+				return writeOutput(output, func(w io.Writer) error { return store.Save(cmd.Context(), w, args, f) })
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to `FILE` (default: standard output)")
+	cmd.Flags().StringVar(&format, "format", string(rootfs.DockerArchive), "`FORMAT`: docker-archive, oci-archive or oci-dir")
+	return cmd
+}
+
+// errTerminal reports an archive that would be shown to a person.
+var errTerminal = errors.New("an archive is not written to a terminal: name a file with --output, or redirect")
+
+// writeOutput writes a file whole or not at all, or standard output.
+func writeOutput(name string, write func(io.Writer) error) (err error) {
+	if name == "" || name == "-" {
+		if term.IsTerminal(int(os.Stdout.Fd())) {
+			return errTerminal
+		}
+		return write(os.Stdout)
+	}
+	// A device or a pipe is written to as it is.
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+func (a *app) loadCommand() *cobra.Command {
+	var input string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use: "load [OPTIONS]", Short: "Take in the images of an archive",
+		Long: `Take in the images of an archive that cpc save, docker save, podman save or
+skopeo wrote, or of an OCI image layout as a tar or a directory. The archive may
+be compressed with gzip, zstd or bzip2.`,
+		Example: "  cpc load -i sandbox.tar\n  docker save debian | cpc load",
+		Args:    wants(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (input == "" || input == "-") && term.IsTerminal(int(os.Stdin.Fd())) {
+				return usageErrorf(cmd, "name an archive with --input, or redirect one to standard input")
+			}
+			return a.withStore(func(store *rootfs.Store) error {
+				images, err := loadImages(cmd.Context(), store, input)
+				if err != nil {
+					return err
+				}
+				return tellLoaded(cmd.OutOrStdout(), images, quiet)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&input, "input", "i", "", "Read from `FILE` or directory (default: standard input)")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the images' names only")
+	return cmd
+}
+
+func loadImages(ctx context.Context, store *rootfs.Store, input string) ([]*rootfs.Image, error) {
+	if input == "" {
+		input = "-"
+	}
+	if st, err := os.Stat(input); err == nil && st.IsDir() {
+		return store.LoadDir(ctx, input)
+	}
+	in, err := openInput(input)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	return store.Load(ctx, in)
+}
+
+func tellLoaded(w io.Writer, images []*rootfs.Image, quiet bool) error {
+	for _, img := range images {
+		lines := familiarNames(img.Names)
+		what := "Loaded image: "
+		if len(lines) == 0 {
+			lines, what = []string{img.ConfigDigest.String()}, "Loaded image ID: "
+		}
+		if quiet {
+			what = ""
+		}
+		for _, l := range lines {
+			if _, err := fmt.Fprintln(w, what+l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

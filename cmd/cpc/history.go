@@ -1,0 +1,107 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	units "github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+// historyRow is a step of an image as cpc history shows it. The field names
+// are docker's.
+type historyRow struct {
+	ID           string
+	CreatedAt    string
+	CreatedSince string
+	CreatedBy    string
+	Size         string
+	Comment      string
+}
+
+func (a *app) historyCommand() *cobra.Command {
+	var l listing
+	var human bool
+	cmd := &cobra.Command{
+		Use: "history [OPTIONS] IMAGE", Short: "Show how an image was made", Args: wants(1, 1),
+		Long: "Show how an image was made, newest step first. SIZE is that of a step's layer, compressed.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(func(store *rootfs.Store) error {
+				img, err := store.Image(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if l.quiet && l.format == "" {
+					l.format = "{{.ID}}"
+				}
+				return printRows(cmd.OutOrStdout(), l, []column{
+					{"IMAGE", "{{.ID}}"},
+					{"CREATED", "{{.CreatedSince}}"},
+					{"CREATED BY", "{{.CreatedBy}}"},
+					{"SIZE", "{{.Size}}"},
+					{"COMMENT", "{{.Comment}}"},
+				}, historyRows(img, l.noTrunc, human))
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&human, "human", "H", true, "Print sizes and times for people")
+	l.registerQuiet(cmd, "ids")
+	l.register(cmd)
+	return cmd
+}
+
+// historyRows returns the steps, newest first. What a step was is the image's
+// to say, so it is shown on one line.
+func historyRows(img *rootfs.Image, noTrunc, human bool) []historyRow {
+	rows := make([]historyRow, 0, len(img.Config.History))
+	layer := 0
+	for _, h := range img.Config.History {
+		var size int64
+		if !h.EmptyLayer && layer < len(img.Manifest.Layers) {
+			size = img.Manifest.Layers[layer].Size
+			layer++
+		}
+		r := historyRow{
+			ID: "<missing>", CreatedBy: oneLine(h.CreatedBy), Comment: oneLine(h.Comment),
+			Size: units.HumanSize(float64(size)),
+		}
+		if h.Created != nil {
+			r.CreatedAt, r.CreatedSince = h.Created.Format(time.RFC3339), ago(*h.Created)
+		}
+		if !human {
+			r.Size, r.CreatedSince = strconv.FormatInt(size, 10), r.CreatedAt
+		}
+		if by := []rune(r.CreatedBy); !noTrunc && len(by) > 45 {
+			r.CreatedBy = string(by[:44]) + "…"
+		}
+		rows = append(rows, r)
+	}
+	slices.Reverse(rows)
+	if len(rows) > 0 {
+		rows[0].ID = img.ConfigDigest.String()
+		if !noTrunc {
+			rows[0].ID = shortDigest(rows[0].ID)
+		}
+	}
+	return rows
+}
+
+// oneLine makes what others wrote safe to show in a table.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case !strconv.IsPrint(r):
+			return '�'
+		}
+		return r
+	}, s)
+}

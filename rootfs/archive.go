@@ -1,0 +1,187 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rootfs
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/rootfs/layer"
+)
+
+// ErrNoArchive reports a file that holds no images.
+var ErrNoArchive = errors.New("no image archive: neither an OCI image layout nor what docker save writes")
+
+// maxArchiveFiles bounds the files of an archive.
+const maxArchiveFiles = 100_000
+
+// spool is an archive taken apart: its order is not known, so all of it is
+// read first. What came is kept in a workspace; nothing of the archive names
+// a file on disk.
+type spool struct {
+	s     *Store
+	w     *workspace
+	files map[string]spooled
+	links map[string]string
+}
+
+type spooled struct {
+	path   string
+	digest digest.Digest
+	size   int64
+}
+
+// newSpool reads a tar, which may be compressed.
+func (s *Store) newSpool(ctx context.Context, r io.Reader) (_ *spool, err error) {
+	in, err := layer.Decompress(r, s.o.Limits)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	w, err := s.newWorkspace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &spool{s: s, w: w, files: make(map[string]spooled), links: make(map[string]string)}
+	if err := p.read(ctx, tar.NewReader(in)); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+func (p *spool) close() error {
+	if p.w == nil {
+		return nil
+	}
+	return p.w.close()
+}
+
+func (p *spool) read(ctx context.Context, tr *tar.Reader) error {
+	left := p.s.o.Limits.Total()
+	for n := 0; ; n++ {
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil && n == 0 {
+			return fmt.Errorf("%w (%w)", ErrNoArchive, err)
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("read archive: %w", err)
+		}
+		if n >= maxArchiveFiles {
+			return fmt.Errorf("read archive: more than %d files", maxArchiveFiles)
+		}
+		name := path.Clean("/" + hdr.Name)[1:]
+		switch hdr.Typeflag {
+		case tar.TypeReg:
+			if left -= hdr.Size; left < 0 {
+				return fmt.Errorf("read archive: larger than the limit of %d bytes", p.s.o.Limits.Total())
+			}
+			if err := p.take(name, tr, n); err != nil {
+				return fmt.Errorf("read archive: %s: %w", name, err)
+			}
+		case tar.TypeSymlink: // old archives have a layer once, and links to it
+			p.links[name] = path.Join(path.Dir("/"+name), hdr.Linkname)[1:]
+		case tar.TypeLink:
+			p.links[name] = path.Clean("/" + hdr.Linkname)[1:]
+		}
+	}
+}
+
+func (p *spool) take(name string, r io.Reader, n int) error {
+	b, err := p.w.newBlob(fmt.Sprintf("f%d", n))
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(b, r, make([]byte, 1<<20))
+	if err = errors.Join(err, b.f.Close()); err != nil {
+		return err
+	}
+	p.files[name] = spooled{path: b.f.Name(), digest: b.digest(), size: b.size}
+	return nil
+}
+
+// find returns the file that an archive calls name.
+func (p *spool) find(name string) (spooled, bool) {
+	name = path.Clean("/" + name)[1:]
+	for range 8 {
+		if f, ok := p.files[name]; ok {
+			return f, true
+		}
+		to, ok := p.links[name]
+		if !ok {
+			return spooled{}, false
+		}
+		name = to
+	}
+	return spooled{}, false
+}
+
+func (p *spool) document(name string) ([]byte, error) {
+	f, ok := p.find(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s is missing", ErrNoArchive, name)
+	}
+	if f.size > maxDocument {
+		return nil, fmt.Errorf("%s: %d bytes are too many", name, f.size)
+	}
+	return os.ReadFile(p.place(f))
+}
+
+// place is where a file is now: blobs are moved into the store.
+func (p *spool) place(f spooled) string {
+	if _, err := os.Lstat(f.path); err != nil {
+		return p.s.blobPath(f.digest)
+	}
+	return f.path
+}
+
+// blob moves a blob of the archive's layout into the store, if it is not there.
+func (p *spool) blob(d v1.Descriptor) error {
+	if err := checkDigest(d.Digest); err != nil {
+		return err
+	}
+	f, ok := p.find(blobName(d.Digest))
+	if !ok {
+		if p.s.haveBlob(d) {
+			return nil
+		}
+		return fmt.Errorf("%w: blob %s is missing from the archive", ErrCorrupt, d.Digest)
+	}
+	if f.digest != d.Digest || f.size != d.Size {
+		return &CorruptError{Digest: d.Digest, Why: fmt.Sprintf("the archive has %d bytes with the digest %s", f.size, f.digest)}
+	}
+	return p.adopt(f)
+}
+
+func (p *spool) adopt(f spooled) error {
+	if p.place(f) != f.path {
+		return nil // moved already
+	}
+	return p.s.adoptBlob(f.path, f.digest)
+}
+
+// isLayout reports whether the archive holds an OCI image layout.
+func (p *spool) isLayout() bool {
+	_, index := p.find(v1.ImageIndexFile)
+	_, layout := p.find(v1.ImageLayoutFile)
+	return index && layout
+}
+
+// tagOnly reports whether an annotation is a tag without a name, as umoci and
+// skopeo write it.
+func tagOnly(name string) bool { return !strings.ContainsAny(name, ":/") }

@@ -1,0 +1,313 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rootfs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/filelock"
+)
+
+// Finding is one thing that Check found wrong.
+type Finding struct {
+	// Object is an image, a blob, a layer or a file; Problem what is wrong.
+	Object, Problem string
+	// Repair is what mends it, or has mended it if Repaired.
+	Repair   string
+	Repaired bool
+}
+
+// checker is one run of Check.
+type checker struct {
+	s      *Store
+	repair bool
+	found  []Finding
+}
+
+// Check looks at all of the store: that every blob is what its digest says,
+// that images have all they need, and that nothing lies about. With repair
+// what can be made again, or is of no use, is removed; an image that is
+// damaged loses its names and goes. It waits for nobody: what is added or
+// removed at the same time may be reported as unused.
+func (s *Store) Check(ctx context.Context, repair bool) ([]Finding, error) {
+	c := &checker{s: s, repair: repair}
+	for _, step := range []func(context.Context) error{c.index, c.images, c.cache, c.garbage} {
+		if err := step(ctx); err != nil {
+			return c.found, fmt.Errorf("check store: %w", err)
+		}
+	}
+	return c.found, nil
+}
+
+// report records what is wrong and, if that is asked for, mends it.
+func (c *checker) report(object, problem, repair string, mend func() error) error {
+	f := Finding{Object: object, Problem: problem, Repair: repair}
+	if c.repair && mend != nil {
+		if err := mend(); err != nil {
+			return fmt.Errorf("%s: %w", object, err)
+		}
+		f.Repaired = true
+	}
+	c.found = append(c.found, f)
+	return nil
+}
+
+// index makes a lost list of images again, of the manifests there are. Their
+// names are lost.
+func (c *checker) index(ctx context.Context) error {
+	_, err := c.s.readIndex()
+	if err == nil || !errors.Is(err, ErrIndex) {
+		return err
+	}
+	mended := false
+	err = c.report("index.json", err.Error(), "the list of images is made anew; their names are lost", func() (err error) {
+		lock, err := filelock.Acquire(ctx, c.s.path("locks/index"), filelock.Exclusive)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, lock.Close()) }()
+		mended = true
+		return c.s.writeIndex(c.s.rebuildIndex())
+	})
+	if err == nil && !mended {
+		return ErrIndex
+	}
+	return err
+}
+
+// rebuildIndex looks for manifests among the blobs.
+func (s *Store) rebuildIndex() *v1.Index {
+	idx := newIndex()
+	entries, _ := os.ReadDir(s.path("oci", v1.ImageBlobsDir, "sha256")) // none: an empty index
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || info.Size() > maxDocument || !info.Mode().IsRegular() {
+			continue
+		}
+		data, err := os.ReadFile(s.path("oci", v1.ImageBlobsDir, "sha256", e.Name()))
+		if err != nil || len(data) == 0 || data[0] != '{' {
+			continue
+		}
+		var kind struct {
+			MediaType    string
+			ArtifactType string
+			Config       *v1.Descriptor
+			Subject      *v1.Descriptor
+		}
+		if json.Unmarshal(data, &kind) != nil || kind.Config == nil {
+			continue
+		}
+		d := v1.Descriptor{MediaType: kind.MediaType, Digest: digest.NewDigestFromEncoded(digest.SHA256, e.Name()), Size: info.Size()}
+		if kind.Subject != nil {
+			d.ArtifactType = kind.ArtifactType
+		}
+		if d.MediaType == "" {
+			d.MediaType = v1.MediaTypeImageManifest
+		}
+		if isImage(d) {
+			if _, err := s.load(d); err != nil {
+				continue
+			}
+		}
+		idx.Manifests = append(idx.Manifests, d)
+	}
+	return idx
+}
+
+// images verifies every blob that an image needs.
+func (c *checker) images(ctx context.Context) error {
+	idx, err := c.s.readIndex()
+	if err != nil {
+		return err
+	}
+	sound := make(map[string]error)
+	for _, m := range idx.Manifests {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		problem := c.entry(m, sound)
+		if problem == nil {
+			continue
+		}
+		object := "image " + refName(m)
+		switch {
+		case isArtifact(m):
+			object = "artifact " + m.Digest.String()
+		case refName(m) == "":
+			object += m.Digest.String()
+		}
+		err := c.report(object, problem.Error(), "removed from the list of images: pull, load or build it again", func() error {
+			return c.s.changeIndex(ctx, func(idx *v1.Index) error {
+				idx.Manifests = slices.DeleteFunc(idx.Manifests, func(x v1.Descriptor) bool {
+					return x.Digest == m.Digest && refName(x) == refName(m)
+				})
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return c.badBlobs(sound)
+}
+
+// badBlobs removes what is not what its name says, so that it is fetched anew.
+func (c *checker) badBlobs(seen map[string]error) error {
+	for name, problem := range seen {
+		var corrupt *CorruptError
+		if !errors.As(problem, &corrupt) || corrupt.Path == "" {
+			continue
+		}
+		if _, err := os.Lstat(corrupt.Path); err != nil {
+			continue
+		}
+		if err := c.report("blob "+name, corrupt.Why, "removed", func() error { return os.RemoveAll(corrupt.Path) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry says what is wrong with one entry of the index. Blobs that were looked
+// at are remembered.
+func (c *checker) entry(d v1.Descriptor, seen map[string]error) error {
+	verify := func(d v1.Descriptor) error {
+		err, ok := seen[d.Digest.String()]
+		if !ok {
+			err = c.s.verifyBlob(d)
+			seen[d.Digest.String()] = err
+		}
+		return err
+	}
+	if !isImage(d) && !isArtifact(d) {
+		return fmt.Errorf("entry of type %s: made by another program", d.MediaType)
+	}
+	if err := verify(d); err != nil {
+		return err
+	}
+	if isArtifact(d) {
+		a, err := c.s.artifact(d)
+		if err != nil {
+			return err
+		}
+		return verify(a.Blob)
+	}
+	all := []v1.Descriptor{d}
+	if isIndex(d) {
+		var err error
+		if all, err = c.s.members(d); err != nil {
+			return err
+		}
+	}
+	for _, m := range all {
+		if err := verify(m); err != nil {
+			return err
+		}
+		img, err := c.s.load(m)
+		if err != nil {
+			return err
+		}
+		for _, l := range img.Manifest.Layers {
+			if err := verify(l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// cache looks for entries of the build cache that are of no use.
+func (c *checker) cache(context.Context) error {
+	files, err := filepath.Glob(c.s.path("cache", "*", "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		e, err := readCacheEntry(f)
+		problem := ""
+		switch {
+		case errors.Is(err, ErrCorrupt):
+			problem = err.Error()
+		case err != nil:
+			continue // removed meanwhile
+		case !e.Layer.Empty:
+			if _, err := os.Stat(c.s.blobPath(e.Layer.Descriptor.Digest)); err != nil {
+				problem = "its layer is gone"
+			}
+		}
+		if problem == "" {
+			continue
+		}
+		if err := c.report("build cache "+filepath.Base(f), problem, "removed", func() error { return os.Remove(f) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// garbage looks for what nothing refers to.
+func (c *checker) garbage(ctx context.Context) error {
+	l, err := c.s.mark()
+	if err != nil {
+		if c.repair {
+			return err
+		}
+		return nil // what is wrong has been reported
+	}
+	unused := func(dir, what string, used map[string]bool) error {
+		entries, err := os.ReadDir(c.s.path(dir))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if used[e.Name()] {
+				continue
+			}
+			problem := "nothing refers to it"
+			if strings.HasSuffix(e.Name(), ".rm") {
+				problem = "left half removed"
+			}
+			if err := c.report(what+" "+e.Name(), problem, "removed, unless something uses it", nil); err != nil {
+				return err
+			}
+			c.found[len(c.found)-1].Repaired = c.repair
+		}
+		return nil
+	}
+	err = errors.Join(
+		unused("oci/"+v1.ImageBlobsDir+"/sha256", "blob", l.blobs),
+		unused("layers/"+c.s.variant, "layer", l.layers),
+	)
+	if err != nil {
+		return err
+	}
+	if !c.repair {
+		return nil
+	}
+	if err := c.s.Collect(ctx); err != nil {
+		return err
+	}
+	return c.s.sweepTmp()
+}
+
+// verifyBlob reads a blob to its end.
+func (s *Store) verifyBlob(d v1.Descriptor) error {
+	r, err := s.openBlob(d)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, 1<<20))
+	return errors.Join(err, r.Close())
+}
