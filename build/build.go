@@ -10,6 +10,7 @@ import (
 	"io"
 	goruntime "runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
@@ -31,6 +32,10 @@ type Step struct {
 	// Dir is the working directory, which exists; User is USER as written, ""
 	// for root.
 	Dir, User string
+	// Mounts are what the step finds in its root beside its files.
+	Mounts []Mount
+	// Network is "" for the build's, "none" or "host".
+	Network string
 	// Stdout and Stderr may be written to at the same time.
 	Stdout, Stderr io.Writer
 	Mapping        idmap.Mapping
@@ -50,11 +55,21 @@ type Options struct {
 	Args map[string]string
 	// Target is the name or index of the stage to build; "" is the last one.
 	Target string
+	// Contexts take the place of stages and images of their names.
+	Contexts map[string]Context
 	// NoCache runs every step, whatever the cache holds.
 	NoCache bool
 	Store   *rootfs.Store
 	Mapping idmap.Mapping
 	Runner  Runner
+	// Secrets and Agents are what RUN --mount=type=secret and ssh may use.
+	Secrets map[string]Secret
+	Agents  map[string]Agent
+	// Network is what RUN steps get that do not say: "" (the Runner's default),
+	// "none" or "host".
+	Network string
+	// AllowHostNetwork lets a Dockerfile say RUN --network=host.
+	AllowHostNetwork bool
 	// Pull fetches a base image that the store does not have; nil: none is. What
 	// it passes to status is shown as output of the step that needs the image.
 	Pull func(ctx context.Context, ref string, status func(line string)) (*rootfs.Image, error)
@@ -69,7 +84,8 @@ func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
 	if o.Progress == nil {
 		o.Progress = silent{}
 	}
-	b := &builder{Options: o, results: map[int]*stage{}, images: map[string]*rootfs.Image{}}
+	o.Progress = &orderly{to: o.Progress}
+	b := &builder{Options: o, images: map[string]*once{}, named: map[string]*tree{}}
 	img, err := b.build(ctx)
 	o.Progress.Close(err)
 	return img, err
@@ -78,12 +94,15 @@ func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
 // builder is one build.
 type builder struct {
 	Options
-	plan    *plan
-	context *tree
-	epoch   time.Time
-	results map[int]*stage
-	images  map[string]*rootfs.Image
-	names   []string
+	plan     *plan
+	context  *tree
+	named    map[string]*tree // the contexts that are directories
+	epoch    time.Time
+	names    []string
+	schedule *schedule
+
+	mu     sync.Mutex
+	images map[string]*once
 	// step counts all steps of the build, for the numbers in the output.
 	step int
 }
@@ -92,12 +111,10 @@ func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}
-	b.context, err = openContext(b.ContextDir, b.Dockerfile)
-	if err != nil {
+	defer func() { err = errors.Join(err, b.closeContexts()) }()
+	if err := b.openContexts(); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.context.Close()) }()
-	b.context.warn = b.Progress.Warn
 	release, err := b.Store.Hold()
 	if err != nil {
 		return nil, fmt.Errorf("build: %w", err)
@@ -106,12 +123,43 @@ func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
 	for _, w := range b.plan.warnings {
 		b.Progress.Warn(w)
 	}
-	for _, i := range b.plan.order {
-		if err := b.buildStage(ctx, i); err != nil {
-			return nil, err
-		}
+	target, err := b.buildAll(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return b.finish(ctx)
+	return b.finish(ctx, target)
+}
+
+// openContexts opens the context and the named ones that are directories.
+func (b *builder) openContexts() (err error) {
+	if b.context, err = openContext(b.ContextDir, b.Dockerfile); err != nil {
+		return err
+	}
+	b.context.warn = b.Progress.Warn
+	for name, c := range b.Contexts {
+		if c.Dir == "" {
+			continue
+		}
+		t, err := openContext(c.Dir, "")
+		if err != nil {
+			return fmt.Errorf("build context %s: %w", visible(name), err)
+		}
+		t.name = "the build context " + visible(name)
+		t.warn = b.Progress.Warn
+		b.named[name] = t
+	}
+	return nil
+}
+
+func (b *builder) closeContexts() error {
+	var errs []error
+	if b.context != nil {
+		errs = append(errs, b.context.Close())
+	}
+	for _, t := range b.named {
+		errs = append(errs, t.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // prepare does all that can be wrong without touching the store.
@@ -138,15 +186,24 @@ func (b *builder) prepare() error {
 		}
 		b.epoch = time.Unix(n, 0).UTC()
 	}
-	b.plan, err = newPlan(file, b.Args, b.Target)
+	b.plan, err = newPlan(file, planOptions{args: b.Args, target: b.Target, contexts: b.Contexts, hostNetwork: b.AllowHostNetwork})
 	return err
 }
 
 // image finds an image in the store or pulls it; each once in a build.
 func (b *builder) image(ctx context.Context, ref string, info StepInfo) (*rootfs.Image, error) {
-	if img, ok := b.images[ref]; ok {
-		return img, nil
+	b.mu.Lock()
+	o, ok := b.images[ref]
+	if !ok {
+		o = &once{}
+		b.images[ref] = o
 	}
+	b.mu.Unlock()
+	o.Do(func() { o.img, o.err = b.findImage(ctx, ref, info) })
+	return o.img, o.err
+}
+
+func (b *builder) findImage(ctx context.Context, ref string, info StepInfo) (*rootfs.Image, error) {
 	canonical, err := rootfs.ParseReference(ref)
 	if err != nil {
 		return nil, err
@@ -165,13 +222,11 @@ func (b *builder) image(ctx context.Context, ref string, info StepInfo) (*rootfs
 	if arch := img.Config.Architecture; arch != "" && arch != goruntime.GOARCH {
 		b.Progress.Warn(fmt.Sprintf("image %s is for %s, this machine is %s", visible(ref), visible(arch), goruntime.GOARCH))
 	}
-	b.images[ref] = img
 	return img, nil
 }
 
 // finish stores the image of the target stage.
-func (b *builder) finish(ctx context.Context) (*rootfs.Image, error) {
-	s := b.results[b.plan.target]
+func (b *builder) finish(ctx context.Context, s *stage) (*rootfs.Image, error) {
 	cfg := s.plan.Config
 	cfg.History = s.history
 	if !b.epoch.IsZero() {

@@ -40,12 +40,12 @@ func (b *bed) rebuild(t *testing.T, dir string, change func(*Options)) (*rootfs.
 	if change != nil {
 		change(&o)
 	}
-	before := b.runner.runs
+	before := b.runner.count.Load()
 	img, err := Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return img, b.runner.runs - before
+	return img, int(b.runner.count.Load() - before)
 }
 
 func edit(t *testing.T, dir, old, replacement string) {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	goruntime "runtime"
 	"slices"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 // stage is a stage while it is being executed and, afterwards, its result.
 type stage struct {
 	b       *builder
+	index   int
 	plan    *stagePlan
 	layers  []rootfs.LayerDescriptor
 	history []v1.History
@@ -37,32 +37,32 @@ type cachedStep struct {
 }
 
 // buildStage plans and executes stage i.
-func (b *builder) buildStage(ctx context.Context, i int) error {
-	s := &stage{b: b, label: b.stageLabel(i)}
+func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
+	s := &stage{b: b, index: i, label: b.stageLabel(i)}
 	from := b.plan.file.stages[i]
 	s.total = 1 + countSteps(from.Commands)
 	info := s.next("FROM " + b.baseName(i))
 	b.Progress.Start(info)
 	start := time.Now()
-	config, err := s.base(ctx, i, info)
-	b.Progress.Done(info, Outcome{Err: err, Elapsed: time.Since(start)})
+	config, err := s.base(ctx, info)
+	b.Progress.Done(info, Outcome{Err: err, Canceled: ctx.Err() != nil, Elapsed: time.Since(start)})
 	if err != nil {
-		return b.plan.file.fault(from.Location, err)
+		return nil, b.plan.file.fault(from.Location, err)
 	}
 	if s.plan, err = b.plan.planStage(i, config); err != nil {
-		return err
+		return nil, err
 	}
+	s.total += s.plan.steps() - countSteps(from.Commands)
 	s.history = slices.Clone(config.History)
 	for _, o := range s.plan.Ops {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("build: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("build: %w", context.Cause(ctx))
 		}
 		if err := s.execute(ctx, o); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	b.results[i] = s
-	return nil
+	return s, nil
 }
 
 // stageLabel names a stage in the output where there is more than one.
@@ -77,17 +77,22 @@ func (b *builder) stageLabel(i int) string {
 }
 
 // base takes over the layers and the configuration of what the stage starts from.
-func (s *stage) base(ctx context.Context, i int, info StepInfo) (rootfs.Config, error) {
-	from := s.b.plan.bases[i]
+func (s *stage) base(ctx context.Context, info StepInfo) (rootfs.Config, error) {
+	from := s.b.plan.bases[s.index]
 	switch from.Kind {
 	case fromScratch:
-		return scratchConfig(goruntime.GOARCH), nil
+		return scratchConfig(s.b.plan.platforms[s.index]), nil
 	case fromStage:
-		parent := s.b.results[from.Stage]
+		parent, err := s.b.schedule.need(ctx, from.Stage)
+		if err != nil {
+			return rootfs.Config{}, err
+		}
 		s.layers = append(s.layers, parent.layers...)
 		config := parent.plan.Config
 		config.History = parent.history
 		return config, nil
+	case fromNamed:
+		return s.baseDirectory(ctx, from, info)
 	case fromImage, fromContext:
 	}
 	img, err := s.b.image(ctx, from.Image, info)
@@ -96,6 +101,21 @@ func (s *stage) base(ctx context.Context, i int, info StepInfo) (rootfs.Config, 
 	}
 	s.layers = append(s.layers, img.LayerDescriptors()...)
 	return img.Config, nil
+}
+
+// baseDirectory makes an image of a named context that is a directory.
+func (s *stage) baseDirectory(ctx context.Context, from origin, info StepInfo) (rootfs.Config, error) {
+	s.plan = &stagePlan{Config: scratchConfig(s.b.plan.platforms[s.index])}
+	o := &op{
+		Name: "FROM", CreatedBy: "FROM " + visible(from.Name),
+		Copy: &copyOp{From: from, Sources: []string{"."}, Dest: "/", IsDir: true},
+	}
+	if _, err := s.files(ctx, o, info); err != nil {
+		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible(from.Name), err)
+	}
+	config := s.plan.Config
+	config.History = s.history
+	return config, nil
 }
 
 // baseName is what a stage starts from, for the output.
@@ -108,6 +128,8 @@ func (b *builder) baseName(i int) string {
 
 // next numbers a step.
 func (s *stage) next(text string) StepInfo {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
 	s.b.step++
 	s.count++
 	return StepInfo{ID: s.b.step, Stage: s.label, Index: s.count, Total: s.total, Text: text}
@@ -122,7 +144,7 @@ func (s *stage) execute(ctx context.Context, o *op) error {
 	s.b.Progress.Start(info)
 	start := time.Now()
 	cached, err := s.files(ctx, o, info)
-	s.b.Progress.Done(info, Outcome{Cached: cached, Err: err, Elapsed: time.Since(start)})
+	s.b.Progress.Done(info, Outcome{Cached: cached, Err: err, Canceled: ctx.Err() != nil, Elapsed: time.Since(start)})
 	if err == nil {
 		return nil
 	}
@@ -156,6 +178,14 @@ func (s *stage) metadata(o *op) error {
 func (s *stage) files(ctx context.Context, o *op, info StepInfo) (cached bool, err error) {
 	w := &work{stage: s, op: o, info: info}
 	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.await(ctx); err != nil {
+		return false, err
+	}
+	release, err := s.b.schedule.slot(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer release()
 	content, err := w.openSources(ctx)
 	if err != nil {
 		return false, err
@@ -221,7 +251,7 @@ func (s *stage) key(o *op, content string) (digest.Digest, error) {
 	switch {
 	case o.Run != nil:
 		run := *o.Run
-		run.Proxy = nil
+		run.Proxy, run.Mounts = nil, keyed(run.Mounts)
 		k.Run = &run
 	case o.Copy != nil:
 		// The content stands for the sources, wherever they came from.

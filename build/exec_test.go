@@ -308,6 +308,19 @@ func flags(o *Options, text string) {
 		case "arg":
 			name, value, _ := strings.Cut(rest, "=")
 			o.Args[name] = value
+		case "secret":
+			name, value, _ := strings.Cut(rest, "=")
+			o.Secrets = map[string]Secret{name: SecretValue(value)}
+		case "context":
+			name, value, _ := strings.Cut(rest, "=")
+			c := Context{Dir: filepath.Join(o.ContextDir, value)}
+			if image, ok := strings.CutPrefix(value, "image:"); ok {
+				c = Context{Image: image}
+			}
+			if o.Contexts == nil {
+				o.Contexts = map[string]Context{}
+			}
+			o.Contexts[name] = c
 		case "tag":
 			o.Tags = append(o.Tags, rest)
 		}

@@ -46,12 +46,17 @@ func (s *stagePlanner) commandLine(c instructions.ShellDependantCmdLine) []strin
 func (s *stagePlanner) run(c *instructions.RunCommand, o *op) error {
 	line := c.ShellDependantCmdLine
 	o.Text = strings.Join(c.CmdLine, " ")
+	mounts, err := s.mounts(c)
+	if err != nil {
+		return err
+	}
 	if len(c.Files) > 0 {
-		script, err := heredocScript(c)
-		if err != nil {
-			return err
+		script, file := heredocScript(c)
+		o.Text += " " + script
+		if file != nil {
+			mounts, script = append(mounts, *file), file.Target
 		}
-		line.CmdLine, o.Text = []string{script}, o.Text+" "+script
+		line.CmdLine = []string{script}
 	}
 	if !c.PrependShell {
 		o.Text = jsonList(c.CmdLine)
@@ -63,7 +68,14 @@ func (s *stagePlanner) run(c *instructions.RunCommand, o *op) error {
 	if i := slices.IndexFunc(args, func(a string) bool { return strings.ContainsRune(a, 0) }); i >= 0 {
 		return errors.New("the command contains a NUL byte")
 	}
-	o.Run = &runOp{Args: args, Env: s.scope.runEnv(), Dir: s.dir(), User: s.config.Config.User}
+	o.Run = &runOp{Args: args, Env: s.scope.runEnv(), Dir: s.dir(), User: s.config.Config.User, Mounts: mounts}
+	if n := instructions.GetNetwork(c); n != instructions.NetworkDefault {
+		if n == instructions.NetworkHost && !s.plan.hostNetwork {
+			return withHint(errors.New("RUN --network=host is refused: the step could reach what listens on this machine only"),
+				"where that is meant, allow it with --allow network.host")
+		}
+		o.Run.Network = n
+	}
 	declared := s.scope.values()
 	for _, name := range proxyArgs {
 		if _, ok := declared[name]; ok {
@@ -90,7 +102,9 @@ func (s *stagePlanner) shownArgs() string {
 	return b.String()
 }
 
-func heredocScript(c *instructions.RunCommand) (string, error) {
+// heredocScript is what the shell is given, and the file that a script with a
+// #! line becomes.
+func heredocScript(c *instructions.RunCommand) (string, *mountOp) {
 	first := c.Files[0]
 	if parser.MustParseHeredoc(c.CmdLine[0]) == nil {
 		var b strings.Builder
@@ -100,13 +114,15 @@ func heredocScript(c *instructions.RunCommand) (string, error) {
 		}
 		return b.String(), nil
 	}
-	if strings.HasPrefix(first.Data, "#!") {
-		return "", unsupported("a heredoc with a #! line", "name the interpreter: RUN python3 <<EOF")
-	}
+	data := first.Data
 	if first.Chomp {
-		return parser.ChompHeredocContent(first.Data), nil
+		data = parser.ChompHeredocContent(data)
 	}
-	return first.Data, nil
+	if strings.HasPrefix(data, "#!") {
+		name := path.Base(path.Clean("/" + first.Name))
+		return data, &mountOp{Type: mountScript, Target: scriptDir + name, ReadOnly: true, Data: data}
+	}
+	return data, nil
 }
 
 // copy plans the sources and the destination of COPY and ADD.
@@ -214,6 +230,9 @@ func (s *stagePlanner) applyConfig(cmd instructions.Command, o *op) error {
 		_, o.Text, _ = strings.Cut(oneLine(c.String()), " ")
 	case *instructions.MaintainerCommand:
 		s.config.Author, o.Text = c.Maintainer, c.Maintainer
+	case *instructions.OnbuildCommand:
+		s.config.Docker.OnBuild = append(slices.Clone(s.config.Docker.OnBuild), c.Expression)
+		o.Text = c.Expression
 	default:
 		return unsupported(o.Name, "")
 	}

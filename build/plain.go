@@ -15,13 +15,13 @@ import (
 //	#5 0.314 Get:1 …
 //	#5 DONE 2.1s
 func PlainProgress(w io.Writer) Progress {
-	return &plain{w: w, now: time.Now}
+	return &plain{w: w, now: time.Now, started: map[int]time.Time{}}
 }
 
 type plain struct {
 	w       io.Writer
 	now     func() time.Time
-	started time.Time
+	started map[int]time.Time
 }
 
 func (p *plain) printf(format string, args ...any) {
@@ -31,7 +31,7 @@ func (p *plain) printf(format string, args ...any) {
 
 // Start implements Progress.
 func (p *plain) Start(s StepInfo) {
-	p.started = p.now()
+	p.started[s.ID] = p.now()
 	p.printf("#%d %s\n", s.ID, title(s))
 }
 
@@ -42,12 +42,15 @@ func title(s StepInfo) string {
 
 // Line implements Progress.
 func (p *plain) Line(s StepInfo, line string) {
-	p.printf("#%d %.3f %s\n", s.ID, p.now().Sub(p.started).Seconds(), line)
+	p.printf("#%d %.3f %s\n", s.ID, p.now().Sub(p.started[s.ID]).Seconds(), line)
 }
 
 // Done implements Progress.
 func (p *plain) Done(s StepInfo, o Outcome) {
+	delete(p.started, s.ID)
 	switch {
+	case o.Err != nil && o.Canceled:
+		p.printf("#%d CANCELED\n", s.ID)
 	case o.Err != nil:
 		p.printf("#%d ERROR: %s\n", s.ID, bounded(visible(o.Err.Error()), maxMessage))
 	case o.Cached:

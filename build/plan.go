@@ -6,12 +6,12 @@ package build
 import (
 	"fmt"
 	"maps"
-	goruntime "runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // scratch is the base of a stage that starts with no files.
@@ -26,6 +26,7 @@ const (
 	fromScratch fromKind = "scratch"
 	fromStage   fromKind = "stage"
 	fromImage   fromKind = "image"
+	fromNamed   fromKind = "named"
 )
 
 // origin is a base of FROM or a source of COPY.
@@ -33,6 +34,8 @@ type origin struct {
 	Kind  fromKind `json:"kind"`
 	Stage int      `json:"stage,omitempty"`
 	Image string   `json:"image,omitempty"`
+	// Name is that of a named context which is a directory.
+	Name string `json:"name,omitempty"`
 }
 
 // plan is which stages are built, in order, and what each builds on.
@@ -44,21 +47,47 @@ type plan struct {
 	order  []int
 	target int
 	bases  []origin
+	// platforms are those of the stages; platform is the target's.
+	platforms []v1.Platform
+	platform  v1.Platform
+	contexts  map[string]Context
+	// hostNetwork allows RUN --network=host.
+	hostNetwork bool
 	// warnings are for the user; none of them stops the build.
 	warnings []string
 }
 
-// newPlan resolves the bases and picks the stages that target needs.
-func newPlan(d *dockerfile, args map[string]string, target string) (*plan, error) {
-	p := &plan{file: d, args: args, globals: platformArgs(), warnings: slices.Clone(d.warnings)}
+// planOptions are what a plan depends on beside the Dockerfile.
+type planOptions struct {
+	args     map[string]string
+	target   string
+	platform v1.Platform // zero: this machine's
+	contexts map[string]Context
+	// hostNetwork allows RUN --network=host.
+	hostNetwork bool
+}
+
+// newPlan resolves the bases and picks the stages that the target needs.
+func newPlan(d *dockerfile, o planOptions) (*plan, error) {
+	if o.platform.Architecture == "" {
+		o.platform = HostPlatform()
+	}
+	p := &plan{file: d, args: o.args, platform: o.platform, contexts: o.contexts, hostNetwork: o.hostNetwork, warnings: slices.Clone(d.warnings)}
+	p.globals = platformArgs(o.platform, o.target)
+	for name := range p.globals {
+		if v, ok := o.args[name]; ok {
+			p.globals[name] = v
+		}
+	}
 	if err := p.readGlobals(); err != nil {
 		return nil, err
 	}
 	var err error
-	if p.target, err = p.findTarget(target); err != nil {
+	if p.target, err = p.findTarget(o.target); err != nil {
 		return nil, err
 	}
 	p.bases = make([]origin, len(d.stages))
+	p.platforms = make([]v1.Platform, len(d.stages))
 	needed := make([]bool, len(d.stages))
 	needed[p.target] = true
 	for i := p.target; i >= 0; i-- {
@@ -76,18 +105,6 @@ func newPlan(d *dockerfile, args map[string]string, target string) (*plan, error
 	}
 	p.warnUnused()
 	return p, nil
-}
-
-// platformArgs are the automatic arguments; a stage sees those that it declares.
-func platformArgs() map[string]string {
-	m := map[string]string{}
-	for _, side := range []string{"TARGET", "BUILD"} {
-		m[side+"PLATFORM"] = "linux/" + goruntime.GOARCH
-		m[side+"OS"] = "linux"
-		m[side+"ARCH"] = goruntime.GOARCH
-		m[side+"VARIANT"] = ""
-	}
-	return m
 }
 
 // readGlobals takes the ARGs before the first FROM.
@@ -151,19 +168,36 @@ func (p *plan) need(i int, needed []bool) error {
 			return p.file.fault(cmd.Location(), err)
 		}
 		p.warnForm(cmd)
-		c, ok := cmd.(*instructions.CopyCommand)
-		if !ok {
-			continue
-		}
-		from, err := p.copyOrigin(c.From, i)
+		origins, err := p.originsOf(cmd, i)
 		if err != nil {
 			return p.file.fault(cmd.Location(), err)
 		}
-		if from.Kind == fromStage {
-			needed[from.Stage] = true
+		for _, from := range origins {
+			if from.Kind == fromStage {
+				needed[from.Stage] = true
+			}
 		}
 	}
 	return nil
+}
+
+// originsOf is where an instruction takes files from.
+func (p *plan) originsOf(cmd instructions.Command, i int) ([]origin, error) {
+	var out []origin
+	switch c := cmd.(type) {
+	case *instructions.CopyCommand:
+		from, err := p.originOf("COPY --from", c.From, i)
+		return []origin{from}, err
+	case *instructions.RunCommand:
+		for _, name := range mountOrigins(c) {
+			from, err := p.originOf("RUN --mount=from", name, i)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, from)
+		}
+	}
+	return out, nil
 }
 
 // warnForm warns about an exec form that is no JSON and so is a shell command.
@@ -198,11 +232,17 @@ func (p *plan) resolveBase(i int) (origin, error) {
 		return origin{}, withHint(fmt.Errorf("FROM %s: the name is empty after expansion", visible(stage.BaseName)),
 			"only an ARG before the first FROM can be used in FROM; give it a default or --build-arg")
 	}
-	if err := p.checkPlatform(x, stage.Platform); err != nil {
+	if p.platforms[i], err = p.stagePlatform(x, stage.Platform); err != nil {
 		return origin{}, err
+	}
+	if o, ok := p.named(stage.Name); ok && stage.Name != "" {
+		return o, nil
 	}
 	if j, ok := instructions.HasStage(p.file.stages[:i], name); ok {
 		return origin{Kind: fromStage, Stage: j}, nil
+	}
+	if o, ok := p.named(name); ok {
+		return o, nil
 	}
 	if name == scratch {
 		return origin{Kind: fromScratch}, nil
@@ -210,46 +250,57 @@ func (p *plan) resolveBase(i int) (origin, error) {
 	return origin{Kind: fromImage, Image: name}, nil
 }
 
-func (p *plan) checkPlatform(x *expander, platform string) error {
-	if platform == "" {
-		return nil
+// stagePlatform is the platform that FROM asks for, or the target's.
+func (p *plan) stagePlatform(x *expander, asked string) (v1.Platform, error) {
+	if asked == "" {
+		return p.platform, nil
 	}
-	got, err := x.word(platform)
+	got, err := x.word(asked)
 	if err != nil {
-		return fmt.Errorf("FROM --platform=%s: %w", visible(platform), err)
+		return v1.Platform{}, fmt.Errorf("FROM --platform=%s: %w", visible(asked), err)
 	}
-	here := "linux/" + goruntime.GOARCH
-	if got == here || got == "linux" || got == goruntime.GOARCH || got == here+"/v8" && goruntime.GOARCH == "arm64" {
-		return nil
+	if got == "" {
+		return v1.Platform{}, withHint(fmt.Errorf("FROM --platform=%s: it is empty after expansion", visible(asked)),
+			"$TARGETPLATFORM and $BUILDPLATFORM are always there; others need an ARG before the first FROM")
 	}
-	return unsupported("FROM --platform="+visible(got), "images are built for this machine's platform, "+here)
+	platform, err := ParsePlatform(got)
+	if err != nil {
+		return v1.Platform{}, fmt.Errorf("FROM --platform=%s: %w", visible(asked), err)
+	}
+	if formatPlatform(platform) != formatPlatform(HostPlatform()) {
+		return platform, unsupported("FROM --platform="+visible(got), "images are built for this machine's platform, "+formatPlatform(HostPlatform()))
+	}
+	return platform, nil
 }
 
-// copyOrigin resolves the value of --from in stage i: an earlier stage's name
-// or index, or an image.
-func (p *plan) copyOrigin(from string, i int) (origin, error) {
+// originOf resolves the value of a flag, as COPY --from, in stage i: a named
+// context, an earlier stage's name or index, or an image.
+func (p *plan) originOf(flag, from string, i int) (origin, error) {
 	if from == "" {
 		return origin{Kind: fromContext}, nil
 	}
 	if strings.ContainsRune(from, '$') {
-		return origin{}, withHint(fmt.Errorf("COPY --from=%s: variables are not expanded there", visible(from)),
+		return origin{}, withHint(fmt.Errorf("%s=%s: variables are not expanded there", flag, visible(from)),
 			"name a stage with FROM $VARIABLE AS name, and copy from that")
 	}
 	if j, ok := instructions.HasStage(p.file.stages, from); ok {
 		if j >= i {
-			return origin{}, fmt.Errorf("COPY --from=%s: that stage does not come before this one", visible(from))
+			return origin{}, fmt.Errorf("%s=%s: that stage does not come before this one", flag, visible(from))
 		}
 		return origin{Kind: fromStage, Stage: j}, nil
 	}
 	if j, err := strconv.Atoi(from); err == nil {
 		if j < 0 || j >= i {
-			return origin{}, withHint(fmt.Errorf("COPY --from=%d: no earlier stage has that index", j),
+			return origin{}, withHint(fmt.Errorf("%s=%d: no earlier stage has that index", flag, j),
 				fmt.Sprintf("this is stage %d; stages count from 0", i))
 		}
 		return origin{Kind: fromStage, Stage: j}, nil
 	}
+	if o, ok := p.named(from); ok {
+		return o, nil
+	}
 	if from == scratch {
-		return origin{}, fmt.Errorf("COPY --from=scratch: it has no files")
+		return origin{}, fmt.Errorf("%s=scratch: it has no files", flag)
 	}
 	return origin{Kind: fromImage, Image: from}, nil
 }
@@ -257,7 +308,7 @@ func (p *plan) copyOrigin(from string, i int) (origin, error) {
 // warnUnused names the build arguments that no ARG of the file takes.
 func (p *plan) warnUnused() {
 	known := map[string]bool{epochArg: true}
-	for name := range platformArgs() {
+	for name := range platformArgs(p.platform, "") {
 		known[name] = true
 	}
 	for _, name := range proxyArgs {

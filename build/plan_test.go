@@ -23,12 +23,12 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // testBases are the images that the Dockerfiles of testdata/plan start from.
 func testBase(name string) rootfs.Config {
-	c := scratchConfig("amd64")
+	c := scratchConfig(HostPlatform())
 	c.Config.Env = append(c.Config.Env, "FOO=base")
 	c.Config.Cmd = []string{"bash"}
 	c.Config.Labels = map[string]string{"from": "base"}
 	if name == "onbuild" {
-		c.Docker.OnBuild = []string{"RUN evil"}
+		c.Docker.OnBuild = []string{"RUN first", "LABEL trigger=$FOO"}
 	}
 	return c
 }
@@ -99,7 +99,7 @@ func describe(dockerfile, flags string) string {
 	if err != nil {
 		return "error: " + err.Error()
 	}
-	p, err := newPlan(d, args, target)
+	p, err := newPlan(d, planOptions{args: args, target: target})
 	if err != nil {
 		return "error: " + err.Error()
 	}
@@ -124,7 +124,7 @@ func describeStages(b *strings.Builder, p *plan) error {
 			config = configs[base.Stage]
 			fmt.Fprintf(b, "stage %d from stage %d\n", i, base.Stage)
 		case fromScratch:
-			config = scratchConfig("amd64")
+			config = scratchConfig(HostPlatform())
 			fmt.Fprintf(b, "stage %d from scratch\n", i)
 		default:
 			config = testBase(base.Image)

@@ -21,9 +21,11 @@ type StepInfo struct {
 
 // Outcome is how a step ended.
 type Outcome struct {
-	Cached  bool
-	Err     error
-	Elapsed time.Duration
+	Cached bool
+	Err    error
+	// Canceled: it was given up because another step failed, or by the user.
+	Canceled bool
+	Elapsed  time.Duration
 }
 
 // Progress is told what a build does. Calls never overlap.

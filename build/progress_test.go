@@ -77,7 +77,7 @@ func TestStepOutput(t *testing.T) {
 
 func TestPlainProgress(t *testing.T) {
 	var buf bytes.Buffer
-	p := &plain{w: &buf, now: clock()}
+	p := &plain{w: &buf, now: clock(), started: map[int]time.Time{}}
 	s := StepInfo{ID: 5, Stage: "build ", Index: 2, Total: 7, Text: "RUN apt-get update"}
 	p.Start(s)
 	p.Line(s, "Get:1")

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -41,13 +42,22 @@ func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
 	if _, err := t.mkdirAll(run.Dir); err != nil {
 		return fmt.Errorf("working directory %s: %w", visible(run.Dir), err)
 	}
-	before, err := look(t)
+	mounts, env, err := w.prepareMounts(ctx)
 	if err != nil {
 		return err
 	}
+	before, err := look(t, mounts)
+	if err != nil {
+		return err
+	}
+	network := run.Network
+	if network == "" {
+		network = b.Network
+	}
 	out := newStepOutput(b.Progress, w.info)
 	err = b.Runner.Run(ctx, Step{
-		Rootfs: m.Root, Args: run.Args, Env: slices.Concat(run.Env, run.Proxy), Dir: run.Dir, User: run.User,
+		Rootfs: m.Root, Args: run.Args, Env: slices.Concat(run.Env, run.Proxy, env), Dir: run.Dir, User: run.User,
+		Mounts: mounts, Network: network,
 		Stdout: out, Stderr: out, Mapping: b.Mapping,
 	})
 	out.flush()
@@ -96,9 +106,9 @@ type seen struct {
 // look notes which mount points exist, and what the directories are like that
 // they are in. A runtime follows symlinks inside the root file system when it
 // makes a mount point, so that is where they are looked for.
-func look(t *target) (*seen, error) {
+func look(t *target, mounts []Mount) (*seen, error) {
 	s := &seen{at: map[string]*attributes{}}
-	for _, p := range mountPoints {
+	for _, p := range slices.Concat(mountPoints, pathsTo(mounts)) {
 		dir, err := t.resolve(path.Dir(p))
 		if err != nil {
 			return nil, err
@@ -112,6 +122,21 @@ func look(t *target) (*seen, error) {
 		}
 	}
 	return s, nil
+}
+
+// pathsTo is the targets of mounts with the directories on the way, parents
+// before children.
+func pathsTo(mounts []Mount) []string {
+	var out []string
+	for _, m := range mounts {
+		for p := strings.Trim(m.Target, "/"); p != "" && p != "."; p = path.Dir(p) {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b string) int { return strings.Count(a, "/") - strings.Count(b, "/") })
+	return out
 }
 
 // attributes returns nil if there is nothing at p.

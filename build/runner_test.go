@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -38,23 +40,26 @@ func TestMain(m *testing.M) {
 // chrootRunner stands in for the sandbox: the step runs in user, mount and pid
 // namespaces of its own, chrooted. For tests only. It leaves the mount points
 // behind that a real runtime creates.
-type chrootRunner struct{ runs int }
+type chrootRunner struct{ count atomic.Int32 }
 
 type childSpec struct {
 	Args, Env []string
 	Dir, User string
+	Mounts    []Mount // their sources are descriptors from 4 on
 }
 
 func (r *chrootRunner) Run(ctx context.Context, s Step) (err error) {
-	r.runs++
-	spec, err := json.Marshal(childSpec{s.Args, s.Env, s.Dir, s.User})
+	r.count.Add(1)
+	spec, err := json.Marshal(childSpec{s.Args, s.Env, s.Dir, s.User, s.Mounts})
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenFile(s.Rootfs, unix.O_PATH|unix.O_DIRECTORY, 0)
+	// A clone of its own, which alone can be a place to mount in.
+	rootFD, err := unix.OpenTree(unix.AT_FDCWD, s.Rootfs, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return err
 	}
+	root := os.NewFile(uintptr(rootFD), s.Rootfs)
 	defer func() { err = errors.Join(err, root.Close()) }()
 	// unshare --map-auto, which tests as an ordinary user start in, leaves out
 	// the range's last id.
@@ -63,6 +68,23 @@ func (r *chrootRunner) Run(ctx context.Context, s Step) (err error) {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = []string{envRunner + "=" + string(spec)}
 	cmd.ExtraFiles = []*os.File{root}
+	for _, m := range s.Mounts {
+		if m.Source == "" {
+			continue
+		}
+		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("open_tree %s: %w", m.Source, err)
+		}
+		f := os.NewFile(uintptr(fd), m.Source)
+		defer f.Close()
+		if m.ReadOnly {
+			if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+				return err
+			}
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
 	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
@@ -86,7 +108,10 @@ func runChild(data string) error {
 	if err := json.Unmarshal([]byte(data), &s); err != nil {
 		return err
 	}
-	if err := errors.Join(unix.Fchdir(3), unix.Chroot("."), unix.Close(3)); err != nil {
+	if err := unix.MoveMount(3, "", unix.AT_FDCWD, "/mnt", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("move_mount: %w", err)
+	}
+	if err := errors.Join(unix.Close(3), unix.Chroot("/mnt"), unix.Chdir("/")); err != nil {
 		return fmt.Errorf("chroot: %w", err)
 	}
 	for _, d := range []string{"/proc", "/sys", "/dev", "/etc"} {
@@ -103,6 +128,9 @@ func runChild(data string) error {
 			return err
 		}
 	}
+	if err := mountAll(s.Mounts); err != nil {
+		return err
+	}
 	if err := os.Chdir(s.Dir); err != nil {
 		return err
 	}
@@ -110,6 +138,50 @@ func runChild(data string) error {
 		return err
 	}
 	return findAndExec(s)
+}
+
+// mountAll mounts as a runtime does; the descriptors are detached mounts.
+func mountAll(mounts []Mount) error {
+	fd := 4
+	for _, m := range mounts {
+		isDir := true
+		if m.Source != "" {
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil {
+				return err
+			}
+			isDir = st.Mode&unix.S_IFMT == unix.S_IFDIR
+		}
+		if err := mountPoint(m.Target, isDir); err != nil {
+			return err
+		}
+		if m.Source == "" {
+			if err := unix.Mount("tmpfs", m.Target, "tmpfs", 0, ""); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := unix.MoveMount(fd, "", unix.AT_FDCWD, m.Target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+			return fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		unix.CloseOnExec(fd)
+		fd++
+	}
+	return nil
+}
+
+func mountPoint(p string, isDir bool) error {
+	if isDir {
+		return os.MkdirAll(p, 0o755)
+	}
+	if err := os.MkdirAll(path.Dir(p), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(p, os.O_CREATE|os.O_RDONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func becomeUser(name string) error {

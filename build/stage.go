@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
@@ -41,7 +42,9 @@ type runOp struct {
 	Dir  string   `json:"dir"`
 	User string   `json:"user,omitempty"`
 	// Proxy is environment that is not part of the cache key.
-	Proxy []string `json:"proxy,omitempty"`
+	Proxy   []string  `json:"proxy,omitempty"`
+	Mounts  []mountOp `json:"mounts,omitempty"`
+	Network string    `json:"network,omitempty"`
 }
 
 // copyOp is files to copy; Add means ADD, which unpacks archives.
@@ -78,6 +81,17 @@ type stagePlan struct {
 	Ops    []*op         `json:"ops"`
 }
 
+// steps is how many of the operations change files.
+func (p *stagePlan) steps() int {
+	n := 0
+	for _, o := range p.Ops {
+		if o.Run != nil || o.Copy != nil || o.Workdir != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // stagePlanner plans one stage.
 type stagePlanner struct {
 	plan   *plan
@@ -89,9 +103,9 @@ type stagePlanner struct {
 }
 
 // scratchConfig is what FROM scratch starts with.
-func scratchConfig(arch string) rootfs.Config {
+func scratchConfig(platform v1.Platform) rootfs.Config {
 	var c rootfs.Config
-	c.OS, c.Architecture = "linux", arch
+	c.Platform = platform
 	c.Config.Env = []string{defaultPath}
 	c.Config.WorkingDir = "/"
 	return c
@@ -101,22 +115,23 @@ func scratchConfig(arch string) rootfs.Config {
 // returned configuration has the base's history and diff ids still.
 func (p *plan) planStage(i int, base rootfs.Config) (*stagePlan, error) {
 	stage := &p.file.stages[i]
-	if len(base.Docker.OnBuild) > 0 {
-		return nil, p.file.fault(stage.Location, unsupported(
-			"a base image with ONBUILD triggers: "+bounded(visible(base.Docker.OnBuild[0]), 80), ""))
+	commands, err := p.withTriggers(i, base.Docker.OnBuild)
+	if err != nil {
+		return nil, p.file.fault(stage.Location, err)
 	}
+	base.Docker.OnBuild = nil
 	s := &stagePlanner{plan: p, index: i, config: cloneConfig(base)}
 	s.scope.env = slices.Clone(base.Config.Env)
 	if !slices.ContainsFunc(s.scope.env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
 		s.scope.env = append([]string{defaultPath}, s.scope.env...)
 	}
-	for _, cmd := range stage.Commands {
+	for _, cmd := range commands {
 		o := &op{Name: strings.ToUpper(cmd.Name()), loc: cmd.Location()}
 		if len(o.loc) > 0 {
 			o.Line = o.loc[0].Start.Line
 		}
 		if err := s.apply(cmd, o); err != nil {
-			return nil, p.file.fault(cmd.Location(), err)
+			return nil, p.file.fault(o.loc, err)
 		}
 		if o.CreatedBy == "" {
 			o.CreatedBy = o.Name + " " + o.Text
@@ -124,7 +139,7 @@ func (p *plan) planStage(i int, base rootfs.Config) (*stagePlan, error) {
 		o.Text = oneLine(o.Name + " " + o.Text)
 		s.ops = append(s.ops, o)
 	}
-	if countSteps(stage.Commands)+len(base.RootFS.DiffIDs) > maxSteps {
+	if countSteps(commands)+len(base.RootFS.DiffIDs) > maxSteps {
 		return nil, p.file.fault(stage.Location, fmt.Errorf("more than %d layers", maxSteps))
 	}
 	s.config.Config.Env = s.scope.env
@@ -155,6 +170,9 @@ func (s *stagePlanner) apply(cmd instructions.Command, o *op) error {
 	values := s.scope.values()
 	if ex, ok := cmd.(instructions.SupportsSingleWordExpansion); ok {
 		if err := ex.Expand(newExpander(s.plan.file.escape, values).word); err != nil {
+			if o.Name == "RUN" {
+				err = cleanParserError(err) // a mount that is not understood
+			}
 			return fmt.Errorf("%s: %w", o.Name, err)
 		}
 	}
@@ -175,7 +193,7 @@ func (s *stagePlanner) applyFiles(cmd instructions.Command, o *op) error {
 	case *instructions.RunCommand:
 		return s.run(c, o)
 	case *instructions.CopyCommand:
-		from, err := s.plan.copyOrigin(c.From, s.index)
+		from, err := s.plan.originOf("COPY --from", c.From, s.index)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ package build
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,10 +14,13 @@ import (
 )
 
 const (
-	// liveLines is how much output of the current step is in view, tailLines
-	// how much of a failed one is left on the screen.
-	liveLines = 6
-	tailLines = 30
+	// liveLines is how much output of a single running step is in view, of
+	// several steps it is sharedLines each, and liveSteps are shown; tailLines
+	// of a failed one are left on the screen.
+	liveLines   = 6
+	sharedLines = 2
+	liveSteps   = 4
+	tailLines   = 30
 	// frame is the least time between two redraws.
 	frame = 80 * time.Millisecond
 )
@@ -29,7 +33,7 @@ type TerminalOptions struct {
 	Color bool
 }
 
-// TerminalProgress redraws the current step and its latest output in place;
+// TerminalProgress redraws the running steps and their latest output in place;
 // steps that are done scroll up as one line each. It starts a goroutine that
 // ends with Close.
 func TerminalProgress(w io.Writer, o TerminalOptions) Progress {
@@ -49,11 +53,26 @@ type terminal struct {
 	stopped chan struct{}
 
 	mu      sync.Mutex
-	current *StepInfo
-	started time.Time
-	tail    []string
+	running []*liveStep
 	drawn   int // lines of the live view on the screen
 	last    time.Time
+}
+
+// liveStep is a step that runs.
+type liveStep struct {
+	StepInfo
+	started time.Time
+	tail    []string
+}
+
+// find returns the running step of that id, or one that is not shown.
+func (t *terminal) find(id int) *liveStep {
+	for _, s := range t.running {
+		if s.ID == id {
+			return s
+		}
+	}
+	return &liveStep{}
 }
 
 // tick redraws the clock of a silent step.
@@ -67,7 +86,7 @@ func (t *terminal) tick() {
 			return
 		case <-ticker.C:
 			t.mu.Lock()
-			if t.current != nil {
+			if len(t.running) > 0 {
 				t.draw("")
 			}
 			t.mu.Unlock()
@@ -79,16 +98,17 @@ func (t *terminal) tick() {
 func (t *terminal) Start(s StepInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.current, t.started, t.tail = &s, t.now(), nil
+	t.running = append(t.running, &liveStep{StepInfo: s, started: t.now()})
 	t.draw("")
 }
 
 // Line implements Progress.
-func (t *terminal) Line(_ StepInfo, line string) {
+func (t *terminal) Line(s StepInfo, line string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.tail = append(t.tail, line); len(t.tail) > tailLines {
-		t.tail = t.tail[1:]
+	step := t.find(s.ID)
+	if step.tail = append(step.tail, line); len(step.tail) > tailLines {
+		step.tail = step.tail[1:]
 	}
 	if t.now().Sub(t.last) >= frame {
 		t.draw("")
@@ -99,9 +119,12 @@ func (t *terminal) Line(_ StepInfo, line string) {
 func (t *terminal) Done(s StepInfo, o Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.current = nil
+	step := t.find(s.ID)
+	t.running = slices.DeleteFunc(t.running, func(r *liveStep) bool { return r == step })
 	mark, color, note := "done", "32", fmt.Sprintf("%.1fs", o.Elapsed.Seconds())
 	switch {
+	case o.Err != nil && o.Canceled:
+		mark, color, note = "stop", "33", "CANCELED"
 	case o.Err != nil:
 		mark, color = "FAIL", "31"
 	case o.Cached:
@@ -110,8 +133,8 @@ func (t *terminal) Done(s StepInfo, o Outcome) {
 	width := t.columns()
 	var b strings.Builder
 	b.WriteString(t.paint(color, mark) + " " + fit(title(s), width-len(mark)-len(note)-3) + "  " + note + "\n")
-	if o.Err != nil {
-		for _, line := range t.tail {
+	if o.Err != nil && !o.Canceled {
+		for _, line := range step.tail {
 			b.WriteString(t.paint("2", "  | ") + fit(line, width-5) + "\n")
 		}
 	}
@@ -131,7 +154,7 @@ func (t *terminal) Close(error) {
 	<-t.stopped
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.current = nil
+	t.running = nil
 	t.draw("")
 }
 
@@ -153,12 +176,16 @@ func (t *terminal) draw(above string) {
 	}
 	b.WriteString("\r\x1b[J" + above)
 	t.drawn = 0
-	if t.current != nil {
-		width := t.columns()
-		clock := fmt.Sprintf("%.1fs", t.now().Sub(t.started).Seconds())
-		b.WriteString(t.paint("1", " ->  ") + fit(title(*t.current), width-len(clock)-8) + "  " + clock + "\n")
-		t.drawn = 1
-		for _, line := range t.tail[max(0, len(t.tail)-liveLines):] {
+	lines := liveLines
+	if len(t.running) > 1 {
+		lines = sharedLines
+	}
+	width := t.columns()
+	for _, step := range t.running[:min(len(t.running), liveSteps)] {
+		clock := fmt.Sprintf("%.1fs", t.now().Sub(step.started).Seconds())
+		b.WriteString(t.paint("1", " ->  ") + fit(title(step.StepInfo), width-len(clock)-8) + "  " + clock + "\n")
+		t.drawn++
+		for _, line := range step.tail[max(0, len(step.tail)-lines):] {
 			b.WriteString(t.paint("2", "  |  "+fit(line, width-6)) + "\n")
 			t.drawn++
 		}

@@ -4,8 +4,10 @@
 package build
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -30,8 +32,6 @@ func checkSupported(cmd instructions.Command) error {
 		return checkCopy(c)
 	case *instructions.AddCommand:
 		return checkAdd(c)
-	case *instructions.OnbuildCommand:
-		return unsupported("ONBUILD", "put the instruction into the Dockerfiles that use this image")
 	case *instructions.CmdCommand:
 		return checkNoHeredoc("CMD", c.ShellDependantCmdLine)
 	case *instructions.EntrypointCommand:
@@ -48,16 +48,12 @@ func checkNoHeredoc(name string, c instructions.ShellDependantCmdLine) error {
 }
 
 func checkRun(c *instructions.RunCommand) error {
-	if len(c.FlagsUsed) > 0 {
-		flag := c.FlagsUsed[0]
-		hint := ""
-		switch flag {
-		case "mount":
-			hint = "use COPY for files, ARG for values; a cache or a secret cannot be mounted"
-		case "network":
-			hint = "the network of RUN steps is chosen for the whole build"
-		}
-		return unsupported("RUN --"+flag, hint)
+	if slices.Contains(c.FlagsUsed, "device") {
+		return unsupported("RUN --device", "a step cannot be given devices of the host")
+	}
+	if instructions.GetSecurity(c) == instructions.SecurityInsecure {
+		return withHint(errors.New("RUN --security=insecure is refused: a step is a sandbox, and insecure would take its walls away"),
+			"say which right the command lacks, or run it on the host and COPY its result")
 	}
 	if len(c.CmdLine) == 0 || (len(c.CmdLine) == 1 && strings.TrimSpace(c.CmdLine[0]) == "" && len(c.Files) == 0) {
 		return fmt.Errorf("RUN requires a command")

@@ -28,6 +28,8 @@ type work struct {
 	info    StepInfo
 	sources []source
 	from    *tree
+	// bindings are the sources of a RUN's bind mounts.
+	bindings []*binding
 	// touched are directories that were only changed by making mount points.
 	touched []string
 	undo    []func() error
@@ -108,8 +110,34 @@ func emptyLayer(scratch string, m idmap.Mapping) (rootfs.Layer, error) {
 	return rootfs.Layer{Dir: dir}, errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, int(root), int(root)))
 }
 
-// openSources finds what COPY and ADD copy and returns its digest.
+// await waits for the stages that the step takes files from.
+func (w *work) await(ctx context.Context) error {
+	var from []origin
+	switch o := w.op; {
+	case o.Copy != nil:
+		from = append(from, o.Copy.From)
+	case o.Run != nil:
+		for _, m := range o.Run.Mounts {
+			from = append(from, m.From)
+		}
+	}
+	for _, f := range from {
+		if f.Kind != fromStage {
+			continue
+		}
+		if _, err := w.stage.b.schedule.need(ctx, f.Stage); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openSources finds what COPY and ADD copy, and what a RUN binds, and returns
+// its digest.
 func (w *work) openSources(ctx context.Context) (string, error) {
+	if w.op.Run != nil {
+		return w.openMounts(ctx)
+	}
 	c := w.op.Copy
 	if c == nil {
 		return "", nil
@@ -124,29 +152,48 @@ func (w *work) openSources(ctx context.Context) (string, error) {
 	return digestSources(ctx, w.sources)
 }
 
+// layersOf is the layers of a stage or an image, and what to call it.
+func (w *work) layersOf(ctx context.Context, from origin) ([]rootfs.LayerDescriptor, string, error) {
+	b := w.stage.b
+	if from.Kind == fromStage {
+		s, err := b.schedule.need(ctx, from.Stage)
+		if err != nil {
+			return nil, "", err
+		}
+		name := fmt.Sprintf("stage %d", from.Stage)
+		if n := b.plan.file.stages[from.Stage].Name; n != "" {
+			name = "stage " + n
+		}
+		return s.layers, name, nil
+	}
+	img, err := b.image(ctx, from.Image, w.info)
+	if err != nil {
+		return nil, "", fmt.Errorf("--from=%s: %w", visible(from.Image), err)
+	}
+	return img.LayerDescriptors(), "image " + visible(from.Image), nil
+}
+
 func (w *work) openFrom(ctx context.Context, from origin) (*tree, error) {
-	var layers []rootfs.LayerDescriptor
-	name := ""
 	switch from.Kind {
 	case fromContext, fromScratch:
 		return w.stage.b.context, nil
-	case fromStage:
-		layers = w.stage.b.results[from.Stage].layers
-		name = fmt.Sprintf("stage %d", from.Stage)
-		if n := w.stage.b.plan.file.stages[from.Stage].Name; n != "" {
-			name = "stage " + n
-		}
-	case fromImage:
-		img, err := w.stage.b.image(ctx, from.Image, w.info)
-		if err != nil {
-			return nil, fmt.Errorf("--from=%s: %w", visible(from.Image), err)
-		}
-		layers, name = img.LayerDescriptors(), "image "+visible(from.Image)
+	case fromNamed:
+		return w.stage.b.named[from.Name], nil
+	case fromStage, fromImage:
+	}
+	layers, name, err := w.layersOf(ctx, from)
+	if err != nil {
+		return nil, err
 	}
 	m, _, err := w.mount(ctx, layers)
 	if err != nil {
 		return nil, err
 	}
+	return w.mountedTree(m, name)
+}
+
+// mountedTree opens a mounted root to read from, until the step is over.
+func (w *work) mountedTree(m *rootfs.Mounted, name string) (*tree, error) {
 	t, err := openTree(m.Root, name)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,8 @@ import (
 type buildFlags struct {
 	file, target, progress, iidfile string
 	tags, args                      []string
+	secrets, ssh, contexts, allow   []string
+	network                         string
 	noCache, pull, quiet            bool
 	sbom, scan                      bool
 	scanning                        scanFlags
@@ -51,6 +54,11 @@ func (a *app) buildCommand() *cobra.Command {
 	fs.BoolVar(&f.pull, "pull", false, "Look for newer base images in their registries")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Print the image's id only")
 	fs.StringVar(&f.progress, "progress", "auto", "`HOW` to show progress: auto, tty or plain")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "Let RUN --mount=type=secret use `id=ID[,src=FILE|,env=VARIABLE]`")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "Let RUN --mount=type=ssh use an agent or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
+	fs.StringArrayVar(&f.contexts, "build-context", nil, "A further context: `NAME=DIRECTORY` or NAME=docker-image://IMAGE")
+	fs.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default, none or host")
+	fs.StringSliceVar(&f.allow, "allow", nil, "Allow what a Dockerfile may not ask for else: `network.host`")
 	fs.StringVar(&f.iidfile, "iidfile", "", "Write the image's id to `FILE`")
 	fs.BoolVar(&f.sbom, "sbom", true, "Record the image's bill of materials (cpc sbom)")
 	fs.BoolVar(&f.scan, "scan", false, "Look the image up in security advisories (cpc scan)")
@@ -63,7 +71,12 @@ type stepRunner struct{ steps *step.Runner }
 
 // Run implements build.Runner.
 func (r stepRunner) Run(ctx context.Context, s build.Step) error {
+	var mounts []step.Mount
+	for _, m := range s.Mounts {
+		mounts = append(mounts, step.Mount(m))
+	}
 	code, err := r.steps.Run(ctx, sandbox.Step{
+		Mounts: mounts, Network: s.Network,
 		Rootfs: s.Rootfs, Args: s.Args, Env: s.Env, Dir: s.Dir, User: s.User,
 		Stdout: s.Stdout, Stderr: s.Stderr, Mapping: s.Mapping,
 	})
@@ -78,11 +91,11 @@ func (r stepRunner) Run(ctx context.Context, s build.Step) error {
 
 func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error {
 	ctx := cmd.Context()
-	args, err := buildArgs(f.args)
-	if err != nil {
-		return usageError{err}
-	}
 	if err := f.canExamine(); err != nil {
+		return err
+	}
+	o, inUse, err := f.options(contextDir)
+	if err != nil {
 		return err
 	}
 	store, err := a.inside.store()
@@ -90,52 +103,69 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 		return err
 	}
 	defer store.Close()
-	dir, err := buildContext(contextDir)
-	if err != nil {
-		return err
-	}
-	file := f.file
-	if file != "" && file != "-" {
-		if file, err = filepath.Abs(file); err != nil {
-			return err
-		}
-	}
 	held, err := record.Set{Dirs: a.inside.Dirs}.HoldBuild()
 	if err != nil {
 		return err
 	}
 	defer held.Close()
-	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, dir, file)
+	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, inUse...)
 	if err != nil {
 		return err
 	}
-	progress, err := f.newProgress()
+	if o.Progress, err = f.newProgress(); err != nil {
+		return err
+	}
+	o.Store, o.Mapping, o.Runner = store, a.inside.Mapping, stepRunner{steps}
+	o.Pull = func(ctx context.Context, ref string, status func(string)) (*rootfs.Image, error) {
+		return pull(ctx, store, ref, status)
+	}
+	img, err := build.Build(ctx, *o)
 	if err != nil {
 		return err
 	}
-	img, err := build.Build(ctx, build.Options{
-		ContextDir: dir, Dockerfile: file, Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache,
-		Store: store, Mapping: a.inside.Mapping, Runner: stepRunner{steps}, Progress: progress,
-		Pull: func(ctx context.Context, ref string, status func(string)) (*rootfs.Image, error) {
-			return pull(ctx, store, ref, status)
-		},
-	})
-	if err != nil {
+	if err := f.report(img); err != nil {
 		return err
 	}
+	return a.examine(cmd, f, store, img)
+}
+
+// options reads the flags, and returns the paths that must stay visible.
+func (f *buildFlags) options(contextDir string) (*build.Options, []string, error) {
+	args, err := buildArgs(f.args)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	dir, err := buildContext(contextDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	file := f.file
+	if file != "" && file != "-" {
+		if file, err = filepath.Abs(file); err != nil {
+			return nil, nil, err
+		}
+	}
+	o := &build.Options{ContextDir: dir, Dockerfile: file, Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache}
+	inUse, err := f.inputs(o)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	return o, append(inUse, dir, file), nil
+}
+
+// report says what was built.
+func (f *buildFlags) report(img *rootfs.Image) error {
 	if f.iidfile != "" {
 		if err := os.WriteFile(f.iidfile, []byte(img.ConfigDigest), 0o644); err != nil { //nolint:gosec // an id is no secret
 			return err
 		}
 	}
 	if f.quiet {
-		if _, err = fmt.Fprintln(os.Stdout, img.ConfigDigest); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintln(os.Stderr, "Built", strings.Join(append([]string{img.ConfigDigest.String()}, f.tags...), " "))
+		_, err := fmt.Fprintln(os.Stdout, img.ConfigDigest)
+		return err
 	}
-	return a.examine(cmd, f, store, img)
+	fmt.Fprintln(os.Stderr, "Built", strings.Join(append([]string{img.ConfigDigest.String()}, f.tags...), " "))
+	return nil
 }
 
 // canExamine finds out before a build what would fail after it.
@@ -166,6 +196,24 @@ func (a *app) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, im
 		return err
 	}
 	return a.scan(cmd, &f.scanning, listing{}, found.Inventory.Packages)
+}
+
+// inputs reads the flags that give a build more than its context, and returns
+// the paths that must stay visible to it.
+func (f *buildFlags) inputs(o *build.Options) ([]string, error) {
+	var files, sockets, dirs []string
+	var err error
+	if o.Secrets, files, err = secrets(f.secrets); err != nil {
+		return nil, err
+	}
+	if o.Agents, sockets, err = agents(f.ssh); err != nil {
+		return nil, err
+	}
+	if o.Contexts, dirs, err = namedContexts(f.contexts); err != nil {
+		return nil, err
+	}
+	o.Network, o.AllowHostNetwork, err = stepNetwork(f.network, f.allow)
+	return slices.Concat(files, sockets, dirs), err
 }
 
 // buildContext returns the absolute path of the context directory.

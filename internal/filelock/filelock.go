@@ -100,6 +100,11 @@ func Acquire(ctx context.Context, path string, how How) (*Lock, error) {
 // Close gives the lock up.
 func (l *Lock) Close() error { return l.f.Close() }
 
+// Share makes an exclusive lock a shared one. For an instant it is neither.
+func (l *Lock) Share() error {
+	return unix.Flock(int(l.f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+}
+
 // Remove removes the file of an exclusive lock and gives the lock up.
 func (l *Lock) Remove() error {
 	return errors.Join(os.Remove(l.f.Name()), l.f.Close())

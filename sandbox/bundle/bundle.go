@@ -53,6 +53,13 @@ const (
 // Tmpfs is one --tmpfs.
 type Tmpfs = dockerflag.Tmpfs
 
+// Bind is a directory or file of the caller's that the sandbox sees. Source must
+// be beyond the reach of anything hostile: it is followed by name.
+type Bind struct {
+	Source, Target string
+	ReadOnly       bool
+}
+
 // Options is what a caller can ask of a sandbox. The zero value is the
 // strictest one, not the default one: see [Defaults].
 type Options struct {
@@ -65,6 +72,7 @@ type Options struct {
 	TTY        bool
 	ReadOnly   bool    // root filesystem
 	Tmpfs      []Tmpfs // no two on one path
+	Binds      []Bind
 
 	CapBase         []string // what a sandbox has without CapAdd and CapDrop
 	CapAdd, CapDrop []string

@@ -29,7 +29,11 @@ func (in *Input) mounts() ([]specs.Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	asked = append(asked, files...)
+	binds, err := in.bindMounts()
+	if err != nil {
+		return nil, err
+	}
+	asked = slices.Concat(asked, files, binds)
 	slices.SortStableFunc(asked, func(a, b specs.Mount) int {
 		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
 	})
@@ -108,6 +112,24 @@ func (in *Input) fileMounts() ([]specs.Mount, error) {
 			Destination: InitPath, Type: "bind", Source: in.Init.Path,
 			Options: []string{"bind", "rprivate", "ro", "nosuid", "nodev"},
 		})
+	}
+	return out, nil
+}
+
+func (in *Input) bindMounts() ([]specs.Mount, error) {
+	var out []specs.Mount
+	for _, b := range in.Binds {
+		if err := checkDestination(b.Target); err != nil {
+			return nil, fmt.Errorf("mount %s: %w", b.Target, err)
+		}
+		if !filepath.IsAbs(b.Source) {
+			return nil, fmt.Errorf("mount %s: source %s: not an absolute path", b.Target, b.Source)
+		}
+		options := []string{"bind", "rprivate", "nosuid", "nodev"}
+		if b.ReadOnly {
+			options = append(options, "ro")
+		}
+		out = append(out, specs.Mount{Destination: b.Target, Type: "bind", Source: b.Source, Options: options})
 	}
 	return out, nil
 }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package step runs the commands of a Dockerfile's RUN instructions: sandboxes
-// that nobody attaches to, in the builder's own process, one after the other.
+// that nobody attaches to, in the builder's own process; several may run at the same time.
 package step
 
 import (
@@ -13,6 +13,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -34,9 +36,23 @@ type Step struct {
 	Dir, User      string
 	Stdout, Stderr io.Writer
 	Mapping        idmap.Mapping
+	// Mounts are what it finds in its root beside its files.
+	Mounts []Mount
+	// Network is "" for the default, or one of package bundle's.
+	Network string
 }
 
-// Runner runs steps one after the other in the calling process, which must be
+// Mount is a directory or file that is bound into a step's root, or a tmpfs.
+type Mount struct {
+	Target string
+	// Source is what to bind, and out of reach of all steps; "" is a tmpfs.
+	Source   string
+	ReadOnly bool
+	// Size bounds a tmpfs; 0 is the kernel's default.
+	Size int64
+}
+
+// Runner runs steps in the calling process, which must be
 // pid 1 of a pid namespace (userns.Settle): it is the parent of what it runs.
 type Runner struct {
 	set     record.Set
@@ -74,7 +90,12 @@ func (s *Runner) Run(ctx context.Context, step Step) (code int, err error) {
 		return 0, fmt.Errorf("bind root file system: %w", err)
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(root, unix.MNT_DETACH)) }()
-	input, err := s.plan(step, dir, root)
+	binds, undo, err := stageMounts(dir, step.Mounts)
+	defer func() { err = errors.Join(err, undo()) }()
+	if err != nil {
+		return 0, err
+	}
+	input, err := s.plan(step, dir, root, binds)
 	if err != nil {
 		return 0, err
 	}
@@ -90,7 +111,44 @@ func (s *Runner) Run(ctx context.Context, step Step) (code int, err error) {
 	return code, errors.Join(err, done())
 }
 
-func (s *Runner) plan(step Step, dir, root string) (bundle.Input, error) {
+// stageMounts binds the sources of mounts below dir, where the step's root
+// may pass: what cpc mounts elsewhere is closed to it.
+func stageMounts(dir string, mounts []Mount) (binds []bundle.Bind, undo func() error, err error) {
+	var done []string
+	undo = func() error {
+		var errs []error
+		for _, at := range slices.Backward(done) {
+			errs = append(errs, unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
+		}
+		return errors.Join(errs...)
+	}
+	for i, m := range mounts {
+		if m.Source == "" {
+			continue
+		}
+		at := filepath.Join(dir, "mount"+strconv.Itoa(i))
+		info, err := os.Stat(m.Source)
+		if err != nil {
+			return nil, undo, fmt.Errorf("mount on %s: %w", m.Target, err)
+		}
+		if info.IsDir() {
+			err = os.Mkdir(at, 0o700)
+		} else {
+			err = os.WriteFile(at, nil, 0o600)
+		}
+		if err != nil {
+			return nil, undo, fmt.Errorf("mount on %s: %w", m.Target, err)
+		}
+		if err := unix.Mount(m.Source, at, "", unix.MS_BIND, ""); err != nil {
+			return nil, undo, fmt.Errorf("mount on %s: %w", m.Target, err)
+		}
+		done = append(done, at)
+		binds = append(binds, bundle.Bind{Source: at, Target: m.Target, ReadOnly: m.ReadOnly})
+	}
+	return binds, undo, nil
+}
+
+func (s *Runner) plan(step Step, dir, root string, binds []bundle.Bind) (bundle.Input, error) {
 	var input bundle.Input
 	asked := step.User
 	if asked == "" {
@@ -107,6 +165,15 @@ func (s *Runner) plan(step Step, dir, root string) (bundle.Input, error) {
 	o := bundle.BuildStep()
 	o.Hostname = "build"
 	o.Entrypoint, o.Args, o.Env, o.Workdir = new(string), step.Args, step.Env, step.Dir
+	o.Binds = binds
+	for _, m := range step.Mounts {
+		if m.Source == "" {
+			o.Tmpfs = append(o.Tmpfs, bundle.Tmpfs{Path: m.Target, Size: m.Size, Exec: true, ReadOnly: m.ReadOnly, Mode: new(uint32(0o1777))})
+		}
+	}
+	if step.Network != "" {
+		o.Network = step.Network
+	}
 	files, err := process.WriteNetFiles(dir, o.Hostname, process.NamesFor(o.Hostname, o.Network))
 	if err != nil {
 		return input, err

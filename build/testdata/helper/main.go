@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -108,6 +109,10 @@ func command(w []string, out io.Writer) int {
 		n, _ := strconv.Atoi(w[1])
 		time.Sleep(time.Duration(n) * time.Second)
 	default:
+		if strings.Contains(w[0], "/") {
+			err = syscall.Exec(w[0], w, os.Environ())
+			break
+		}
 		fmt.Fprintf(os.Stderr, "%s: not found\n", w[0])
 		return 127
 	}

@@ -1,0 +1,133 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+// takeCaches takes what cache mounts the step wants, each once and always in
+// the same order, so that two steps never wait for each other.
+func (p *preparer) takeCaches(ctx context.Context) error {
+	wanted := map[digest.Digest]rootfs.CacheSharing{}
+	for i := range p.work.op.Run.Mounts {
+		m := &p.work.op.Run.Mounts[i]
+		if m.Type != mountCache {
+			continue
+		}
+		key, err := p.cacheKey(ctx, m)
+		if err != nil {
+			return fmt.Errorf("--mount=type=cache,target=%s: %w", visible(m.Target), err)
+		}
+		m.key = key
+		wanted[key] = rootfs.CacheSharing(m.Sharing)
+	}
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		c, err := p.work.stage.b.Store.CacheMount(ctx, key, wanted[key])
+		if err != nil {
+			return err
+		}
+		p.work.undo = append(p.work.undo, c.Release)
+		p.caches[key] = c
+	}
+	return nil
+}
+
+// cache shows a directory of the store that outlives the build.
+func (p *preparer) cache(ctx context.Context, m *mountOp) error {
+	at, err := p.place()
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(at, 0o700); err != nil {
+		return err
+	}
+	c := p.caches[m.key]
+	if err := c.Mount(at); err != nil {
+		return err
+	}
+	p.work.undo = append(p.work.undo, func() error { return detach(at) })
+	t, err := openTarget(at, p.work.stage.b.Mapping)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	if c.New() {
+		if err := p.fill(ctx, m, t); err != nil {
+			return err
+		}
+		if err := c.Filled(); err != nil {
+			return err
+		}
+	}
+	if m.Source == "/" || m.From.Kind != fromScratch {
+		p.add(m, at)
+		return nil
+	}
+	t.name = "the cache " + visible(m.ID)
+	sub, err := p.place()
+	if err != nil {
+		return err
+	}
+	if err := p.work.pin(t.tree, m.Source, sub); err != nil {
+		return err
+	}
+	p.add(m, sub)
+	return nil
+}
+
+// cacheKey names the directory: as in BuildKit, a cache that starts with other
+// contents or another owner is another one.
+func (p *preparer) cacheKey(ctx context.Context, m *mountOp) (digest.Digest, error) {
+	key := []string{"cache mount", m.ID, strconv.Itoa(int(m.UID)), strconv.Itoa(int(m.GID)), strconv.Itoa(int(m.mode(0o755)))}
+	if m.From.Kind == fromScratch {
+		return digest.FromString(strings.Join(key, "\x00")), nil
+	}
+	b := &binding{op: m}
+	sum, err := p.work.openBinding(ctx, b)
+	if err != nil {
+		return "", err
+	}
+	p.work.bindings = append(p.work.bindings, b)
+	return digest.FromString(strings.Join(append(key, m.Source, sum), "\x00")), nil
+}
+
+// fill gives a new cache directory its owner, mode and first contents.
+func (p *preparer) fill(ctx context.Context, m *mountOp, t *target) error {
+	if m.From.Kind != fromScratch {
+		from, err := p.tree(ctx, m)
+		if err != nil {
+			return err
+		}
+		entries, err := from.entries(cmpDot(strings.TrimLeft(m.Source, "/")))
+		if err != nil {
+			return err
+		}
+		s := &source{tree: from, entries: entries}
+		if !s.isDir() {
+			return fmt.Errorf("%s in %s: not a directory", visible(m.Source), from.name)
+		}
+		c := &copier{op: &copyOp{}, target: t, ctx: ctx}
+		if err := c.contents(s, "."); err != nil {
+			return err
+		}
+	}
+	o := owner{m.UID, m.GID}
+	if p.work.stage.b.Mapping.Mode == idmap.Single {
+		o = owner{}
+	}
+	return errors.Join(t.setOwner(".", o), t.chmod(".", m.mode(0o755)))
+}

@@ -1,0 +1,215 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/opencontainers/go-digest"
+)
+
+// mountKind is what a RUN step sees at a place of its own.
+type mountKind string
+
+// The types of RUN --mount, and the file that a heredoc script is.
+const (
+	mountBind   mountKind = "bind"
+	mountCache  mountKind = "cache"
+	mountTmpfs  mountKind = "tmpfs"
+	mountSecret mountKind = "secret"
+	mountSSH    mountKind = "ssh"
+	mountScript mountKind = "script"
+)
+
+const (
+	// maxMounts bounds the mounts of one step.
+	maxMounts = 100
+	// secretDir and agentSocket are where BuildKit puts what has no target.
+	secretDir   = "/run/secrets/"
+	agentSocket = "/run/buildkit/ssh_agent."
+	// scriptDir is where a script with a #! line appears.
+	scriptDir = "/dev/pipes/"
+)
+
+// mountOp is one mount of a RUN step, as planned.
+type mountOp struct {
+	Type     mountKind `json:"type"`
+	Target   string    `json:"target,omitempty"`
+	From     origin    `json:"from,omitzero"`
+	Source   string    `json:"source,omitempty"`
+	ReadOnly bool      `json:"readOnly,omitempty"`
+	// Size bounds a tmpfs, 0 for half of the memory.
+	Size int64 `json:"size,omitempty"`
+	// ID names a cache, a secret or an agent.
+	ID       string `json:"id,omitempty"`
+	Sharing  string `json:"sharing,omitempty"`
+	Required bool   `json:"required,omitempty"`
+	// Env is the variable that a secret goes into.
+	Env  string  `json:"env,omitempty"`
+	UID  uint32  `json:"uid,omitempty"`
+	GID  uint32  `json:"gid,omitempty"`
+	Mode *uint32 `json:"mode,omitempty"`
+	// Data is the text of a script.
+	Data string `json:"data,omitempty"`
+	// key is a cache's in the store, once it is known.
+	key digest.Digest
+}
+
+// mode is the permission bits that were asked for, or those of the type.
+func (m *mountOp) mode(otherwise uint32) uint32 {
+	if m.Mode != nil {
+		return *m.Mode
+	}
+	return otherwise
+}
+
+// mounts plans the --mount flags of a RUN.
+func (s *stagePlanner) mounts(c *instructions.RunCommand) ([]mountOp, error) {
+	given := instructions.GetMounts(c)
+	if len(given) > maxMounts {
+		return nil, fmt.Errorf("more than %d mounts", maxMounts)
+	}
+	var out []mountOp
+	agents := 0
+	for _, g := range given {
+		m, err := s.mount(g)
+		if err != nil {
+			return nil, fmt.Errorf("--mount=type=%s: %w", g.Type, err)
+		}
+		if m.Type == mountSSH {
+			if m.Target == "" {
+				m.Target = fmt.Sprint(agentSocket, agents)
+			}
+			agents++
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func (s *stagePlanner) mount(g *instructions.Mount) (mountOp, error) {
+	m := mountOp{
+		Type: mountKind(g.Type), Source: g.Source, ReadOnly: g.ReadOnly, Size: g.SizeLimit,
+		ID: g.CacheID, Sharing: string(g.CacheSharing), Required: g.Required,
+	}
+	if strings.ContainsRune(g.Target+g.Source, 0) {
+		return m, errors.New("a path contains a NUL byte")
+	}
+	if g.Target != "" {
+		m.Target = absolute(s.dir(), g.Target)
+	}
+	if g.UID != nil {
+		m.UID = uint32(*g.UID)
+	}
+	if g.GID != nil {
+		m.GID = uint32(*g.GID)
+	}
+	if g.Mode != nil {
+		if *g.Mode > 0o7777 {
+			return m, fmt.Errorf("mode %o is larger than 7777", *g.Mode)
+		}
+		m.Mode = new(uint32(*g.Mode))
+	}
+	switch m.Type {
+	case mountSecret:
+		return m, m.planSecret(g)
+	case mountSSH:
+		if m.Source != "" {
+			return m, errors.New("ssh does not support source")
+		}
+		if m.ID == "" {
+			m.ID = "default"
+		}
+		return m, nil
+	case mountBind, mountCache, mountTmpfs, mountScript:
+	}
+	return m, s.planDirectory(&m, g.From)
+}
+
+// planDirectory completes what has a directory or file of its own.
+func (s *stagePlanner) planDirectory(m *mountOp, from string) error {
+	switch m.Target {
+	case "":
+		return withHint(errors.New("no target"), "say where it is to appear: target=/path")
+	case "/":
+		return fmt.Errorf("invalid mount target %q", m.Target)
+	}
+	if m.Type == mountTmpfs {
+		m.Source = ""
+		return nil
+	}
+	m.Source = path.Clean("/" + m.Source)
+	if m.Type == mountCache {
+		if m.Sharing == "" {
+			m.Sharing = string(instructions.MountSharingShared)
+		}
+		if m.ID == "" {
+			m.ID = m.Target
+		}
+		if from == "" || from == scratch {
+			m.From = origin{Kind: fromScratch}
+			return nil
+		}
+	}
+	if from == scratch {
+		m.From = origin{Kind: fromScratch}
+		return nil
+	}
+	var err error
+	m.From, err = s.plan.originOf("from", from, s.index)
+	return err
+}
+
+// planSecret gives a secret its id and place.
+func (m *mountOp) planSecret(g *instructions.Mount) error {
+	if g.Source != "" {
+		m.ID, m.Source = g.Source, ""
+	}
+	if m.ID == "" {
+		m.ID = path.Base(m.Target)
+	}
+	if g.Env != nil {
+		m.Env = *g.Env
+		if m.Env == "" {
+			m.Env = m.ID
+		}
+		if strings.ContainsAny(m.Env, "=\x00") {
+			return fmt.Errorf("%q is no variable name", visible(m.Env))
+		}
+		return nil
+	}
+	if m.Target == "" {
+		m.Target = secretDir + path.Base(m.ID)
+	}
+	return nil
+}
+
+// mountOrigins are the stages and images that the mounts of a RUN come from,
+// before expansion: from may not hold variables.
+func mountOrigins(c *instructions.RunCommand) []string {
+	var out []string
+	for _, m := range instructions.GetMounts(c) {
+		if m.From != "" && m.From != scratch {
+			out = append(out, m.From)
+		}
+	}
+	return out
+}
+
+// keyed is what of the mounts belongs to the cache key: the sources' content
+// is digested apart, and a secret's value must not matter.
+func keyed(mounts []mountOp) []mountOp {
+	var out []mountOp
+	for _, m := range mounts {
+		if m.Type == mountBind {
+			m.From, m.Source = origin{}, ""
+		}
+		out = append(out, m)
+	}
+	return out
+}

@@ -1,0 +1,287 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+// Mount is what a step finds at a place of its own: a directory or file that
+// is bound there, or a new tmpfs.
+type Mount struct {
+	Target string
+	// Source is what to bind; "" is a tmpfs. No step can change what it names.
+	Source   string
+	ReadOnly bool
+	// Size bounds a tmpfs; 0 is the kernel's default.
+	Size int64
+}
+
+// binding is the source of a mount once it is open.
+type binding struct {
+	op     *mountOp
+	tree   *tree
+	source source
+}
+
+// openMounts finds what the bind mounts of a RUN show and returns its digest.
+func (w *work) openMounts(ctx context.Context) (string, error) {
+	var sums []string
+	for i := range w.op.Run.Mounts {
+		m := &w.op.Run.Mounts[i]
+		if m.Type != mountBind || m.From.Kind == fromScratch {
+			continue
+		}
+		b := &binding{op: m}
+		sum, err := w.openBinding(ctx, b)
+		if err != nil {
+			return "", fmt.Errorf("--mount=type=bind,target=%s: %w", visible(m.Target), err)
+		}
+		w.bindings = append(w.bindings, b)
+		sums = append(sums, sum)
+	}
+	return strings.Join(sums, " "), nil
+}
+
+// openBinding finds the source of one mount. A whole stage or image goes by
+// its layers: reading all of its files would take longer than most steps.
+func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
+	from := b.op.From
+	if b.op.Source == "/" && (from.Kind == fromStage || from.Kind == fromImage) {
+		layers, _, err := w.layersOf(ctx, from)
+		if err != nil {
+			return "", err
+		}
+		var ids []string
+		for _, l := range layers {
+			ids = append(ids, l.DiffID.String())
+		}
+		return digest.FromString(strings.Join(ids, " ")).String(), nil
+	}
+	var err error
+	if b.tree, err = w.openFrom(ctx, from); err != nil {
+		return "", err
+	}
+	p := strings.TrimLeft(b.op.Source, "/")
+	entries, err := b.tree.entries(cmpDot(p))
+	if err != nil {
+		return "", err
+	}
+	b.source = source{tree: b.tree, entries: entries}
+	return digestSources(ctx, []source{b.source})
+}
+
+func cmpDot(p string) string {
+	if p == "" {
+		return "."
+	}
+	return p
+}
+
+// prepareMounts makes the sources of all mounts and returns them with the
+// environment that they bring.
+func (w *work) prepareMounts(ctx context.Context) ([]Mount, []string, error) {
+	p := &preparer{work: w, caches: map[digest.Digest]*rootfs.CacheMount{}}
+	if err := p.takeCaches(ctx); err != nil {
+		return nil, nil, err
+	}
+	for i := range w.op.Run.Mounts {
+		m := &w.op.Run.Mounts[i]
+		if err := p.prepare(ctx, m); err != nil {
+			return nil, nil, fmt.Errorf("--mount=type=%s: %w", m.Type, err)
+		}
+	}
+	return p.mounts, p.env, nil
+}
+
+// preparer collects the mounts of one step.
+type preparer struct {
+	work   *work
+	dir    string // scratch directory, made on first use
+	memory string // tmpfs for what must not reach a disk
+	caches map[digest.Digest]*rootfs.CacheMount
+	count  int
+	mounts []Mount
+	env    []string
+}
+
+func (p *preparer) prepare(ctx context.Context, m *mountOp) error {
+	switch m.Type {
+	case mountTmpfs:
+		p.mounts = append(p.mounts, Mount{Target: m.Target, Size: m.Size, ReadOnly: m.ReadOnly})
+		return nil
+	case mountSecret:
+		return p.secret(m)
+	case mountSSH:
+		return p.agent(m)
+	case mountScript:
+		return p.file(m, []byte(m.Data), 0o755)
+	case mountCache:
+		return p.cache(ctx, m)
+	case mountBind:
+	}
+	return p.bind(ctx, m)
+}
+
+// place is a new path in a scratch directory of the step.
+func (p *preparer) place() (string, error) {
+	if p.dir == "" {
+		dir, err := p.work.scratch()
+		if err != nil {
+			return "", err
+		}
+		p.dir = dir
+	}
+	p.count++
+	return filepath.Join(p.dir, "m"+strconv.Itoa(p.count)), nil
+}
+
+func (p *preparer) add(m *mountOp, source string) {
+	p.mounts = append(p.mounts, Mount{Target: m.Target, Source: source, ReadOnly: m.ReadOnly})
+}
+
+// bind shows a part of the context, of a stage or of an image. What a step
+// writes there is gone with the step.
+func (p *preparer) bind(ctx context.Context, m *mountOp) error {
+	at, err := p.place()
+	if err != nil {
+		return err
+	}
+	if m.From.Kind == fromContext || m.From.Kind == fromNamed {
+		i := slices.IndexFunc(p.work.bindings, func(b *binding) bool { return b.op == m })
+		source, err := p.copyContext(ctx, &p.work.bindings[i].source, at)
+		if err == nil {
+			p.add(m, source)
+		}
+		return err
+	}
+	t, err := p.tree(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := p.work.pin(t, m.Source, at); err != nil {
+		return err
+	}
+	p.add(m, at)
+	return nil
+}
+
+// tree is the mounted files of the stage or image that m is of.
+func (p *preparer) tree(ctx context.Context, m *mountOp) (*tree, error) {
+	for _, b := range p.work.bindings {
+		if b.op == m && b.tree != nil {
+			return b.tree, nil
+		}
+	}
+	if m.From.Kind != fromScratch {
+		return p.work.openFrom(ctx, m.From)
+	}
+	mounted, _, err := p.work.mount(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return p.work.mountedTree(mounted, scratch)
+}
+
+// copyContext copies a part of the context to at, as root's: its files on disk
+// are the user's own, which the step must not be able to tell or change.
+func (p *preparer) copyContext(ctx context.Context, s *source, at string) (string, error) {
+	if err := os.Mkdir(at, 0o755); err != nil {
+		return "", err
+	}
+	t, err := openTarget(at, p.work.stage.b.Mapping)
+	if err != nil {
+		return "", err
+	}
+	defer t.Close()
+	if err := errors.Join(t.setOwner(".", owner{}), t.chmod(".", 0o755)); err != nil {
+		return "", err
+	}
+	c := &copier{op: &copyOp{}, target: t, clamp: p.work.stage.b.epoch, ctx: ctx}
+	if s.isDir() {
+		return at, c.contents(s, ".")
+	}
+	const name = "file"
+	return filepath.Join(at, name), c.put(s.tree, s.entries[0], name)
+}
+
+// pin mounts what is at name in t onto the new path at. The name is resolved
+// once, by the kernel, inside of t: whoever changes symlinks there afterwards
+// changes nothing any more (CVE-2024-23651).
+func (w *work) pin(t *tree, name, at string) (err error) {
+	root, err := t.root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	fd, err := openInside(int(root.Fd()), cmpDot(strings.TrimLeft(name, "/")))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("%s: %w in %s", visible(name), errNoSource, t.name)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", visible(name), err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		err = os.Mkdir(at, 0o700)
+	case info.Mode().IsRegular():
+		err = os.WriteFile(at, nil, 0o600)
+	default:
+		return fmt.Errorf("%s in %s: not a regular file or directory", visible(name), t.name)
+	}
+	if err != nil {
+		return err
+	}
+	return w.bindMount("/proc/self/fd/"+strconv.Itoa(fd), at)
+}
+
+// bindMount binds source to at until the step is over.
+func (w *work) bindMount(source, at string) error {
+	if err := unix.Mount(source, at, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	w.undo = append(w.undo, func() error { return detach(at) })
+	return nil
+}
+
+func detach(at string) error {
+	if err := unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmount %s: %w", path.Base(at), err)
+	}
+	return nil
+}
+
+// openInside opens name below root, as if root were the root directory.
+func openInside(root int, name string) (int, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	for range 100 {
+		fd, err := unix.Openat2(root, name, &how)
+		if err == nil || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+	return -1, unix.EAGAIN // somebody renames directories all the time
+}

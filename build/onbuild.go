@@ -1,0 +1,66 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// withTriggers is the instructions of stage i, those first that its base left
+// for it with ONBUILD. They are an image's and so hostile: each is one
+// instruction, and none may leave triggers or start a stage of its own.
+func (p *plan) withTriggers(i int, triggers []string) ([]instructions.Command, error) {
+	stage := &p.file.stages[i]
+	if len(triggers) > maxInstructions {
+		return nil, fmt.Errorf("the base has more than %d ONBUILD triggers", maxInstructions)
+	}
+	var out []instructions.Command
+	for _, text := range triggers {
+		cmd, err := parseTrigger(text, stage.Location)
+		if err == nil {
+			err = checkSupported(cmd)
+		}
+		if err == nil {
+			_, err = p.originsOf(cmd, i)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ONBUILD trigger %q of the base: %w", bounded(visible(text), 80), err)
+		}
+		out = append(out, cmd)
+	}
+	return slices.Concat(out, stage.Commands), nil
+}
+
+// parseTrigger reads one trigger; errors in it are shown at loc, the FROM.
+func parseTrigger(text string, loc []parser.Range) (instructions.Command, error) {
+	if len(text) > maxDockerfile {
+		return nil, fmt.Errorf("larger than %d bytes", maxDockerfile)
+	}
+	ast, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return nil, cleanParserError(err)
+	}
+	if len(ast.AST.Children) != 1 {
+		return nil, errors.New("it should be a single instruction")
+	}
+	node := ast.AST.Children[0]
+	if len(loc) > 0 {
+		node.StartLine, node.EndLine = loc[0].Start.Line, loc[len(loc)-1].End.Line
+	}
+	cmd, err := instructions.ParseCommand(node)
+	if err != nil {
+		return nil, cleanParserError(err)
+	}
+	switch cmd.(type) {
+	case *instructions.OnbuildCommand, *instructions.MaintainerCommand:
+		return nil, fmt.Errorf("%s is not allowed there", strings.ToUpper(cmd.Name()))
+	}
+	return cmd, nil
+}

@@ -1,0 +1,113 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSecret is the size that BuildKit allows, too.
+const maxSecret = 500 << 10
+
+// Secret gives the value of a secret when a step needs it.
+type Secret func() ([]byte, error)
+
+// SecretFile is a secret that is a file's content.
+func SecretFile(name string) Secret {
+	return func() ([]byte, error) {
+		return readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxSecret)
+	}
+}
+
+// SecretValue is a secret that is known already.
+func SecretValue(value string) Secret {
+	return func() ([]byte, error) {
+		if len(value) > maxSecret {
+			return nil, fmt.Errorf("larger than %d bytes", maxSecret)
+		}
+		return []byte(value), nil
+	}
+}
+
+// secret shows a secret as a file in memory, or as a variable, or both. It is
+// part of neither the image nor the cache.
+func (p *preparer) secret(m *mountOp) error {
+	get, ok := p.work.stage.b.Secrets[m.ID]
+	if !ok {
+		if !m.Required {
+			return nil
+		}
+		return withHint(fmt.Errorf("secret %s: not found", visible(m.ID)), "give it with --secret id="+visible(m.ID)+",src=FILE")
+	}
+	value, err := get()
+	if err != nil {
+		return fmt.Errorf("secret %s: %w", visible(m.ID), err)
+	}
+	if m.Env != "" {
+		if strings.ContainsRune(string(value), 0) {
+			return fmt.Errorf("secret %s: a variable cannot hold a NUL byte", visible(m.ID))
+		}
+		p.env = append(p.env, m.Env+"="+string(value))
+	}
+	if m.Target == "" {
+		return nil
+	}
+	return p.file(m, value, m.mode(0o400))
+}
+
+// inMemory is a new path on a tmpfs of the step's.
+func (p *preparer) inMemory() (string, error) {
+	if p.memory == "" {
+		at, err := p.place()
+		if err != nil {
+			return "", err
+		}
+		if err := os.Mkdir(at, 0o700); err != nil {
+			return "", err
+		}
+		size := strconv.Itoa(maxMounts * 2 * maxSecret)
+		if err := unix.Mount("cpc-secrets", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,size="+size); err != nil {
+			return "", fmt.Errorf("mount a tmpfs: %w", err)
+		}
+		p.work.undo = append(p.work.undo, func() error { return detach(at) })
+		p.memory = at
+	}
+	p.count++
+	return filepath.Join(p.memory, strconv.Itoa(p.count)), nil
+}
+
+// file shows data as a file, which never reaches a disk.
+func (p *preparer) file(m *mountOp, data []byte, mode uint32) error {
+	at, err := p.inMemory()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(at, data, 0o600); err != nil {
+		return err
+	}
+	if err := p.own(m, at, mode); err != nil {
+		return err
+	}
+	p.add(m, at)
+	return nil
+}
+
+// own gives a file or socket the owner and mode that the mount says.
+func (p *preparer) own(m *mountOp, at string, mode uint32) error {
+	t, err := openTarget(filepath.Dir(at), p.work.stage.b.Mapping)
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(at)
+	err = errors.Join(t.setOwner(name, owner{m.UID, m.GID}), t.chmod(name, mode))
+	return errors.Join(err, t.Close())
+}

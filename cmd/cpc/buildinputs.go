@@ -1,0 +1,198 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/claude-pocket-console/cpc/build"
+)
+
+// csvFields reads NAME=VALUE,NAME,… as docker's flags have it. Names are in
+// lower case.
+func csvFields(value string) ([][2]string, error) {
+	r := csv.NewReader(strings.NewReader(value))
+	parts, err := r.Read()
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", value, err)
+	}
+	out := make([][2]string, 0, len(parts))
+	for _, p := range parts {
+		k, v, _ := strings.Cut(p, "=")
+		out = append(out, [2]string{strings.ToLower(strings.TrimSpace(k)), v})
+	}
+	return out, nil
+}
+
+// secrets reads --secret id=ID[,src=FILE|,env=VARIABLE]. With an id alone it is
+// the variable of that name, or else the file. files are those that are named.
+func secrets(given []string) (out map[string]build.Secret, files []string, err error) {
+	out = map[string]build.Secret{}
+	for _, g := range given {
+		s, err := parseSecret(g)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--secret %s: %w", g, err)
+		}
+		if s.env != "" {
+			value, ok := os.LookupEnv(s.env)
+			if !ok {
+				return nil, nil, fmt.Errorf("--secret %s: the variable %s is not set", g, s.env)
+			}
+			out[s.id] = build.SecretValue(value)
+			continue
+		}
+		file, err := filepath.Abs(s.file)
+		if err != nil {
+			return nil, nil, err
+		}
+		if info, err := os.Stat(file); err != nil {
+			return nil, nil, fmt.Errorf("--secret %s: %w", g, err)
+		} else if info.IsDir() {
+			return nil, nil, fmt.Errorf("--secret %s: %s is a directory", g, s.file)
+		}
+		out[s.id], files = build.SecretFile(file), append(files, file)
+	}
+	return out, files, nil
+}
+
+type secretFlag struct{ id, file, env string }
+
+func parseSecret(value string) (s secretFlag, err error) {
+	fields, err := csvFields(value)
+	if err != nil {
+		return s, err
+	}
+	kind := ""
+	for _, f := range fields {
+		switch f[0] {
+		case "id":
+			s.id = f[1]
+		case "source", "src":
+			s.file = f[1]
+		case "env":
+			s.env = f[1]
+		case "type":
+			kind = f[1]
+		default:
+			return s, fmt.Errorf("%q is not known: want id, src, env or type", f[0])
+		}
+	}
+	switch {
+	case s.id == "":
+		return s, errors.New("id is missing")
+	case kind != "" && kind != "file" && kind != "env":
+		return s, fmt.Errorf("type %q: want file or env", kind)
+	case kind == "env" && s.env == "":
+		s.file, s.env = "", firstOf(s.file, s.id)
+	case s.file == "" && s.env == "":
+		if _, ok := os.LookupEnv(s.id); ok && kind != "file" {
+			s.env = s.id
+		} else {
+			s.file = s.id
+		}
+	}
+	return s, nil
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// agents reads --ssh default|ID[=SOCKET|KEY[,KEY]].
+func agents(given []string) (out map[string]build.Agent, files []string, err error) {
+	out = map[string]build.Agent{}
+	for _, g := range given {
+		id, list, _ := strings.Cut(g, "=")
+		paths := slices.DeleteFunc(strings.Split(list, ","), func(s string) bool { return s == "" })
+		if len(paths) == 0 {
+			socket := os.Getenv("SSH_AUTH_SOCK")
+			if socket == "" {
+				return nil, nil, fmt.Errorf("--ssh %s: no agent: SSH_AUTH_SOCK is not set; start one with eval $(ssh-agent), or name a key: --ssh %s=FILE", g, id)
+			}
+			paths = []string{socket}
+		}
+		a := build.Agent{}
+		for _, p := range paths {
+			abs, err := filepath.Abs(p)
+			if err != nil {
+				return nil, nil, err
+			}
+			info, err := os.Stat(abs)
+			if err != nil {
+				return nil, nil, fmt.Errorf("--ssh %s: %w", g, err)
+			}
+			files = append(files, abs)
+			if info.Mode()&os.ModeSocket == 0 {
+				a.Keys = append(a.Keys, abs)
+				continue
+			}
+			if len(paths) > 1 {
+				return nil, nil, fmt.Errorf("--ssh %s: a socket stands alone", g)
+			}
+			a.Socket = abs
+		}
+		out[id] = a
+	}
+	return out, files, nil
+}
+
+// namedContexts reads --build-context NAME=DIR|docker-image://IMAGE.
+func namedContexts(given []string) (out map[string]build.Context, dirs []string, err error) {
+	out = map[string]build.Context{}
+	for _, g := range given {
+		name, value, ok := strings.Cut(g, "=")
+		if !ok || name == "" || value == "" {
+			return nil, nil, fmt.Errorf("--build-context %q: want NAME=DIRECTORY or NAME=docker-image://IMAGE", g)
+		}
+		name = strings.ToLower(name)
+		if image, ok := strings.CutPrefix(value, "docker-image://"); ok {
+			out[name] = build.Context{Image: image}
+			continue
+		}
+		if scheme, _, ok := strings.Cut(value, "://"); ok {
+			return nil, nil, fmt.Errorf("--build-context %s: %s:// is not supported", g, scheme)
+		}
+		dir, err := buildContext(value)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--build-context %s: %w", name, err)
+		}
+		out[name], dirs = build.Context{Dir: dir}, append(dirs, dir)
+	}
+	return out, dirs, nil
+}
+
+// stepNetwork reads --network for RUN steps and --allow.
+func stepNetwork(network string, allow []string) (string, bool, error) {
+	host := false
+	for _, a := range allow {
+		switch a {
+		case "network.host":
+			host = true
+		case "security.insecure":
+			return "", false, errors.New("--allow security.insecure: a step is a sandbox; cpc has no way to take its walls away")
+		default:
+			return "", false, fmt.Errorf("--allow %q: only network.host is known", a)
+		}
+	}
+	switch network {
+	case "", "default":
+		return "", host, nil
+	case "none":
+		return network, host, nil
+	case "host":
+		return network, true, nil
+	}
+	return "", false, fmt.Errorf("--network %q: choose default, none or host", network)
+}
