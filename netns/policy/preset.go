@@ -48,13 +48,7 @@ func Presets() []Preset {
 // Default returns version 1 of the policy of who says nothing: package
 // repositories and documentation.
 func Default() *Policy {
-	var names []string
-	for _, p := range Presets() {
-		if p.Default {
-			names = append(names, p.Name)
-		}
-	}
-	p, err := New(names, nil)
+	p, err := New([]string{DefaultPreset}, nil)
 	if err != nil {
 		panic("policy: presets.toml: " + err.Error())
 	}
@@ -63,21 +57,39 @@ func Default() *Policy {
 
 func presetRules(name string) ([]Rule, error) {
 	all := Presets()
+	if name == DefaultPreset {
+		var rules []Rule
+		for _, p := range all {
+			if !p.Default {
+				continue
+			}
+			more, err := p.rules()
+			if err != nil {
+				return nil, err
+			}
+			rules = append(rules, more...)
+		}
+		return rules, nil
+	}
 	i := slices.IndexFunc(all, func(p Preset) bool { return p.Name == name })
 	if i < 0 {
-		known := make([]string, len(all))
-		for i, p := range all {
-			known[i] = p.Name
+		known := []string{DefaultPreset}
+		for _, p := range all {
+			known = append(known, p.Name)
 		}
 		return nil, fmt.Errorf("preset %q: %w: there are %s", clip(name), ErrUnknownPreset, strings.Join(known, " "))
 	}
-	rules := make([]Rule, 0, len(all[i].Hosts))
-	for _, text := range all[i].Hosts {
+	return all[i].rules()
+}
+
+func (p Preset) rules() ([]Rule, error) {
+	rules := make([]Rule, 0, len(p.Hosts))
+	for _, text := range p.Hosts {
 		r, err := ParseRule(text)
 		if err != nil {
-			return nil, fmt.Errorf("preset %s: %w", name, err)
+			return nil, fmt.Errorf("preset %s: %w", p.Name, err)
 		}
-		r.Preset = name
+		r.Preset = p.Name
 		rules = append(rules, r)
 	}
 	return rules, nil

@@ -1,0 +1,178 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config reads cpc's configuration: /etc/cpc/config.toml, which is the
+// administrator's, and ~/.config/cpc/config.toml, which is the user's.
+//
+// It is data only. What a key means, and which file goes before which, is
+// decided where it is used; a new section is a field of [File] and a check in
+// its package. Keys are strict: one that is not known is an error, because a
+// misspelt rule that is left out is a rule that does not hold.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// SystemPath is the administrator's file.
+const SystemPath = "/etc/cpc/config.toml"
+
+// Config is both files. One that does not exist is the zero value.
+type Config struct{ System, User File }
+
+// File is one configuration file.
+type File struct {
+	// Path is where it was read from; empty when it does not exist.
+	Path    string  `toml:"-"`
+	Egress  Egress  `toml:"egress"`
+	Network Network `toml:"network"`
+}
+
+// Egress is what sandboxes may reach: rules as `cpc run --egress` has them.
+type Egress struct {
+	// Allow is nil when the file does not say; an empty list allows nothing.
+	Allow []string `toml:"allow"`
+	Deny  []string `toml:"deny"`
+	// Limit: what comes from less privileged places can narrow these rules
+	// only.
+	Limit bool `toml:"limit"`
+	// ImageLabel says what to make of an image's io.cpc.egress label: "narrow"
+	// (the default) or "ignore".
+	ImageLabel string `toml:"image-label"`
+}
+
+// Values of Egress.ImageLabel.
+const (
+	LabelNarrow = "narrow"
+	LabelIgnore = "ignore"
+)
+
+// Network has defaults of flags. What is nil or empty is not said.
+type Network struct {
+	HostCA    *CA      `toml:"host-ca"`
+	Proxy     *bool    `toml:"proxy"`
+	DNSSearch []string `toml:"dns-search"`
+}
+
+// CA is the value of host-ca: true, false, or the path of a bundle.
+type CA struct {
+	On   bool
+	Path string // "": where the host has its bundle
+}
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (c *CA) UnmarshalTOML(v any) error {
+	switch v := v.(type) {
+	case bool:
+		c.On = v
+	case string:
+		if !filepath.IsAbs(v) {
+			return fmt.Errorf("host-ca %q: true, false, or the absolute path of a file", v)
+		}
+		c.On, c.Path = true, v
+	default:
+		return errors.New("host-ca: true, false, or the path of a file")
+	}
+	return nil
+}
+
+// Load reads both files.
+func Load() (Config, error) {
+	user, err := userPath(os.Getenv)
+	if err != nil {
+		return Config{}, err
+	}
+	return load(SystemPath, user)
+}
+
+func load(system, user string) (c Config, err error) {
+	if c.System, err = readFile(system); err != nil {
+		return Config{}, err
+	}
+	c.User, err = readFile(user)
+	return c, err
+}
+
+// userPath returns "" where there is no home to have a file in.
+func userPath(env func(string) string) (string, error) {
+	dir := env("XDG_CONFIG_HOME")
+	if dir == "" {
+		if env("HOME") == "" {
+			return "", nil
+		}
+		dir = filepath.Join(env("HOME"), ".config")
+	}
+	if !filepath.IsAbs(dir) {
+		return "", fmt.Errorf("configuration directory %s: XDG_CONFIG_HOME and HOME must be absolute", dir)
+	}
+	return filepath.Join(dir, "cpc", "config.toml"), nil
+}
+
+const maxFile = 1 << 20
+
+func readFile(path string) (File, error) {
+	if path == "" {
+		return File{}, nil
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && !exists(path) {
+		return File{}, nil
+	}
+	if err != nil {
+		return File{}, fmt.Errorf("configuration: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return File{}, fmt.Errorf("configuration: %w", err)
+	}
+	if len(raw) > maxFile {
+		return File{}, fmt.Errorf("configuration %s: larger than %d bytes", path, maxFile)
+	}
+	out, err := parse(string(raw))
+	if err != nil {
+		return File{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	out.Path = path
+	return out, nil
+}
+
+// exists tells a file that may not be read, which is an error, from one below
+// a directory that may not be entered, such as another user's home after su.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// parse reads a file's text strictly.
+func parse(text string) (File, error) {
+	var f File
+	meta, err := toml.Decode(text, &f)
+	if err != nil {
+		if pe, ok := errors.AsType[toml.ParseError](err); ok {
+			return File{}, fmt.Errorf("line %d: %s", pe.Position.Line, pe.Message)
+		}
+		return File{}, err
+	}
+	if extra := meta.Undecoded(); len(extra) > 0 {
+		var keys []string
+		for _, k := range extra {
+			keys = append(keys, k.String())
+		}
+		return File{}, fmt.Errorf("unknown key %s", strings.Join(keys, ", "))
+	}
+	switch f.Egress.ImageLabel {
+	case "", LabelNarrow, LabelIgnore:
+	default:
+		return File{}, fmt.Errorf("egress.image-label %q: %s or %s", f.Egress.ImageLabel, LabelNarrow, LabelIgnore)
+	}
+	return f, nil
+}

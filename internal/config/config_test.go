@@ -1,0 +1,106 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	got, err := parse(`
+[egress]
+allow = ["@debian", "git.example.org:22"]
+deny = []
+limit = true
+image-label = "ignore"
+[network]
+host-ca = "/etc/ssl/company.pem"
+proxy = true
+dns-search = ["corp.example"]
+`)
+	want := File{
+		Egress:  Egress{Allow: []string{"@debian", "git.example.org:22"}, Deny: []string{}, Limit: true, ImageLabel: LabelIgnore},
+		Network: Network{HostCA: &CA{On: true, Path: "/etc/ssl/company.pem"}, Proxy: new(true), DNSSearch: []string{"corp.example"}},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err = parse("[network]\nhost-ca = false"); err != nil || got.Network.HostCA == nil || got.Network.HostCA.On {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// Nothing is allowed, and nothing is said, are not the same.
+	if got, err = parse("[egress]\nallow = []"); err != nil || got.Egress.Allow == nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err = parse(""); err != nil || got.Egress.Allow != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"[egress]\nalow = []":              "unknown key egress.alow",
+		"[egres]\nallow = []":              "unknown key egres",
+		"[egress]\nallow = 1":              "allow",
+		"[egress\n":                        "line 2",
+		"[network]\nhost-ca = 1":           "host-ca",
+		"[network]\nhost-ca = 'ca.pem'":    "absolute",
+		"[egress]\nimage-label = 'trust'":  "image-label",
+		"[network]\nproxy = 'http://p/'\n": "proxy",
+	} {
+		if _, err := parse(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	system, user := filepath.Join(dir, "system.toml"), filepath.Join(dir, "user.toml")
+	if c, err := load(system, user); err != nil || c.System.Path != "" || c.User.Path != "" {
+		t.Errorf("neither exists: %+v, %v", c, err)
+	}
+	if err := os.WriteFile(user, []byte("[egress]\nallow = ['a.org']"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := load(system, user); err != nil || c.User.Path != user || len(c.User.Egress.Allow) != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if err := os.WriteFile(system, []byte(strings.Repeat("#", maxFile+1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := load(system, user); err == nil || !strings.Contains(err.Error(), system) {
+		t.Errorf("too large: %v", err)
+	}
+	if _, err := load(dir, user); err == nil {
+		t.Error("a directory was read")
+	}
+}
+
+func TestUserPath(t *testing.T) {
+	for _, c := range []struct{ xdg, home, want string }{
+		{"/x", "/home/u", "/x/cpc/config.toml"}, {"", "/home/u", "/home/u/.config/cpc/config.toml"}, {"", "", ""},
+	} {
+		got, err := userPath(func(name string) string { return map[string]string{"XDG_CONFIG_HOME": c.xdg, "HOME": c.home}[name] })
+		if err != nil || got != c.want {
+			t.Errorf("%+v: %q, %v", c, got, err)
+		}
+	}
+	if _, err := userPath(func(string) string { return "relative" }); err == nil {
+		t.Error("a relative directory was taken")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("[egress]\nallow = ['@debian']\n[network]\nhost-ca = true")
+	f.Fuzz(func(t *testing.T, text string) {
+		if file, err := parse(text); err == nil && file.Path != "" {
+			t.Error("a file names its own path")
+		}
+	})
+}
