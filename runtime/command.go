@@ -53,12 +53,19 @@ func commandError(command string, err error) error {
 	return err
 }
 
-// ExitCode returns what a command ends with on err: 127 and 126 for a command
-// that is missing or cannot be run, otherwise fallback (1; 255 for exec).
+// execFailed is the exit status of any failure of exec, as with runc: callers
+// tell by it that none came from the process.
+const execFailed = 255
+
+// ExitCode returns what a command ends with on err, which is fallback (1; 255
+// for exec). create and run end with 127 and 126 for a command that is missing
+// or cannot be run.
 func ExitCode(err error, fallback int) int {
 	switch {
 	case err == nil:
 		return 0
+	case fallback == execFailed:
+		return fallback
 	case errors.Is(err, ErrCommandNotFound):
 		return 127
 	case errors.Is(err, ErrCommandNotExecutable):
@@ -67,7 +74,8 @@ func ExitCode(err error, fallback int) int {
 	return fallback
 }
 
-// errStatus says that an operation does not fit a container's status.
-func errStatus(status fmt.Stringer) error {
-	return fmt.Errorf("the container is %v", status)
+// errStatus says that an operation does not fit a container's status, in words
+// of runc's that callers look for: "cannot exec in a stopped container".
+func errStatus(operation string, status fmt.Stringer) error {
+	return fmt.Errorf("cannot %s a %v container", operation, status)
 }

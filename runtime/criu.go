@@ -95,7 +95,7 @@ func (r Runtime) Checkpoint(id string, o CriuOptions) error {
 			return err
 		}
 		if status == libcontainer.Created || status == libcontainer.Stopped {
-			return errStatus(status)
+			return errStatus("checkpoint", status)
 		}
 		if err := o.prepare(); err != nil {
 			return err

@@ -85,7 +85,7 @@ func (r Runtime) running(id string) (*libcontainer.Container, error) {
 		return nil, err
 	}
 	if status == libcontainer.Stopped {
-		return nil, errStatus(status)
+		return nil, fmt.Errorf("container with id %s is not running", id)
 	}
 	return c, nil
 }

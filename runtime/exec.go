@@ -63,8 +63,11 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if status == libcontainer.Stopped || status == libcontainer.Paused && !o.IgnorePaused {
-		return 0, errStatus(status)
+	switch {
+	case status == libcontainer.Stopped:
+		return 0, errStatus("exec in", status)
+	case status == libcontainer.Paused && !o.IgnorePaused:
+		return 0, fmt.Errorf("%w (use --ignore-paused to override)", errStatus("exec in", status))
 	}
 	for _, path := range []*string{&o.ConsoleSocket, &o.PidfdSocket, &o.PidFile, &o.ProcessFile} {
 		if err := makeAbs(path); err != nil {

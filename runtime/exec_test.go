@@ -111,12 +111,12 @@ func console(t *testing.T, path string) <-chan *os.File {
 	return masters
 }
 
-// readUntil collects a terminal's output up to a text.
-func readUntil(t *testing.T, f *os.File, want string) string {
+// readLine collects a terminal's output up to the end of a line.
+func readLine(t *testing.T, f *os.File) string {
 	t.Helper()
 	var all strings.Builder
 	buf := make([]byte, 4096)
-	for !strings.Contains(all.String(), want) {
+	for !strings.Contains(all.String(), "\n") {
 		n, err := f.Read(buf)
 		all.Write(buf[:n])
 		if err != nil {
@@ -155,7 +155,7 @@ func TestTerminal(t *testing.T) {
 			t.Errorf("window size %+v, %v", size, err)
 		}
 		b.must("start", "c1")
-		out := readUntil(t, master, "\n")
+		out := readLine(t, master)
 		var v view
 		decode(t, strings.TrimSpace(out), &v)
 		for _, fd := range []string{"0", "1", "2"} {
@@ -178,7 +178,7 @@ func TestExecTerminal(t *testing.T) {
 			t.Fatal("no terminal received")
 		}
 		defer func() { _ = master.Close() }()
-		if out := readUntil(t, master, "\n"); out != "hello\r\n" {
+		if out := readLine(t, master); out != "hello\r\n" {
 			t.Errorf("output %q", out)
 		}
 		for _, args := range [][]string{

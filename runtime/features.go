@@ -17,19 +17,34 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 )
 
-// version is that of the module this binary was built from.
-func version() string {
+// version is that of the module this binary was built from, as three numbers
+// and what may follow them, and the commit.
+func version() (number, commit string) {
+	number, commit = "0.0.0-devel", "unknown"
 	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "devel"
+	if !ok {
+		return number, commit
 	}
-	return strings.Trim(info.Main.Version, "()")
+	if v, ok := strings.CutPrefix(info.Main.Version, "v"); ok {
+		number = v
+	}
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			commit += "-dirty"
+		}
+	}
+	return number, commit
 }
 
-// VersionText is what --version prints.
-func VersionText() string {
+// VersionText is what --version prints of a program called name. Supervisors
+// parse it: the first line by its "version", the others by what is before ":".
+func VersionText(name string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cpc-runtime version %s\nspec: %s\ngo: %s\n", version(), specs.Version, goruntime.Version())
+	number, commit := version()
+	fmt.Fprintf(&b, "%s version %s\ncommit: %s\nspec: %s\ngo: %s\n", name, number, commit, specs.Version, goruntime.Version())
 	if major, minor, micro := seccomp.Version(); major+minor+micro > 0 {
 		fmt.Fprintf(&b, "libseccomp: %d.%d.%d\n", major, minor, micro)
 	}
@@ -40,13 +55,15 @@ func VersionText() string {
 // the OCI runtime specification.
 func Features() features.Features {
 	yes, no := true, false
+	number, commit := version()
 	f := features.Features{
 		OCIVersionMin: fmt.Sprintf("%d.0.0", specs.VersionMajor),
 		OCIVersionMax: specs.Version,
 		Hooks:         configs.KnownHookNames(),
 		MountOptions:  specconv.KnownMountOptions(),
 		Annotations: map[string]string{
-			"io.github.claude-pocket-console.cpc-runtime.version": version(),
+			"io.github.claude-pocket-console.cpc-runtime.version": number,
+			"io.github.claude-pocket-console.cpc-runtime.commit":  commit,
 			// What callers of runc look for.
 			"org.opencontainers.runc.checkpoint.enabled": "true",
 		},

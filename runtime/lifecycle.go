@@ -35,8 +35,8 @@ func (r Runtime) Start(id string) error {
 		if err != nil {
 			return err
 		}
-		if status != libcontainer.Created {
-			return errStatus(status)
+		if err := startable(status); err != nil {
+			return err
 		}
 		state, err := c.State()
 		if err != nil {
@@ -62,6 +62,20 @@ func (r Runtime) Start(id string) error {
 		return fmt.Errorf("start %s: %w", id, err)
 	}
 	return nil
+}
+
+// startable says, in runc's words, why a container cannot be started.
+func startable(status libcontainer.Status) error {
+	switch status {
+	case libcontainer.Created:
+		return nil
+	case libcontainer.Stopped:
+		return errors.New("cannot start a container that has stopped")
+	case libcontainer.Running:
+		return errors.New("cannot start an already running container")
+	case libcontainer.Paused:
+	}
+	return errStatus("start", status)
 }
 
 // Kill sends a signal, a name with or without SIG or a number, to the
@@ -148,7 +162,7 @@ func (r Runtime) remove(id string, force bool) error {
 		return destroyKilled(c)
 	case libcontainer.Running, libcontainer.Paused:
 	}
-	return errStatus(status)
+	return fmt.Errorf("cannot delete container %s that is not stopped: %v", id, status)
 }
 
 // destroyKilled kills a container's init, waits for its end, at most ten

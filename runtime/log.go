@@ -24,7 +24,7 @@ func (l Log) Apply() error {
 	case "json":
 		logrus.SetFormatter(&logrus.JSONFormatter{})
 	case "", "text":
-		if l.File != "" {
+		if l.File != "" || l.Debug { // runc's, which callers look through
 			logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
 		}
 	default:

@@ -53,7 +53,7 @@ func TestPause(t *testing.T) {
 		b.sleeper("c1")
 		b.must("pause", "c1")
 		b.waitStatus("c1", "paused")
-		if r := b.cli("exec", "c1", "probe", "exit", "0"); r.code != 255 || !strings.Contains(r.stderr, "the container is paused") {
+		if r := b.cli("exec", "c1", "probe", "exit", "0"); r.code != 255 || !strings.Contains(r.stderr, "cannot exec in a paused container") {
 			t.Errorf("exec in a paused container: %+v", r)
 		}
 		if r := b.cli("delete", "c1"); r.code != 1 {

@@ -230,7 +230,7 @@ func TestCVE_2025_52565(t *testing.T) {
 			}
 			b.must("start", "c1")
 			var got map[string]seen
-			decode(b.t, strings.TrimSpace(readUntil(b.t, master, "\n")), &got)
+			decode(b.t, strings.TrimSpace(readLine(b.t, master)), &got)
 			for path, file := range got {
 				if strings.HasPrefix(path, "/") && file.Mode&0o170000 != 0o100000 {
 					b.t.Errorf("/dev/console → %s: %s is no file any more: %+v", target, path, file)

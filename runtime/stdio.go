@@ -19,20 +19,23 @@ import (
 type stdio struct {
 	passed   []*os.File // closed here once the process is started
 	receive  *os.File   // the master comes through this socket
+	received chan received
 	master   *os.File
 	terminal *os.File // the caller's terminal
 	saved    *term.State
 	copied   chan struct{} // closed when all output has been copied
 }
 
+// received is the terminal's master, or why there is none.
+type received struct {
+	master *os.File
+	err    error
+}
+
 // useTerminal prepares for a terminal of the process's own that is joined to
 // the caller's.
 func (s *stdio) useTerminal(p *libcontainer.Process) error {
-	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
-		if s.terminal == nil && term.IsTerminal(int(f.Fd())) {
-			s.terminal = f
-		}
-	}
+	s.terminal = callersTerminal()
 	if s.terminal == nil {
 		return errors.New("the process wants a terminal, but there is none: use --console-socket and detach")
 	}
@@ -43,7 +46,39 @@ func (s *stdio) useTerminal(p *libcontainer.Process) error {
 	s.receive = os.NewFile(uintptr(pair[0]), "console")
 	p.ConsoleSocket = os.NewFile(uintptr(pair[1]), "console")
 	s.passed = append(s.passed, p.ConsoleSocket)
+	s.received = make(chan received, 1)
+	go func() { s.received <- s.receiveMaster() }() // before the program writes to it
 	return nil
+}
+
+// receiveMaster waits for the master. Where output does not go to the caller's
+// terminal, newlines are not to be made into what a terminal needs.
+func (s *stdio) receiveMaster() received {
+	master, err := receiveFile(s.receive)
+	if err != nil || term.IsTerminal(int(os.Stdout.Fd())) {
+		return received{master, err}
+	}
+	t, err := unix.IoctlGetTermios(int(master.Fd()), unix.TCGETS)
+	if err == nil {
+		t.Oflag &^= unix.ONLCR
+		err = unix.IoctlSetTermios(int(master.Fd()), unix.TCSETS, t)
+	}
+	return received{master, err}
+}
+
+// callersTerminal finds the terminal this process is used from: also where all
+// of its streams lead elsewhere.
+func callersTerminal() *os.File {
+	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+		if term.IsTerminal(int(f.Fd())) {
+			return f
+		}
+	}
+	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil
+	}
+	return f
 }
 
 // started is called when the process runs: it drops what was handed over and
@@ -56,20 +91,21 @@ func (s *stdio) started() error {
 	if s.receive == nil {
 		return nil
 	}
-	master, err := receiveFile(s.receive)
-	if err != nil {
-		return fmt.Errorf("receive terminal: %w", err)
+	r := <-s.received
+	s.master = r.master
+	if r.err != nil {
+		return fmt.Errorf("receive terminal: %w", r.err)
 	}
-	s.master = master
 	s.resize()
+	var err error
 	if s.saved, err = term.MakeRaw(int(s.terminal.Fd())); err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
 	s.copied = make(chan struct{})
-	go func() { _, _ = io.Copy(master, os.Stdin) }() // ends with this process
+	go func() { _, _ = io.Copy(s.master, os.Stdin) }() // ends with this process
 	go func() {
 		defer close(s.copied)
-		_, _ = io.Copy(os.Stdout, master) // EIO is the end of a terminal
+		_, _ = io.Copy(os.Stdout, s.master) // EIO is the end of a terminal
 	}()
 	return nil
 }

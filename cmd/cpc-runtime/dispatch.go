@@ -56,7 +56,7 @@ func dispatch(args []string) int {
 		return usageError(g, fs, err)
 	}
 	if *version {
-		fmt.Fprint(os.Stdout, runtime.VersionText())
+		fmt.Fprint(os.Stdout, runtime.VersionText(calledAs()))
 		return 0
 	}
 	if fs.NArg() == 0 || fs.Arg(0) == "help" {
@@ -73,7 +73,8 @@ func dispatch(args []string) int {
 			return c.run(g, fs.Args()[1:])
 		}
 	}
-	g.log.Report(fmt.Errorf("%s: no such command; see cpc-runtime --help", fs.Arg(0)))
+	// As runc has it, which is asked whether it knows a command.
+	g.log.Report(fmt.Errorf("No help topic for '%s': no such command; see --help", fs.Arg(0))) //nolint:staticcheck // the words of others
 	return 1
 }
 
@@ -136,7 +137,8 @@ func usageError(g global, fs *flag.FlagSet, err error) int {
 	}
 	for _, c := range commands() {
 		if c.name == fs.Name() {
-			fmt.Fprintf(os.Stdout, "usage: cpc-runtime [options] %s [options] %s\n\n%s.\n\n", c.name, c.args, c.about)
+			name := calledAs() + " " + c.name
+			fmt.Fprintf(os.Stdout, "NAME:\n   %s - %s\n\nUSAGE:\n   %s [command options] %s\n\n", name, c.about, name, c.args)
 			printFlags(os.Stdout, fs)
 			return 0
 		}
@@ -146,17 +148,22 @@ func usageError(g global, fs *flag.FlagSet, err error) int {
 }
 
 func printHelp(w io.Writer, fs *flag.FlagSet) {
-	fmt.Fprint(w, "usage: cpc-runtime [options] command [options] [arguments]\n\nAn OCI runtime for sandboxes.\n\ncommands:\n")
+	name := calledAs()
+	fmt.Fprintf(w, "NAME:\n   %s - Open Container Initiative runtime, for sandboxes; a replacement of runc\n\n", name)
+	fmt.Fprintf(w, "USAGE:\n   %s [global options] command [command options] [arguments...]\n\nCOMMANDS:\n", name)
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.about)
+		fmt.Fprintf(w, "   %-10s  %s\n", c.name, c.about)
 	}
-	fmt.Fprintf(w, "  %-10s %s\n\n", "reaper", "Be pid 1: run \"reaper -- COMMAND\", pass signals on, reap orphans")
+	fmt.Fprintf(w, "   %-10s  %s\n\n", "reaper", "Be pid 1: run \"reaper -- COMMAND\", pass signals on, reap orphans")
 	printFlags(w, fs)
 }
 
+// calledAs is this program's name: runc, where it stands in for that.
+func calledAs() string { return filepath.Base(os.Args[0]) }
+
 // printFlags lists flags, those that mean the same on one line.
 func printFlags(w io.Writer, fs *flag.FlagSet) {
-	fmt.Fprintln(w, "options:")
+	fmt.Fprintln(w, "OPTIONS:")
 	names := map[flag.Value][]string{}
 	fs.VisitAll(func(f *flag.Flag) {
 		name := "--" + f.Name
@@ -172,7 +179,7 @@ func printFlags(w io.Writer, fs *flag.FlagSet) {
 		}
 		delete(names, f.Value)
 		arg, usage := flag.UnquoteUsage(f)
-		fmt.Fprintf(w, "  %-28s %s\n", strings.TrimSpace(strings.Join(all, ", ")+" "+arg), usage)
+		fmt.Fprintf(w, "   %-28s  %s\n", strings.TrimSpace(strings.Join(all, ", ")+" "+arg), usage)
 	})
 }
 

@@ -90,9 +90,10 @@ func classify(op, why string) error {
 	}
 	switch {
 	case has("executable file not found", "exec: no command"),
-		has("exec", "stat ") && has("no such file or directory") && !has("mount", "rootfs", "chdir", "cwd"):
+		has("exec", "stat ") && has("no such file or directory", "not a directory") && !has("mount", "rootfs", "chdir", "cwd"):
 		return fmt.Errorf("%w: %s", ErrNotFound, about(why))
-	case has("exec") && has("permission denied", "exec format error", "is a directory") && !has("mount", "chdir", "cwd"):
+	case has("exec") && has("permission denied", "exec format error", "is a directory", "too many levels of symbolic links",
+		"file name too long") && !has("mount", "chdir", "cwd"):
 		return fmt.Errorf("%w: %s", ErrNotExecutable, about(why))
 	}
 	if _, dir, ok := strings.Cut(why, "chdir to cwd ("); ok {

@@ -20,6 +20,8 @@ func TestClassify(t *testing.T) {
 	}{
 		{"create", `exec: "nosuch": executable file not found in $PATH`, ErrNotFound},
 		{"create", `unable to start container process: exec: "/nosuch": stat /nosuch: no such file or directory`, ErrNotFound},
+		{"exec", `exec c: unable to start container process: exec: "/f/x": stat /f/x: not a directory`, ErrNotFound},
+		{"exec", `exec c: unable to start container process: exec: "/loop": stat /loop: too many levels of symbolic links`, ErrNotExecutable},
 		{"exec", `exec failed: unable to start container process: exec: "/etc": is a directory: permission denied`, ErrNotExecutable},
 		{"start", `exec /bin/x: exec format error`, ErrNotExecutable},
 		{"create", `exec: "/etc/passwd": permission denied`, ErrNotExecutable},

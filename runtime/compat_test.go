@@ -1,0 +1,115 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+// Supervisors parse this, by line and by what is before the colon.
+func TestVersion(t *testing.T) {
+	if os.Getenv(envSetting) != "" {
+		t.Skip("the same in every setting")
+	}
+	b := newBench(t, settings()[0])
+	version := regexp.MustCompile(`^cpc-runtime version \d+\.\d+\.\d+\S*\ncommit: \S+\nspec: 1\.3\.\d+\ngo: go\S+\nlibseccomp: \d+\.\d+\.\d+\n$`)
+	if out := b.must("--version").stdout; !version.MatchString(out) {
+		t.Errorf("version %q", out)
+	}
+	// In place of another runtime it goes by that one's name.
+	runc := filepath.Join(b.dir, "runc")
+	if err := os.Symlink(b.runtime, runc); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(runc, "--version").Output()
+	if err != nil || !strings.HasPrefix(string(out), "runc version ") {
+		t.Errorf("called runc: %q, %v", out, err)
+	}
+	if r := b.cli("nosuch", "--help"); r.code != 1 || !strings.Contains(r.stderr, "No help topic for 'nosuch'") {
+		t.Errorf("help on an unknown command: %+v", r)
+	}
+}
+
+// Debug messages are as runc's, on stderr or in the log.
+func TestDebug(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		b.write(b.spec("probe", "exit", "0"))
+		log := filepath.Join(b.dir, "log")
+		for _, format := range []string{"", "text", "json"} {
+			r := b.must("--debug", "run", "c1")
+			text, level := r.stderr, "level=debug"
+			if format != "" {
+				r = b.must("--debug", "--log", log, "--log-format", format, "run", "c1")
+				data, err := os.ReadFile(log)
+				if err != nil || r.stderr != "" {
+					b.t.Errorf("%s: stderr %q, %v", format, r.stderr, err)
+				}
+				text = string(data)
+				if err := os.Remove(log); err != nil {
+					b.t.Error(err)
+				}
+			}
+			if format == "json" {
+				level = `"level":"debug"`
+			}
+			for _, want := range []string{level, "nsexec container setup", "child process in init()"} {
+				if !strings.Contains(text, want) {
+					b.t.Errorf("format %q: no %s in %q", format, want, text)
+				}
+			}
+		}
+	})
+}
+
+// A container in the foreground has a terminal like the caller's, also where
+// all of the caller's streams lead elsewhere: then it is the controlling one.
+func TestForegroundTerminal(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		t := b.t
+		spec := b.spec("probe", "echo", "hello")
+		spec.Process.Terminal = true
+		b.write(spec)
+		for name, piped := range map[string]bool{"terminal": false, "pipe": true} {
+			master, slave, err := pty.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(b.runtime, "--root", b.states, "run", "c1")
+			cmd.Dir = b.dir
+			cmd.ExtraFiles = []*os.File{slave}
+			cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true, Ctty: 3}
+			var out, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &stderr
+			if !piped {
+				cmd.Stdin, cmd.Stdout = slave, slave
+			}
+			err = cmd.Run()
+			got := out.String()
+			if !piped {
+				got = readLine(t, master)
+			}
+			if want := map[bool]string{false: "hello\r\n", true: "hello\n"}[piped]; err != nil || got != want {
+				t.Errorf("%s: output %q, want %q (%v: %s)", name, got, want, err, stderr.String())
+			}
+			after, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS)
+			if err != nil || *after != *before {
+				t.Errorf("%s: terminal left as %+v, was %+v (%v)", name, after, before, err)
+			}
+			_, _ = master.Close(), slave.Close()
+		}
+	})
+}
