@@ -69,13 +69,17 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 bench: build ## measure cpc-runtime against runc, crun and bwrap (as root, some minutes)
 	scripts/bench.sh
 
-install: build ## install programs, man pages and completions below PREFIX (/usr/local)
+install: build ## install programs, man pages, completions and units below PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0755 bin/cpc bin/cpc-runtime bin/cpc-scan $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -D -m 0644 docs/completion/cpc.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc
 	install -D -m 0644 docs/completion/_cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
 	install -D -m 0644 docs/completion/cpc.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cpc.fish
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/systemd/user
+	install -m 0644 deploy/systemd/*.service deploy/systemd/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0644 deploy/systemd/user/* $(DESTDIR)$(PREFIX)/lib/systemd/user
+	install -D -m 0644 deploy/sysusers.d/cpc.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/cpc.conf
 
 setup: ## install the system packages that building and testing need
 	@scripts/setup.sh test

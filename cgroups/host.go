@@ -81,6 +81,12 @@ type Host struct {
 	Base string `json:"base,omitempty"`
 	// Controllers are those, of memory, cpu and pids, that can be enforced.
 	Controllers []string `json:"controllers"`
+	// Unit: Base is the cgroup of a systemd unit, delegated to it, in which the
+	// caller runs.
+	Unit bool `json:"unit,omitempty"`
+	// Aside: the caller is in Base itself, and alone, so it has to leave it
+	// before there can be limits below.
+	Aside bool `json:"aside,omitempty"`
 	// Busy: Base (not systemd's) holds processes, so the kernel lets it turn on
 	// no further controller for its children.
 	Busy bool `json:"busy,omitempty"`
@@ -97,15 +103,22 @@ type Host struct {
 type prober struct {
 	root     string // prefix of every absolute path that is read
 	uid      int    // effective uid in the caller's own user namespace
+	pid      int
 	getenv   func(string) string
 	writable func(path string) bool
+	delegate func(path string) bool      // marked by systemd as delegated
+	ask      func(bus, unit string) bool // what a user's systemd says of that
 }
 
-// Probe looks at the host. It changes nothing and starts nothing.
+// Probe looks at the host. It changes nothing and starts nothing; in a unit of a
+// user's systemd it asks that whether the unit is delegated.
 func Probe() (Host, error) {
 	return prober{
 		uid:      os.Geteuid(),
+		pid:      os.Getpid(),
 		getenv:   os.Getenv,
+		delegate: delegateFlag,
+		ask:      askDelegate,
 		writable: func(path string) bool { return unix.Access(path, unix.W_OK) == nil },
 	}.probe()
 }
@@ -203,6 +216,16 @@ func (p prober) probeV1(h *Host) {
 
 func (p prober) probeUnified(h *Host) error {
 	h.SwapLimit = true
+	if h.Systemd {
+		unit, err := p.delegatedUnit()
+		if err != nil {
+			return err
+		}
+		if unit != "" {
+			h.Driver, h.Base, h.Unit = DriverFS, unit, true
+			return p.addEnableable(h, unit)
+		}
+	}
 	switch {
 	case h.Privileged && h.Systemd:
 		h.Driver, h.Base = DriverSystemd, unifiedMount+"/system.slice"
@@ -246,20 +269,14 @@ func (p prober) userBus(uid int) string {
 // from its own cgroup up to the root; "" when there is none. Only from there
 // may processes be moved: the kernel wants the common ancestor's cgroup.procs.
 func (p prober) delegated() (string, error) {
-	data, err := readBounded(p.path("/proc/self/cgroup"))
-	if err != nil {
+	own, err := p.ownPath()
+	if err != nil || own == "" {
 		return "", err
-	}
-	own, ok := parseProcCgroup(data)[""]
-	if !ok || strings.Contains(own, "..") {
-		return "", nil
 	}
 	found := ""
 	for dir := filepath.Join(unifiedMount, own); ; dir = filepath.Dir(dir) {
-		for _, f := range []string{"", "cgroup.procs", "cgroup.subtree_control"} {
-			if !p.writable(p.path(filepath.Join(dir, f))) {
-				return found, nil
-			}
+		if !p.delegatedFiles(dir) {
+			return found, nil
 		}
 		found = dir
 		if dir == unifiedMount {
@@ -278,6 +295,10 @@ func (p prober) addEnableable(h *Host, dir string) error {
 		return err
 	}
 	if notRoot == nil && strings.TrimSpace(procs) != "" {
+		if h.Unit && p.alone(procs) {
+			h.Aside = true
+			return p.addControllers(h, filepath.Join(dir, "cgroup.controllers"))
+		}
 		h.Busy = true
 		return p.addControllers(h, filepath.Join(dir, "cgroup.subtree_control"))
 	}

@@ -43,6 +43,9 @@ type Plan struct {
 	// that the scope does; "" where systemd is not asked.
 	Scope string `json:"scope,omitempty"`
 	Slice string `json:"slice,omitempty"`
+	// Aside is where the process that starts the sandbox has to move itself
+	// first (StepAside); "" where it can stay.
+	Aside string `json:"aside,omitempty"`
 	// Layout is the host's; Unified means that the bundle may mount cgroup2.
 	Layout Layout `json:"layout"`
 	// Bus is Host.Bus.
@@ -119,6 +122,9 @@ func (h Host) place(p *Plan, id string) {
 		p.Dirs = []string{filepath.Join(h.Base, p.Scope, name)}
 		p.Path = strings.TrimPrefix(p.Dirs[0], unifiedMount)
 	case h.Layout == Unified:
+		if h.Aside {
+			p.Aside = filepath.Join(h.Base, supervisorDir)
+		}
 		p.Dirs = []string{filepath.Join(h.Base, name)}
 		p.Path = filepath.Join("/", strings.TrimPrefix(h.Base, unifiedMount), name)
 	default:
@@ -182,6 +188,12 @@ func (h Host) explain(controller string) (why, fix string) {
 	case h.Driver == DriverSystemd:
 		return fmt.Sprintf("systemd does not delegate the %s controller to user %d", controller, h.UID),
 			fmt.Sprintf(delegateFix, h.UID)
+	case h.Unit && h.Busy:
+		return "the " + controller + " controller is off in the unit's cgroup " + h.Base + ", which holds other processes than cpc",
+			"have the unit start cpc itself (ExecStart=), or keep the others in a cgroup of their own with DelegateSubgroup=" + supervisorDir + " (systemd 254)"
+	case h.Unit:
+		return "systemd does not delegate the " + controller + " controller to the unit of " + h.Base,
+			"set Delegate=yes in the unit; in a user's unit, the user must have the controller too: see cpc doctor"
 	case h.Driver == DriverFS && h.Busy:
 		return "the " + controller + " controller is off in " + h.Base + ", which holds processes and so cannot turn it on",
 			fmt.Sprintf("mkdir %[1]s/rest && for p in $(cat %[1]s/cgroup.procs); do echo $p >%[1]s/rest/cgroup.procs; done", h.Base)

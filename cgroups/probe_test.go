@@ -35,7 +35,10 @@ type hostCase struct {
 	files    map[string]string
 	writable []string // besides, everything where uid is 0 and the map the host's
 	allow    bool
+	units    []string // that systemd has marked as delegated
 }
+
+const userUnit = "/user.slice/user-1000.slice/user@1000.service/app.slice/sb.service"
 
 func hostCases() map[string]hostCase {
 	all := "cpuset cpu io memory hugetlb pids rdma misc\n"
@@ -76,6 +79,34 @@ func hostCases() map[string]hostCase {
 			"sys/fs/cgroup/work/me/cgroup.controllers":     "cpu memory pids\n",
 			"sys/fs/cgroup/work/me/cgroup.subtree_control": "pids\n",
 		}, writable: []string{"/sys/fs/cgroup/work/me"}},
+		// A unit with Delegate=, in which cpc is the only process.
+		"unified-user-unit": {uid: 1000, files: map[string]string{
+			"proc/self/mountinfo": v2Line, "proc/self/uid_map": hostMap, "run/systemd/system/": "", "proc/self/cgroup": "0::/system.slice/sb.service\n",
+			"sys/fs/cgroup/system.slice/sb.service/cgroup.events": "populated 1\n", "sys/fs/cgroup/system.slice/sb.service/cgroup.procs": "42\n",
+			"sys/fs/cgroup/system.slice/sb.service/cgroup.controllers": "cpu memory pids\n", "run/user/1000/bus": "socket",
+			userDir + "cgroup.controllers": "memory pids\n",
+		}, writable: []string{"/sys/fs/cgroup/system.slice/sb.service"}, units: []string{"/sys/fs/cgroup/system.slice/sb.service"}},
+		// One with DelegateSubgroup=, whose other controllers are missing.
+		"unified-root-unit-subgroup": {files: map[string]string{
+			"proc/self/mountinfo": v2Line, "proc/self/uid_map": hostMap, "run/systemd/system/": "", "proc/self/cgroup": "0::/system.slice/sb.service/supervisor\n",
+			"sys/fs/cgroup/system.slice/sb.service/cgroup.events": "populated 1\n", "sys/fs/cgroup/system.slice/sb.service/cgroup.procs": "",
+			"sys/fs/cgroup/system.slice/sb.service/cgroup.controllers": "memory pids\n",
+		}, allow: true, units: []string{"/sys/fs/cgroup/system.slice/sb.service"}},
+		"unified-user-unit-busy": {uid: 1000, files: map[string]string{
+			"proc/self/mountinfo": v2Line, "proc/self/uid_map": hostMap, "run/systemd/system/": "", "proc/self/cgroup": "0::" + userUnit + "\n",
+			"sys/fs/cgroup" + userUnit + "/cgroup.events": "populated 1\n", "sys/fs/cgroup" + userUnit + "/cgroup.procs": "41\n42\n",
+			"sys/fs/cgroup" + userUnit + "/cgroup.controllers": "cpu memory pids\n", "sys/fs/cgroup" + userUnit + "/cgroup.subtree_control": "", "run/user/1000/bus": "socket",
+		}, writable: []string{"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service"}, units: []string{"/sys/fs/cgroup" + userUnit}},
+		// One of the user's that is not delegated, as of a desktop's terminal.
+		"unified-user-app": {uid: 1000, files: map[string]string{
+			"proc/self/mountinfo": v2Line, "proc/self/uid_map": hostMap, "run/systemd/system/": "", "proc/self/cgroup": "0::" + userUnit + "\n",
+			userDir + "cgroup.controllers": "memory pids\n", "run/user/1000/bus": "socket",
+		}, writable: []string{"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service"}},
+		// Not in a unit of its own: the user's systemd is asked.
+		"unified-user-manager": {uid: 1000, files: map[string]string{
+			"proc/self/mountinfo": v2Line, "proc/self/uid_map": hostMap, "run/systemd/system/": "", "proc/self/cgroup": "0::/user.slice/user-1000.slice/user@1000.service/init.scope\n",
+			userDir + "cgroup.controllers": "cpu memory pids\n", "run/user/1000/bus": "socket",
+		}, writable: []string{"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service"}, units: []string{"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service"}},
 		"unified-user-nothing": {uid: 1000, files: map[string]string{
 			"proc/self/mountinfo": v2Line, "proc/self/uid_map": hostMap, "proc/self/cgroup": "0::/x\n",
 		}},
@@ -104,7 +135,14 @@ func (c hostCase) prober(t *testing.T) prober {
 		}
 	}
 	return prober{
-		root: root, uid: c.uid, getenv: func(string) string { return "" },
+		root: root, uid: c.uid, pid: 42, getenv: func(string) string { return "" },
+		delegate: func(path string) bool {
+			path = strings.TrimPrefix(path, root)
+			return !strings.Contains(path, "/user@") && slices.Contains(c.units, path)
+		},
+		ask: func(bus, unit string) bool {
+			return strings.HasSuffix(bus, "/run/user/1000/bus") && slices.ContainsFunc(c.units, func(path string) bool { return filepath.Base(path) == unit })
+		},
 		writable: func(path string) bool {
 			path = strings.TrimPrefix(path, root)
 			return c.allow || slices.ContainsFunc(c.writable, func(w string) bool {

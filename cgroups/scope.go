@@ -110,12 +110,7 @@ func (p Plan) settle(pid int) error {
 	if err := os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 		return fmt.Errorf("settle in scope: %w", err)
 	}
-	for _, c := range p.controllers() {
-		if err := os.WriteFile(filepath.Join(scope, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
-			return fmt.Errorf("turn on the %s controller in %s: %w", c, scope, err)
-		}
-	}
-	return nil
+	return p.enable(scope)
 }
 
 // controllers are those that the plan's limits need.

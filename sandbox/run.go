@@ -91,6 +91,12 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 		Record: *entry.Record, Dirs: e.Dirs, Options: req.Options, Plan: plan, Size: req.Size, Detached: req.Detach,
 		Seccomp: profile, Init: e.init, DryRun: req.DryRun, Egress: req.Egress,
 	}
+	if !req.DryRun {
+		if err := plan.StepAside(); err != nil {
+			files.close()
+			return nil, errors.Join(err, entry.Delete())
+		}
+	}
 	cmd, err := userns.Start(userns.Child{
 		Role: monitor.Role, Args: []string{entry.Record.Name}, IDs: e.IDs, Detached: true, Stderr: files.diagnostics,
 		Files: files.list(),
@@ -103,7 +109,7 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 		return nil, errors.Join(err, entry.Delete())
 	}
 	go func() { _ = cmd.Wait() }() // it outlives this process when detached
-	s := &Session{ID: id, Name: entry.Record.Name, Notes: plan.Notes, conn: wire.New(files.takeOwner()), entry: entry}
+	s := &Session{ID: id, Name: entry.Record.Name, Notes: plan.Notes, conn: wire.New(files.takeOwner()), entry: entry, MonitorPID: cmd.Process.Pid}
 	files.close() // so that the end of the monitor is the end of the connection
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	err = s.awaitStart()

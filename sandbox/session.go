@@ -23,6 +23,9 @@ type Session struct {
 	Name string
 	PID  int // of the program, as the host counts
 	TTY  bool
+	// MonitorPID is the process that looks after the sandbox; 0 in a session
+	// that Run did not return.
+	MonitorPID int
 	// Notes are weaker guarantees of this host that a person should know of.
 	Notes []string
 

@@ -14,10 +14,21 @@ import (
 // Sweep removes what sandboxes whose monitor died have left. Where nothing is
 // left, which is nearly always, it costs a look into two directories.
 func (e *Engine) Sweep() error {
+	_, err := e.SweepCounting()
+	return err
+}
+
+// SweepCounting is Sweep, and says of how many sandboxes, builds and steps of
+// builds there was something left.
+func (e *Engine) SweepCounting() (int, error) {
 	left, err := e.Set.Stale()
 	if err != nil || left.Empty() {
-		return err
+		return 0, err
 	}
+	return len(left.Entries) + len(left.Orphans) + len(left.Steps), e.sweep()
+}
+
+func (e *Engine) sweep() error {
 	// Removing needs no range of its own; the base only has to be valid.
 	mapping := e.IDs.Mapping(idmap.Size)
 	cmd, err := userns.Start(userns.Child{

@@ -14,17 +14,20 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/sdnotify"
 )
 
 // app is what every command is given.
 type app struct {
 	runtime string  // --runtime
 	inside  *worker // set in the copy of cpc that works in U0
+	systemd sdnotify.Notifier
 }
 
 // execute runs the command line and returns its exit status.
 func execute(args []string, inside *worker) int {
-	a := &app{inside: inside}
+	a := &app{inside: inside, systemd: sdnotify.Take()}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	root := newRoot(a)
@@ -100,7 +103,7 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "image"
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.imageGroup(), a.containerGroup(), a.systemGroup(), a.versionCommand())
+	root.AddCommand(a.imageGroup(), a.containerGroup(), a.systemGroup(), a.sweepCommand(), a.versionCommand())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
 	}

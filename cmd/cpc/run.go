@@ -68,7 +68,31 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	for _, note := range s.Notes {
 		fmt.Fprintln(os.Stderr, "cpc run: note:", note)
 	}
+	if !req.DryRun {
+		a.tellReady(s, req)
+		defer a.tellEnd(req)
+	}
 	return f.follow(e, s, req, keys)
+}
+
+// tellReady tells systemd that the program runs and, where this process is not
+// going to stay, who looks after it from now on. That nobody listens is no
+// reason to end a sandbox; systemd does that, if it waits.
+func (a *app) tellReady(s *sandbox.Session, req sandbox.RunRequest) {
+	told := []string{"READY=1", fmt.Sprintf("STATUS=sandbox %s of %s is running, process %d", s.Name, req.Image, s.PID)}
+	if req.Detach {
+		told = append(told, fmt.Sprintf("MAINPID=%d", s.MonitorPID))
+	}
+	if err := a.systemd.Send(told...); err != nil {
+		fmt.Fprintln(os.Stderr, "cpc run: warning:", err)
+	}
+}
+
+// tellEnd tells systemd that this process ends with its sandbox.
+func (a *app) tellEnd(req sandbox.RunRequest) {
+	if !req.Detach {
+		_ = a.systemd.Send("STOPPING=1") // the exit status says the same
+	}
 }
 
 // start starts the sandbox and writes its id to the --cidfile, which is made

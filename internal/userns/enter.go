@@ -14,7 +14,8 @@ import (
 
 // Settle makes the calling process at home in the namespaces that Start gave
 // it: no mount of its own reaches the host, /proc shows its pid namespace, no
-// group of the user's is left. It returns a directory descriptor of the
+// group of the user's is left, nor the user's umask, which is not to decide what
+// a sandbox or an image's files look like. It returns a directory descriptor of the
 // host's /proc, through which host pids can be read; the caller closes it.
 //
 // Preconditions: called by a child of Start, after handoff.Receive.
@@ -22,6 +23,7 @@ func Settle(mode idmap.Mode) (hostProc *os.File, err error) {
 	if os.Getpid() != 1 || os.Geteuid() != 0 {
 		return nil, fmt.Errorf("settle: pid %d, uid %d: not started by cpc in namespaces of its own", os.Getpid(), os.Geteuid())
 	}
+	unix.Umask(0o022)
 	if mode == idmap.Mapped {
 		if err := unix.Setgroups(nil); err != nil {
 			return nil, fmt.Errorf("drop groups: %w", err)

@@ -25,7 +25,7 @@ import (
 // SweepRole is the hand-off role of the process that cleans up after monitors
 // that died. Like a monitor it runs in U0, because the files of a sandbox
 // belong to ids that the user can only reach there.
-const SweepRole = "sweep"
+const SweepRole = "sweeper"
 
 // SweepTask says where to clean up.
 type SweepTask struct {

@@ -1,0 +1,32 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/sandbox"
+)
+
+func (a *app) sweepCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "sweep", Short: "Remove what sandboxes left whose monitor was killed", Args: wants(0, 0),
+		Long: `Remove what sandboxes left whose monitor was killed: cgroup, scratch space and
+state; also what killed builds left. Every other command that looks at sandboxes
+does so too; this one is for a timer (deploy/systemd). What runs is not touched.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, err := sandbox.Open(a.runtime)
+			if err != nil {
+				return err
+			}
+			n, err := e.SweepCounting()
+			if err == nil && n > 0 {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "cleaned up after %d\n", n)
+			}
+			return err
+		},
+	}
+}
