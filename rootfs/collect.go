@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -87,6 +88,25 @@ func (s *Store) collectBlobs(l live) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// partialAge is how long a download that broke off waits to be taken up.
+const partialAge = 24 * time.Hour
+
+// collectPartial removes downloads that broke off and are old. Nobody has one
+// open: who downloads holds the gc lock.
+func (s *Store) collectPartial(older time.Duration) error {
+	entries, err := os.ReadDir(s.path("partial"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var errs []error
+	for _, e := range entries {
+		if st, err := e.Info(); err == nil && time.Since(st.ModTime()) >= older {
+			errs = append(errs, os.Remove(s.path("partial", e.Name())))
+		}
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 // collectLayers goes through the layers of this variant: those of another

@@ -9,13 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
@@ -34,12 +34,8 @@ func (s *Store) Layers(ctx context.Context, img *Image) ([]Layer, error) {
 
 // UnpackLayers is Layers for a list that is no image yet.
 func (s *Store) UnpackLayers(ctx context.Context, layers []LayerDescriptor) ([]Layer, error) {
-	const atOnce = 4
 	var out []Layer
-	missing := false
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
-	seen := make(map[digest.Digest]bool)
+	missing := make(map[digest.Digest]LayerDescriptor)
 	for _, l := range layers {
 		if l.Empty {
 			continue
@@ -47,52 +43,98 @@ func (s *Store) UnpackLayers(ctx context.Context, layers []LayerDescriptor) ([]L
 		if err := checkDigest(l.DiffID); err != nil {
 			return nil, err
 		}
-		dir := s.layerDir(l.DiffID)
-		out = append(out, Layer{DiffID: l.DiffID, Dir: dir})
-		if s.haveLayer(l.DiffID) || seen[l.DiffID] {
-			continue
+		out = append(out, Layer{DiffID: l.DiffID, Dir: s.layerDir(l.DiffID)})
+		missing[l.DiffID] = l
+	}
+	for {
+		maps.DeleteFunc(missing, func(d digest.Digest, _ LayerDescriptor) bool { return s.haveLayer(d) })
+		if len(missing) == 0 {
+			return out, nil
 		}
-		seen[l.DiffID], missing = true, true
-		g.Go(func() error { return s.unpack(gctx, l) })
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	if missing {
-		if err := atomicfile.SyncDir(s.path("layers", s.variant)); err != nil {
+		claimed, err := s.claim(ctx, missing)
+		if err == nil {
+			err = s.unpackAll(ctx, claimed)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	return out, nil
+}
+
+func (s *Store) unpackLock(diffID digest.Digest) string {
+	return s.path("locks", "unpack-"+diffID.Encoded())
+}
+
+// claim takes those layers that no other process is unpacking, or waits for
+// one. It never waits while it holds one, or two processes could wait for each
+// other.
+func (s *Store) claim(ctx context.Context, missing map[digest.Digest]LayerDescriptor) ([]*arrival, error) {
+	var claimed []*arrival
+	for d, l := range missing {
+		lock, err := filelock.Try(s.unpackLock(d), filelock.Exclusive)
+		if errors.Is(err, filelock.ErrBusy) {
+			continue
+		}
+		if err != nil {
+			return nil, errors.Join(err, dropAll(claimed))
+		}
+		claimed = append(claimed, &arrival{l: l, lock: lock})
+	}
+	if len(claimed) > 0 {
+		return claimed, nil
+	}
+	for d, l := range missing {
+		lock, err := filelock.Acquire(ctx, s.unpackLock(d), filelock.Exclusive)
+		if err != nil {
+			return nil, err
+		}
+		return []*arrival{{l: l, lock: lock}}, nil
+	}
+	return nil, nil
+}
+
+func dropAll(all []*arrival) error {
+	var errs []error
+	for _, a := range all {
+		errs = append(errs, a.drop())
+	}
+	return errors.Join(errs...)
+}
+
+// unpackAll unpacks layers that were claimed, and gives the claims up.
+func (s *Store) unpackAll(ctx context.Context, claimed []*arrival) error {
+	const atOnce = 4
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, a := range claimed {
+		g.Go(func() error {
+			if s.haveLayer(a.l.DiffID) {
+				return nil
+			}
+			w, err := s.newWorkspace(gctx)
+			if err != nil {
+				return err
+			}
+			if err := s.unpackInto(gctx, w, a.l); err != nil {
+				return errors.Join(fmt.Errorf("layer %s: %w", a.l.Descriptor.Digest, err), w.close())
+			}
+			a.work = w
+			return nil
+		})
+	}
+	err := g.Wait()
+	var done []*arrival
+	for _, a := range claimed {
+		if a.work != nil {
+			done = append(done, a)
+		}
+	}
+	return errors.Join(err, s.settle(done), dropAll(claimed))
 }
 
 func (s *Store) haveLayer(diffID digest.Digest) bool {
 	_, err := os.Lstat(s.layerDir(diffID))
 	return err == nil
-}
-
-// unpack unpacks one blob, once among all processes.
-func (s *Store) unpack(ctx context.Context, l LayerDescriptor) (err error) {
-	lock, err := filelock.Acquire(ctx, s.path("locks", "unpack-"+l.DiffID.Encoded()), filelock.Exclusive)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Remove()) }()
-	if s.haveLayer(l.DiffID) {
-		return nil
-	}
-	w, err := s.newWorkspace(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	if err := s.unpackInto(ctx, w, l); err != nil {
-		return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
-	}
-	if err := s.syncfs(); err != nil {
-		return fmt.Errorf("sync layer %s: %w", l.Descriptor.Digest, err)
-	}
-	return s.adopt(w.path("layer"), l.DiffID)
 }
 
 // unpackInto unpacks and verifies: nothing of it counts before the digests of
@@ -103,28 +145,13 @@ func (s *Store) unpackInto(ctx context.Context, w *workspace, l LayerDescriptor)
 		return err
 	}
 	defer func() { err = errors.Join(err, blob.Close()) }()
-	r, err := layer.Decompress(blob, s.o.Limits)
-	if err != nil {
-		return s.orCorrupt(l.Descriptor, err)
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	diff := digest.SHA256.Hash()
-	if err := s.extract(ctx, io.TeeReader(r, diff), w.path("layer"), false); err != nil {
-		return s.orCorrupt(l.Descriptor, err)
-	}
-	if _, err := io.Copy(io.Discard, blob); err != nil {
-		return err
-	}
-	if got := digest.NewDigest(digest.SHA256, diff); got != l.DiffID {
-		return fmt.Errorf("%w: its diff id is %s, the image says %s", ErrCorrupt, got, l.DiffID)
-	}
-	return nil
+	return s.orCorrupt(l.Descriptor, s.unpackStream(ctx, blob, w.path("layer"), l.DiffID))
 }
 
 // orCorrupt returns the reason behind the error if that is a damaged blob,
 // which shows first as a stream that does not decompress or parse.
 func (s *Store) orCorrupt(d v1.Descriptor, err error) error {
-	if errors.Is(err, ErrCorrupt) || errors.Is(err, context.Canceled) || s.haveBlob(d) {
+	if err == nil || errors.Is(err, ErrCorrupt) || errors.Is(err, context.Canceled) || s.haveBlob(d) {
 		return err
 	}
 	return &CorruptError{Digest: d.Digest, Path: s.blobPath(d.Digest), Why: err.Error()}

@@ -38,6 +38,9 @@ func FormatPlatform(p v1.Platform) string { return platforms.Format(platforms.No
 // Platform is the one that the image is for.
 func (img *Image) Platform() v1.Platform { return platforms.Normalize(img.Config.Platform) }
 
+// matches reports whether an image for have runs where want is wanted.
+func matches(want, have v1.Platform) bool { return platforms.OnlyStrict(want).Match(have) }
+
 // isIndex reports whether an entry is an index: one name for images of several
 // platforms.
 func isIndex(d v1.Descriptor) bool {
@@ -109,8 +112,7 @@ func (s *Store) choose(d v1.Descriptor, want *v1.Platform) (v1.Descriptor, error
 	if want != nil {
 		p = *want
 	}
-	match := platforms.OnlyStrict(p)
-	best := slices.IndexFunc(here, func(m v1.Descriptor) bool { return match.Match(*m.Platform) })
+	best := slices.IndexFunc(here, func(m v1.Descriptor) bool { return matches(p, *m.Platform) })
 	switch {
 	case best >= 0:
 		return here[best], nil
@@ -127,7 +129,7 @@ func (s *Store) ImageFor(ctx context.Context, ref string, p v1.Platform) (*Image
 	if err != nil {
 		return nil, err
 	}
-	if have := img.Platform(); !platforms.OnlyStrict(p).Match(have) {
+	if have := img.Platform(); !matches(p, have) {
 		return nil, fmt.Errorf("%w: %s for platform %s: it is for %s", ErrNotFound, ref, FormatPlatform(p), FormatPlatform(have))
 	}
 	return img, nil

@@ -7,24 +7,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	goruntime "runtime"
-	"slices"
+	"net/http"
 	"sync"
-	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
-// Event is one step of progress of a Pull.
+// Event tells how a transfer goes on.
 type Event struct {
-	Action string        // "resolve", "download", "exists" or "done"
+	// Action is "resolve", "download", "resume", "exists", "done", "unpacked",
+	// "upload", "mounted" or "pushed".
+	Action string
 	Digest digest.Digest // of the blob concerned; empty for "resolve"
 	Done   int64         // bytes so far
 	Total  int64         // bytes in all
@@ -35,14 +36,33 @@ type PullOptions struct {
 	// Progress, if set, is called by one goroutine at a time.
 	Progress func(Event)
 	// Insecure lists registries (host or host:port) that may be spoken to
-	// over plain HTTP, or with a certificate that cannot be verified.
+	// over plain HTTP, or with a certificate that cannot be verified. It
+	// counts if there is no Client.
 	Insecure []string
+	// Client reaches the registry; one with docker's credentials if nil.
+	Client *registry.Client
+	// Platform is the one wanted of an image for several; the host's if nil.
+	Platform *v1.Platform
+	// Unpack has layers unpacked while they are downloaded. The caller must
+	// have the rights that Layers needs.
+	Unpack bool
 }
 
-// Pull fetches the image for this machine's architecture from a registry, with
-// the credentials that docker keeps, or none. Layers are stored as they come;
-// Layers unpacks them. The error is ErrNotFound if the registry knows no such
-// image, ErrUnreachable if no registry answered.
+func (o PullOptions) client() *registry.Client {
+	if o.Client != nil {
+		return o.Client
+	}
+	hosts := make(map[string]registry.Host)
+	for _, h := range o.Insecure {
+		hosts[h] = registry.Host{Insecure: true}
+	}
+	return registry.New(registry.Options{Hosts: hosts})
+}
+
+// Pull gets an image from its registry, or from a mirror of it. Every blob is
+// verified, and layers that the store has are not downloaded again; a download
+// that breaks off is taken up where it ended, also by a later Pull. Of a list
+// of platforms it takes one. The error is ErrNotFound or ErrUnreachable.
 func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (_ *Image, err error) {
 	canonical, err := ParseReference(ref)
 	if err != nil {
@@ -53,18 +73,28 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (_ *Image, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, gc.Close()) }()
-	p := &puller{s: s, progress: o.Progress}
-	d, err := p.pull(ctx, canonical, o.Insecure)
+	p := &puller{s: s, progress: o.Progress, client: o.client(), o: o}
+	d, err := p.pullAny(ctx, canonical)
 	if err != nil {
-		return nil, fmt.Errorf("pull %s: %w", ref, explainRemote(err))
+		return nil, fmt.Errorf("pull %s: %w", ref, ExplainRemote(err))
 	}
 	return s.name(ctx, d, []string{canonical})
 }
 
+// puller is one Pull.
 type puller struct {
 	s        *Store
-	mu       sync.Mutex
+	mu       sync.Mutex // progress is called one at a time
 	progress func(Event)
+	client   *registry.Client
+	o        PullOptions
+	from     *remoteRepo
+}
+
+// remoteRepo is a repository that one is logged in to.
+type remoteRepo struct {
+	repo name.Repository
+	http http.RoundTripper
 }
 
 func (p *puller) tell(e Event) {
@@ -76,30 +106,51 @@ func (p *puller) tell(e Event) {
 	p.progress(e)
 }
 
-func (p *puller) pull(ctx context.Context, canonical string, insecure []string) (v1.Descriptor, error) {
-	p.tell(Event{Action: "resolve"})
-	ref, err := name.ParseReference(canonical)
+// pullAny asks mirrors and then the registry itself.
+func (p *puller) pullAny(ctx context.Context, canonical string) (v1.Descriptor, error) {
+	places, err := p.client.Endpoints(canonical)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	if slices.Contains(insecure, ref.Context().RegistryStr()) {
-		if ref, err = name.ParseReference(canonical, name.Insecure); err != nil {
-			return v1.Descriptor{}, err
+	var errs []error
+	for _, at := range places {
+		d, err := p.pull(ctx, at.Ref)
+		if err == nil || ctx.Err() != nil || ownFault(err) {
+			return d, err
 		}
+		if at.Mirror {
+			err = fmt.Errorf("mirror %s: %w", at.Ref.Context().RegistryStr(), err)
+		}
+		errs = append([]error{err}, errs...) // the registry's own comes first
 	}
-	platform := gcr.Platform{OS: "linux", Architecture: goruntime.GOARCH}
-	desc, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithPlatform(platform))
+	return v1.Descriptor{}, errors.Join(errs...)
+}
+
+// pull downloads the blobs of the image and returns its manifest.
+func (p *puller) pull(ctx context.Context, ref name.Reference) (v1.Descriptor, error) {
+	p.tell(Event{Action: "resolve"})
+	login, err := p.client.Login(ctx, ref.Context(), transport.PullScope)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	p.from = &remoteRepo{ref.Context(), login}
+	platform := gcr.Platform{OS: "linux", Architecture: HostPlatform().Architecture}
+	if w := p.o.Platform; w != nil {
+		platform = gcr.Platform{OS: w.OS, Architecture: w.Architecture, Variant: w.Variant, OSVersion: w.OSVersion}
+	}
+	desc, err := remote.Get(ref, remote.WithContext(ctx), remote.WithTransport(login), remote.WithPlatform(platform))
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
 	img, err := desc.Image()
 	if err != nil {
-		return v1.Descriptor{}, err
+		return v1.Descriptor{}, noPlatform(err, platform)
 	}
 	return p.store(ctx, img, digest.Digest(desc.Digest.String()))
 }
 
-// store stores the blobs of an image and then its manifest.
+// store downloads what is missing of img. Origin is the digest that its
+// reference has in the registry, which may be a list's.
 func (p *puller) store(ctx context.Context, img gcr.Image, origin digest.Digest) (v1.Descriptor, error) {
 	raw, err := img.RawManifest()
 	if err != nil {
@@ -113,14 +164,15 @@ func (p *puller) store(ctx context.Context, img gcr.Image, origin digest.Digest)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	if _, err := parseConfig(config, len(m.Layers)); err != nil {
+	cfg, err := parseConfig(config, len(m.Layers))
+	if err != nil {
 		return v1.Descriptor{}, fmt.Errorf("configuration %s: %w", m.Config.Digest, err)
 	}
-	layers, err := img.Layers()
-	if err != nil {
+	if err := p.checkPlatform(cfg); err != nil {
 		return v1.Descriptor{}, err
 	}
-	if err := p.fetchAll(ctx, m.Layers, layers); err != nil {
+	layers := (&Image{Manifest: m, Config: cfg}).LayerDescriptors()
+	if err := p.fetchAll(ctx, layers); err != nil {
 		return v1.Descriptor{}, err
 	}
 	if _, err := p.s.putDocument(ctx, config, m.Config.MediaType); err != nil {
@@ -137,78 +189,56 @@ func (p *puller) store(ctx context.Context, img gcr.Image, origin digest.Digest)
 	return d, err
 }
 
-func (p *puller) fetchAll(ctx context.Context, descs []v1.Descriptor, layers []gcr.Layer) error {
-	const atOnce = 3
-	g, ctx := errgroup.WithContext(ctx)
+// checkPlatform refuses an image, not of a list, for another platform than was
+// asked for.
+func (p *puller) checkPlatform(cfg Config) error {
+	if p.o.Platform == nil || cfg.Architecture == "" {
+		return nil
+	}
+	img := &Image{Config: cfg}
+	if !matches(*p.o.Platform, img.Platform()) {
+		return fmt.Errorf("%w for platform %s: it is for %s", ErrNotFound, FormatPlatform(*p.o.Platform), FormatPlatform(img.Platform()))
+	}
+	return nil
+}
+
+// fetchAll downloads layers, and unpacks them meanwhile if that is wanted. What
+// has come is kept even if something else fails.
+func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
+	const atOnce = 4
+	var mu sync.Mutex
+	var come []*arrival
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	seen := make(map[digest.Digest]bool)
-	for i, d := range descs {
-		if seen[d.Digest] {
+	for _, l := range layers {
+		if seen[l.Descriptor.Digest] {
 			continue
 		}
-		seen[d.Digest] = true
+		seen[l.Descriptor.Digest] = true
 		g.Go(func() error {
-			if err := p.fetch(ctx, d, layers[i]); err != nil {
-				return fmt.Errorf("layer %s: %w", d.Digest, err)
+			a, err := p.fetch(gctx, l)
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
+			}
+			if a != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				come = append(come, a)
 			}
 			return nil
 		})
 	}
-	return g.Wait()
-}
-
-func (p *puller) fetch(ctx context.Context, d v1.Descriptor, l gcr.Layer) (err error) {
-	if p.s.haveBlob(d) {
-		p.tell(Event{Action: "exists", Digest: d.Digest, Done: d.Size, Total: d.Size})
-		return nil
-	}
-	w, err := p.s.newWorkspace(ctx)
-	if err != nil {
+	err := g.Wait()
+	if err = errors.Join(err, p.s.settle(come)); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	in, err := l.Compressed()
-	if err != nil {
-		return err
+	for _, a := range come {
+		p.tell(Event{Action: "done", Digest: a.l.Descriptor.Digest, Done: a.l.Descriptor.Size, Total: a.l.Descriptor.Size})
 	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	b, err := w.newBlob("blob")
-	if err != nil {
-		return err
+	if p.o.Unpack {
+		// What was here already, as a blob only.
+		_, err = p.s.UnpackLayers(ctx, layers)
 	}
-	// One byte more than there should be shows that there are too many.
-	from := io.LimitReader(&meter{r: in, p: p, desc: d}, d.Size+1)
-	// Of a wrong digest the client's reader complains as well, in its own terms.
-	if _, err := io.Copy(b, from); err != nil && b.size < d.Size {
-		return errors.Join(err, b.f.Close())
-	}
-	if got := b.digest(); got != d.Digest || b.size != d.Size {
-		why := fmt.Sprintf("got %d bytes with the digest %s", b.size, got)
-		return errors.Join(&CorruptError{Digest: d.Digest, Why: why}, b.f.Close())
-	}
-	if _, err := b.commit(p.s); err != nil {
-		return err
-	}
-	p.tell(Event{Action: "done", Digest: d.Digest, Done: d.Size, Total: d.Size})
-	return nil
-}
-
-// meter tells how much of a blob has come.
-type meter struct {
-	r    io.Reader
-	p    *puller
-	desc v1.Descriptor
-	n    int64
-	last time.Time
-}
-
-func (m *meter) Read(p []byte) (int, error) {
-	const often = 100 * time.Millisecond
-	n, err := m.r.Read(p)
-	m.n += int64(n)
-	if time.Since(m.last) >= often {
-		m.last = time.Now()
-		m.p.tell(Event{Action: "download", Digest: m.desc.Digest, Done: m.n, Total: m.desc.Size})
-	}
-	return n, err
+	return err
 }

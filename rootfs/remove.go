@@ -180,5 +180,5 @@ func (s *Store) Collect(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.collectBlobs(live), s.collectLayers(ctx, live))
+	return errors.Join(s.collectBlobs(live), s.collectLayers(ctx, live), s.collectPartial(partialAge))
 }

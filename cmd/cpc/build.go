@@ -117,7 +117,7 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	}
 	o.Store, o.Mapping, o.Runner = store, a.inside.Mapping, stepRunner{steps}
 	o.Pull = func(ctx context.Context, ref string, status func(string)) (*rootfs.Image, error) {
-		return pull(ctx, store, ref, status)
+		return a.pull(ctx, store, ref, status)
 	}
 	img, err := build.Build(ctx, *o)
 	if err != nil {

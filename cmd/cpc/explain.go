@@ -13,6 +13,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/rootfs/registry"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -50,6 +51,9 @@ func hints() []struct {
 		{sandbox.ErrNoRuntime, defaultFailure, "Install cpc-runtime beside cpc (make install), or name it with --runtime PATH."},
 		{errNoSuchThing, defaultFailure, "See which there are with: cpc ps -a, and: cpc images"},
 		{sandbox.ErrRunning, defaultFailure, "End it first with: cpc stop NAME; or end and remove it with: cpc rm -f NAME"},
+		{registry.ErrDenied, defaultFailure, "Check both. Some registries want a token instead of the password; see docs/registry.md."},
+		{rootfs.ErrPushDenied, defaultFailure, "Log in with: cpc login SERVER, as a user who may write there; some registries want the repository made first."},
+		{rootfs.ErrRateLimit, defaultFailure, "Wait, log in with: cpc login (limits for users are higher), or name a mirror in config.toml; see docs/registry.md."},
 		{rootfs.ErrUnreachable, defaultFailure, "Check the name and the network, or bring the image in as a tar: cpc import FILE IMAGE"},
 		{rootfs.ErrNotFound, defaultFailure, "See which images there are with: cpc images. Get one with: cpc pull IMAGE, or make one with: cpc build"},
 		{rootfs.ErrIndex, defaultFailure, "Make it again from what is there, without names, with: cpc system check --repair"},

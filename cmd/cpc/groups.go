@@ -34,7 +34,7 @@ func (a *app) imageGroup() *cobra.Command {
 	return group(
 		"image", "Work with images",
 		called(a.imagesCommand(), "ls", "list"), called(a.rmiCommand(), "rm", "remove"), a.imagePruneCommand(),
-		a.buildCommand(), a.pullCommand(), a.importCommand(), a.tagCommand(), a.historyCommand(),
+		a.buildCommand(), a.pullCommand(), a.pushCommand(), a.importCommand(), a.tagCommand(), a.historyCommand(),
 		a.saveCommand(), a.loadCommand(), a.inspectKind("image"),
 	)
 }

@@ -23,38 +23,55 @@ const (
 )
 
 // findImage returns an image of the store, pulling it first as asked.
-func (a *app) findImage(ctx context.Context, ref, when string) (img *rootfs.Image, err error) {
+func (a *app) findImage(ctx context.Context, ref, when string) (*rootfs.Image, error) {
+	img, err := a.lookUp(ctx, ref)
+	missing := errors.Is(err, rootfs.ErrNotFound)
+	if when == pullNever || when != pullAlways && !missing {
+		return img, err
+	}
+	if missing {
+		fmt.Fprintf(os.Stderr, "Image %s is not here yet; pulling it\n", ref)
+	}
+	// In U0, where layers are unpacked while they come.
+	if err := a.inU0([]string{"pull", "--for-run", "--", ref}); err != nil {
+		if _, said := errors.AsType[exitStatus](err); said {
+			return nil, exitStatus(usageFailure)
+		}
+		return nil, err
+	}
+	return a.lookUp(ctx, ref)
+}
+
+// findOrPull is findImage with a store that is open already.
+func (a *app) findOrPull(ctx context.Context, store *rootfs.Store, ref, when string) (*rootfs.Image, error) {
+	if when != pullAlways {
+		img, err := store.Image(ctx, ref)
+		if err == nil || !errors.Is(err, rootfs.ErrNotFound) || when == pullNever {
+			return img, err
+		}
+		fmt.Fprintf(os.Stderr, "Image %s is not here yet; pulling it\n", ref)
+	}
+	return a.pull(ctx, store, ref, tellStderr)
+}
+
+// lookUp returns an image of the store.
+func (a *app) lookUp(ctx context.Context, ref string) (img *rootfs.Image, err error) {
 	err = a.withStore(func(store *rootfs.Store) (err error) {
-		img, err = findOrPull(ctx, store, ref, when)
+		img, err = store.Image(ctx, ref)
 		return err
 	})
 	return img, err
 }
 
-func findOrPull(ctx context.Context, store *rootfs.Store, ref, when string) (*rootfs.Image, error) {
-	if when == pullAlways {
-		return pull(ctx, store, ref, tellStderr)
-	}
-	img, err := store.Image(ctx, ref)
-	if err == nil || !errors.Is(err, rootfs.ErrNotFound) || when == pullNever {
-		return img, err
-	}
-	fmt.Fprintf(os.Stderr, "Image %s is not here yet; pulling it\n", ref)
-	img, pullErr := pull(ctx, store, ref, tellStderr)
-	if pullErr != nil {
-		return nil, fmt.Errorf("%w, and it cannot be pulled: %w", err, pullErr)
-	}
-	return img, nil
-}
-
 // pull pulls an image and tells of each blob, a line each.
-func pull(ctx context.Context, store *rootfs.Store, ref string, tell func(line string)) (*rootfs.Image, error) {
-	return store.Pull(ctx, ref, rootfs.PullOptions{Progress: func(e rootfs.Event) {
-		switch e.Action {
-		case "exists":
-			tell(shortDigest(e.Digest.String()) + ": already here")
-		case "done":
-			tell(shortDigest(e.Digest.String()) + ": " + units.HumanSize(float64(e.Done)))
+func (a *app) pull(ctx context.Context, store *rootfs.Store, ref string, tell func(line string)) (*rootfs.Image, error) {
+	client, err := a.registryClient(tell)
+	if err != nil {
+		return nil, err
+	}
+	return store.Pull(ctx, ref, rootfs.PullOptions{Client: client, Unpack: a.inside != nil, Progress: func(e rootfs.Event) {
+		if text, final := words(e.Action); final {
+			tell(shortDigest(e.Digest.String()) + ": " + text + " (" + units.HumanSize(float64(e.Done)) + ")")
 		}
 	}})
 }
@@ -62,24 +79,60 @@ func pull(ctx context.Context, store *rootfs.Store, ref string, tell func(line s
 func tellStderr(line string) { fmt.Fprintln(os.Stderr, line) }
 
 func (a *app) pullCommand() *cobra.Command {
-	var quiet bool
+	var quiet, all, forRun bool
+	var platform string
 	cmd := &cobra.Command{
 		Use: "pull [OPTIONS] IMAGE", Short: "Get an image from a registry", Args: wants(1, 1),
+		Long: `Get an image from the registry in its name, or from a mirror that config.toml has
+for it. A download that broke off is taken up where it ended. NAME@sha256:DIGEST
+gets exactly that image.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			tell := tellStderr
-			if quiet {
-				tell = func(string) {}
-			}
-			return a.withStore(func(store *rootfs.Store) error {
-				img, err := pull(cmd.Context(), store, args[0], tell)
+			return a.inStore(func(store *rootfs.Store) error {
+				p := newProgress(os.Stderr, quiet)
+				o, err := a.pullOptions(platform, p)
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), img.Digest)
-				return err
+				refs := args
+				if all {
+					if refs, err = allTags(cmd.Context(), o, args[0]); err != nil {
+						return err
+					}
+				}
+				for _, ref := range refs {
+					img, err := store.Pull(cmd.Context(), ref, o)
+					p.end()
+					switch {
+					case forRun && err != nil:
+						return fmt.Errorf("image %s is not here, and it cannot be pulled: %w", ref, err)
+					case err != nil:
+						return err
+					case forRun:
+						return nil
+					}
+					if _, err := fmt.Fprintln(cmd.OutOrStdout(), img.Digest); err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the digest only")
+	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "Get all tags of the repository")
+	cmd.Flags().BoolVar(&forRun, "for-run", false, "")
+	_ = cmd.Flags().MarkHidden("for-run") // it exists
+	cmd.Flags().StringVar(&platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Get the image for `OS/ARCH` (default: the host's)")
 	return cmd
+}
+
+func allTags(ctx context.Context, o rootfs.PullOptions, repository string) ([]string, error) {
+	if r, tag := splitTag(repository); tag != "<none>" {
+		return nil, usageError{fmt.Errorf("--all-tags takes a repository without a tag: %s", r)}
+	}
+	tags, err := rootfs.RemoteTags(ctx, o.Client, repository)
+	for i, t := range tags {
+		tags[i] = repository + ":" + t
+	}
+	return tags, err
 }

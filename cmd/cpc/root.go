@@ -99,6 +99,7 @@ func newRoot(a *app) *cobra.Command {
 		a.buildCommand(), a.imagesCommand(), a.pullCommand(), a.importCommand(), a.tagCommand(), a.rmiCommand(),
 		a.sbomCommand(), a.scanCommand(),
 		a.historyCommand(), a.saveCommand(), a.loadCommand(),
+		a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.searchCommand(), a.referrersCommand(),
 	} {
 		c.GroupID = "image"
 		root.AddCommand(c)

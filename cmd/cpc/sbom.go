@@ -30,7 +30,7 @@ as it is; for another image the bill is made, and kept with it.`,
 				return usageError{fmt.Errorf("--format %q: choose spdx-json or cyclonedx-json", format)}
 			}
 			return a.inStore(func(store *rootfs.Store) error {
-				img, err := findOrPull(cmd.Context(), store, args[0], pull)
+				img, err := a.findOrPull(cmd.Context(), store, args[0], pull)
 				if err != nil {
 					return err
 				}

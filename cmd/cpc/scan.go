@@ -60,7 +60,7 @@ what the image contains. Exit status: 0, or 3 where --fail-on holds.`,
 				return usageError{err}
 			}
 			return a.inStore(func(store *rootfs.Store) error {
-				img, err := findOrPull(cmd.Context(), store, args[0], pull)
+				img, err := a.findOrPull(cmd.Context(), store, args[0], pull)
 				if err != nil {
 					return err
 				}

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -29,6 +30,10 @@ type worker struct {
 	Args    []string      `json:"args"`
 	Dirs    dirs.Dirs     `json:"dirs"`
 	Mapping idmap.Mapping `json:"mapping"`
+	// Credentials is the descriptor on which the parent answers for them.
+	Credentials int `json:"credentials"`
+
+	keys *parentKeychain // on that descriptor
 }
 
 // store opens the image store as this process may use it.
@@ -43,6 +48,8 @@ func (a *app) inU0(args []string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	ids := userns.Discover()
 	var base uint32
 	var files []*os.File
@@ -54,11 +61,20 @@ func (a *app) inU0(args []string) error {
 		defer held.Close()
 		files = append(files, held)
 	}
+	credentials, err := answerCredentials(ctx)
+	if err != nil {
+		return err
+	}
+	defer credentials.Close()
+	files = append(files, credentials)
+	at := handoff.FirstFile + len(files) - 1
 	goruntime.LockOSThread() // the copy is killed when this thread ends
 	defer goruntime.UnlockOSThread()
 	cmd, err := userns.Start(userns.Child{
 		Role: workerRole, Args: args, IDs: ids, Files: files,
-		Body: func(int) (any, error) { return worker{Args: args, Dirs: d, Mapping: ids.Mapping(base)}, nil },
+		Body: func(int) (any, error) {
+			return worker{Args: args, Dirs: d, Mapping: ids.Mapping(base), Credentials: at}, nil
+		},
 	})
 	if err != nil {
 		return err
@@ -102,5 +118,6 @@ func workerMain() int {
 		return defaultFailure
 	}
 	_ = hostProc.Close()
+	w.keys = newParentKeychain(w.Credentials)
 	return execute(w.Args, &w)
 }

@@ -1,0 +1,320 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/rootfs/registry"
+)
+
+// registryClient reaches registries as the configuration says.
+func (a *app) registryClient(tell func(string)) (*registry.Client, error) {
+	files := []string{"/etc/cpc/config.toml"}
+	certs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+	if dir, err := os.UserConfigDir(); err == nil {
+		files = append(files, filepath.Join(dir, "cpc/config.toml"))
+		certs = append(certs, filepath.Join(dir, "containers/certs.d"))
+	}
+	hosts, err := registry.LoadHosts(files...)
+	if err != nil {
+		return nil, err
+	}
+	var keys authn.Keychain
+	if a.inside != nil && a.inside.keys != nil {
+		keys = a.inside.keys
+	}
+	return registry.New(registry.Options{Hosts: hosts, CertDirs: certs, Tell: tell, Keychain: keys}), nil
+}
+
+func (a *app) pushCommand() *cobra.Command {
+	var quiet, noReferrers bool
+	cmd := &cobra.Command{
+		Use: "push [OPTIONS] IMAGE", Short: "Send an image to a registry", Args: wants(1, 1),
+		Long: `Send an image to the registry in its name, with its bill of materials and what
+else is kept about it. Of a name for several platforms all are sent.`,
+		Example: "  cpc tag sandbox registry.example.com/team/sandbox:v1.0.0\n  cpc push registry.example.com/team/sandbox:v1.0.0",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p := newProgress(os.Stderr, quiet)
+			client, err := a.registryClient(p.say)
+			if err != nil {
+				return err
+			}
+			return a.withStore(func(store *rootfs.Store) error {
+				p.say("The push refers to repository [" + repositoryOf(args[0]) + "]")
+				done, err := store.Push(cmd.Context(), args[0], rootfs.PushOptions{
+					Client: client, Progress: p.event, NoReferrers: noReferrers,
+				})
+				p.end()
+				if err != nil {
+					return err
+				}
+				for _, d := range done.Referrers {
+					p.say(shortDigest(d.String()) + ": referrer pushed")
+				}
+				return tellPushed(cmd.OutOrStdout(), args[0], done, quiet)
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the digest only")
+	cmd.Flags().BoolVar(&noReferrers, "no-referrers", false, "Leave out the bill of materials and what else is kept about the image")
+	return cmd
+}
+
+func tellPushed(w io.Writer, ref string, done rootfs.Pushed, quiet bool) error {
+	if quiet {
+		_, err := fmt.Fprintln(w, done.Digest)
+		return err
+	}
+	_, tag := splitTag(rootfs.Familiar(canonicalOr(ref)))
+	_, err := fmt.Fprintf(w, "%s: digest: %s size: %d\n", tag, done.Digest, done.Size)
+	return err
+}
+
+func canonicalOr(ref string) string {
+	if c, err := rootfs.ParseReference(ref); err == nil {
+		return c
+	}
+	return ref
+}
+
+func repositoryOf(ref string) string {
+	repository, _ := splitTag(canonicalOr(ref))
+	return repository
+}
+
+type loginFlags struct {
+	user, password string
+	stdin          bool
+}
+
+func (a *app) loginCommand() *cobra.Command {
+	f := &loginFlags{}
+	cmd := &cobra.Command{
+		Use: "login [OPTIONS] [SERVER]", Short: "Log in to a registry", Args: wants(0, 1),
+		Long: `Log in to a registry (docker.io if none is named). Credentials are kept where
+docker keeps them: by the credential helper that ~/.docker/config.json names, or
+else in that file, so that docker and cpc know each other's.`,
+		Example: "  aws ecr get-login-password | cpc login -u AWS --password-stdin 123456789012.dkr.ecr.eu-central-1.amazonaws.com",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			server := ""
+			if len(args) > 0 {
+				server = args[0]
+			}
+			return a.login(cmd, server, f)
+		},
+	}
+	cmd.Flags().StringVarP(&f.user, "username", "u", "", "User `NAME`")
+	cmd.Flags().StringVarP(&f.password, "password", "p", "", "`PASSWORD`; others can see it: prefer --password-stdin")
+	cmd.Flags().BoolVar(&f.stdin, "password-stdin", false, "Read the password from standard input")
+	return cmd
+}
+
+func (a *app) login(cmd *cobra.Command, server string, f *loginFlags) error {
+	host, err := registry.ServerName(server)
+	if err != nil {
+		return usageError{err}
+	}
+	cred, err := f.credentials(host)
+	if err != nil {
+		return err
+	}
+	client, err := a.registryClient(tellStderr)
+	if err != nil {
+		return err
+	}
+	if err := client.Verify(cmd.Context(), host, cred); err != nil {
+		return fmt.Errorf("log in to %s: %w", host, rootfs.ExplainRemote(err))
+	}
+	if err := registry.Store(host, cred); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), "Login Succeeded")
+	return err
+}
+
+// credentials asks for what was not given.
+func (f *loginFlags) credentials(host string) (registry.Credentials, error) {
+	c := registry.Credentials{Username: f.user, Password: f.password}
+	if f.password != "" {
+		if f.stdin {
+			return c, usageError{errors.New("--password and --password-stdin exclude each other")}
+		}
+		fmt.Fprintln(os.Stderr, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
+	}
+	if f.stdin {
+		if f.user == "" {
+			return c, usageError{errors.New("--password-stdin needs --username")}
+		}
+		const longest = 64 << 10
+		data, err := io.ReadAll(io.LimitReader(os.Stdin, longest))
+		if err != nil {
+			return c, err
+		}
+		c.Password = strings.TrimRight(string(data), "\r\n")
+	}
+	if c.Username != "" && c.Password != "" {
+		return c, nil
+	}
+	if f.stdin {
+		return c, errors.New("log in: the password on standard input is empty")
+	}
+	return askCredentials(host, c)
+}
+
+// askCredentials asks on the terminal.
+func askCredentials(host string, c registry.Credentials) (registry.Credentials, error) {
+	fd := int(os.Stdin.Fd())
+	if !term.IsTerminal(fd) {
+		return c, usageError{errors.New("log in: no terminal to ask on: give --username and --password-stdin")}
+	}
+	if c.Username == "" {
+		old, _ := registry.Stored(host) // nothing to suggest, then
+		prompt := "Username: "
+		if old.Username != "" {
+			prompt = "Username (" + oneLine(old.Username) + "): "
+		}
+		fmt.Fprint(os.Stderr, prompt)
+		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		if err != nil {
+			return c, fmt.Errorf("log in: %w", err)
+		}
+		if c.Username = strings.TrimSpace(line); c.Username == "" {
+			c.Username = old.Username
+		}
+	}
+	if c.Password == "" {
+		fmt.Fprint(os.Stderr, "Password: ")
+		data, err := term.ReadPassword(fd)
+		fmt.Fprintln(os.Stderr)
+		if err != nil {
+			return c, fmt.Errorf("log in: %w", err)
+		}
+		c.Password = string(data)
+	}
+	if c.Username == "" || c.Password == "" {
+		return c, errors.New("log in: user name and password are both needed")
+	}
+	return c, nil
+}
+
+func (a *app) logoutCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "logout [SERVER]", Short: "Forget the credentials for a registry", Args: wants(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			server := ""
+			if len(args) > 0 {
+				server = args[0]
+			}
+			host, err := registry.ServerName(server)
+			if err != nil {
+				return usageError{err}
+			}
+			had, err := registry.Erase(host)
+			if err != nil {
+				return err
+			}
+			text := "Not logged in to " + host
+			if had {
+				text = "Removing login credentials for " + host
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+}
+
+// tagRow is a tag as cpc search shows it.
+type tagRow struct{ Name, Tag string }
+
+func (a *app) searchCommand() *cobra.Command {
+	var l listing
+	var limit int
+	cmd := &cobra.Command{
+		Use: "search [OPTIONS] REPOSITORY", Short: "List the tags of a repository in its registry", Args: wants(1, 1),
+		Long: `List the tags of a repository in its registry. (Registries other than Docker Hub
+have no search by words: docker search has no counterpart here.)`,
+		Example: "  cpc search debian\n  cpc search registry.example.com/team/sandbox",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.registryClient(tellStderr)
+			if err != nil {
+				return err
+			}
+			tags, err := rootfs.RemoteTags(cmd.Context(), client, args[0])
+			if err != nil {
+				return err
+			}
+			if limit > 0 && len(tags) > limit {
+				tags = tags[:limit]
+			}
+			var rows []tagRow
+			for _, t := range tags {
+				rows = append(rows, tagRow{familiarName(repositoryOf(args[0])), oneLine(t)})
+			}
+			return printRows(cmd.OutOrStdout(), l, []column{{"NAME", "{{.Name}}"}, {"TAG", "{{.Tag}}"}}, rows)
+		},
+	}
+	cmd.Flags().Bool("list-tags", true, "Accepted for podman's sake: that is what it does")
+	cmd.Flags().IntVar(&limit, "limit", 0, "Print `N` at most (default: all)")
+	l.register(cmd)
+	return cmd
+}
+
+// referrerRow is something that a registry keeps about an image.
+type referrerRow struct {
+	Digest, ArtifactType, Size string
+	Annotations                map[string]string
+}
+
+func (a *app) referrersCommand() *cobra.Command {
+	var l listing
+	cmd := &cobra.Command{
+		Use: "referrers [OPTIONS] IMAGE", Short: "List what a registry keeps about an image: bills of materials, signatures", Args: wants(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.registryClient(tellStderr)
+			if err != nil {
+				return err
+			}
+			found, err := rootfs.RemoteReferrers(cmd.Context(), client, args[0])
+			if err != nil {
+				return err
+			}
+			var rows []referrerRow
+			for _, d := range found {
+				rows = append(rows, referrerRow{d.Digest.String(), oneLine(d.ArtifactType), fmt.Sprint(d.Size), d.Annotations})
+			}
+			return printRows(cmd.OutOrStdout(), l, []column{{"DIGEST", "{{.Digest}}"}, {"TYPE", "{{.ArtifactType}}"}, {"SIZE", "{{.Size}}"}}, rows)
+		},
+	}
+	l.register(cmd)
+	return cmd
+}
+
+// pullOptions are those of a pull that a person follows.
+func (a *app) pullOptions(platform string, p *progress) (rootfs.PullOptions, error) {
+	client, err := a.registryClient(p.say)
+	if err != nil {
+		return rootfs.PullOptions{}, err
+	}
+	o := rootfs.PullOptions{Client: client, Progress: p.event, Unpack: a.inside != nil}
+	if platform != "" {
+		want, err := rootfs.ParsePlatform(platform)
+		if err != nil {
+			return o, usageError{err}
+		}
+		o.Platform = &want
+	}
+	return o, nil
+}

@@ -1,0 +1,223 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package registry speaks to image registries: which host stands for which,
+// how it is reached, and who one is there.
+//
+// Requests go through, from the inside out: one HTTP transport a host, with the
+// certificates that are configured for it; a guard that lets plain HTTP through
+// only to this machine and to hosts that are called insecure; a waiter that
+// tries again what may succeed later; and go-containerregistry's, which logs
+// in. Credentials come from a keychain, by default docker's and podman's files
+// and helpers, and are never part of an error.
+//
+// A Client may be used by several goroutines.
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// Options are the options of New.
+type Options struct {
+	// Hosts says how registries are reached, by host or host:port.
+	Hosts map[string]Host
+	// Keychain knows who one is; docker's and podman's files if nil.
+	Keychain authn.Keychain
+	// CertDirs are directories like /etc/docker/certs.d.
+	CertDirs []string
+	// Tell, if set, is told why something takes longer.
+	Tell func(string)
+	// Pause is the first one before something is tried again; 500 ms if zero.
+	Pause time.Duration
+}
+
+// Client reaches registries.
+type Client struct {
+	o  Options
+	mu sync.Mutex // guards transports
+	// transports are those without a login, by host.
+	transports map[string]http.RoundTripper
+}
+
+// New makes a client. Nothing is connected to yet.
+func New(o Options) *Client {
+	if o.Keychain == nil {
+		o.Keychain = authn.DefaultKeychain
+	}
+	if o.Pause == 0 {
+		o.Pause = 500 * time.Millisecond
+	}
+	return &Client{o: o, transports: make(map[string]http.RoundTripper)}
+}
+
+// dockerHub is what people call the registry that is index.docker.io.
+const dockerHub = "docker.io"
+
+// hostName is the name of a registry in configurations.
+func hostName(r name.Registry) string {
+	if r.RegistryStr() == name.DefaultRegistry {
+		return dockerHub
+	}
+	return r.RegistryStr()
+}
+
+func (c *Client) insecure(host string) bool { return c.o.Hosts[host].Insecure }
+
+// Endpoint is a place where an image may be found.
+type Endpoint struct {
+	Ref name.Reference
+	// Mirror: it is not the place that the image is named after.
+	Mirror bool
+}
+
+// Parse makes a reference of a canonical name.
+func (c *Client) Parse(canonical string) (name.Reference, error) {
+	ref, err := name.ParseReference(canonical)
+	if err != nil {
+		return nil, err
+	}
+	if c.insecure(hostName(ref.Context().Registry)) {
+		return name.ParseReference(canonical, name.Insecure)
+	}
+	return ref, nil
+}
+
+// Endpoints returns where to look for an image, mirrors first.
+func (c *Client) Endpoints(canonical string) ([]Endpoint, error) {
+	ref, err := c.Parse(canonical)
+	if err != nil {
+		return nil, err
+	}
+	var out []Endpoint
+	path := strings.TrimPrefix(ref.Name(), ref.Context().RegistryStr()+"/")
+	for _, mirror := range c.o.Hosts[hostName(ref.Context().Registry)].Mirrors {
+		at, err := c.Parse(mirror + "/" + path)
+		if err != nil {
+			return nil, fmt.Errorf("mirror %s: %w", mirror, err)
+		}
+		out = append(out, Endpoint{at, true})
+	}
+	return append(out, Endpoint{Ref: ref}), nil
+}
+
+// Options returns what the functions of package remote need.
+func (c *Client) Options(ctx context.Context, reg name.Registry) ([]remote.Option, error) {
+	t, err := c.transport(reg)
+	if err != nil {
+		return nil, err
+	}
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithTransport(t), remote.WithAuthFromKeychain(c.o.Keychain),
+		remote.WithRetryStatusCodes(), // the waiter does that
+	}, nil
+}
+
+// Login returns a transport that is logged in to read from, or else write to,
+// a repository, for requests of one's own and for package remote.
+func (c *Client) Login(ctx context.Context, repo name.Repository, scope string) (http.RoundTripper, error) {
+	t, err := c.transport(repo.Registry)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := authn.Resolve(ctx, c.o.Keychain, repo)
+	if err != nil {
+		return nil, fmt.Errorf("credentials for %s: %w", hostName(repo.Registry), err)
+	}
+	return transport.NewWithContext(ctx, repo.Registry, auth, t, []string{repo.Scope(scope)})
+}
+
+// transport returns the one for a host, without a login.
+func (c *Client) transport(reg name.Registry) (http.RoundTripper, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	host := hostName(reg)
+	if t, ok := c.transports[host]; ok {
+		return t, nil
+	}
+	base, err := c.connection(host)
+	if err != nil {
+		return nil, fmt.Errorf("registry %s: %w", host, err)
+	}
+	t := &waiter{
+		next:  &guard{next: base, allowed: c.plainHosts()},
+		pause: c.o.Pause, tell: c.o.Tell,
+	}
+	c.transports[host] = t
+	return t, nil
+}
+
+// plainHosts are those that may be spoken to without TLS.
+func (c *Client) plainHosts() map[string]bool {
+	m := make(map[string]bool)
+	for h, conf := range c.o.Hosts {
+		if conf.Insecure {
+			m[h] = true
+		}
+	}
+	return m
+}
+
+// connection is the innermost transport. Certificates that are configured for
+// a host count for that host only, not for where it redirects to.
+func (c *Client) connection(host string) (http.RoundTripper, error) {
+	strict := plainTransport()
+	own, err := c.certificates(host)
+	if err != nil {
+		return nil, err
+	}
+	if own == nil && !c.insecure(host) {
+		return strict, nil
+	}
+	special := plainTransport()
+	special.TLSClientConfig = own
+	if own == nil {
+		special.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	special.TLSClientConfig.InsecureSkipVerify = c.insecure(host) //nolint:gosec // the configuration says so of this host
+	return byHost{host: host, special: special, other: strict}, nil
+}
+
+// plainTransport is like http.DefaultTransport, with connections kept for
+// parallel downloads.
+func plainTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:       http.ProxyFromEnvironment,
+		DialContext: (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		// A layer is one long stream each: connections of their own, HTTP/1.1, are
+		// faster than streams of one HTTP/2 connection.
+		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   20 * time.Second,
+		ResponseHeaderTimeout: 2 * time.Minute,
+		ReadBufferSize:        256 << 10,
+		WriteBufferSize:       256 << 10,
+		DisableCompression:    true,
+	}
+}
+
+// byHost chooses the transport by where a request goes.
+type byHost struct {
+	host           string
+	special, other http.RoundTripper
+}
+
+func (b byHost) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == b.host {
+		return b.special.RoundTrip(r)
+	}
+	return b.other.RoundTrip(r)
+}

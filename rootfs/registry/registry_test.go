@@ -1,0 +1,181 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+func TestServerName(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "docker.io", "docker.io": "docker.io", "https://index.docker.io/v1/": "docker.io",
+		"https://example.com/v2/": "example.com", "localhost:5000": "localhost:5000", "example.com/team": "example.com",
+	} {
+		if got, err := ServerName(in); err != nil || got != want {
+			t.Errorf("%q: %q %v, want %q", in, got, err, want)
+		}
+	}
+	for _, bad := range []string{"a b", "https://", "user@host", "host:port:x"} {
+		if got, err := ServerName(bad); err == nil {
+			t.Errorf("%q is taken for %q", bad, got)
+		}
+	}
+}
+
+func TestLoadHosts(t *testing.T) {
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "1.toml"), filepath.Join(dir, "2.toml")
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(first, `
+		memory = "2g"
+		[registries."docker.io"]
+		mirrors = ["mirror.example.com/hub", "localhost:5000"]
+		[registries."10.0.0.1:5000"]
+		insecure = true
+	`)
+	write(second, "[registries.\"docker.io\"]\nca = \"/ca.pem\"\n")
+	hosts, err := LoadHosts(first, filepath.Join(dir, "none.toml"), second)
+	if err != nil || len(hosts) != 2 || hosts["docker.io"].CA != "/ca.pem" || len(hosts["docker.io"].Mirrors) != 0 || !hosts["10.0.0.1:5000"].Insecure {
+		t.Errorf("%+v, %v", hosts, err)
+	}
+	for _, bad := range []string{
+		"[registries.\"https://x\"]\n", "[registries.x]\nmirror = [\"y\"]\n", "[registries.x]\nmirrors = [\"https://y\"]\n",
+		"[registries.x]\ninsecure = \"yes\"\n", "[registries.x]\ncert = \"c\"\n", "[registries\n",
+	} {
+		write(first, bad)
+		if hosts, err := LoadHosts(first); err == nil || !strings.Contains(err.Error(), first) {
+			t.Errorf("%q: %+v, %v; want an error that names the file", bad, hosts, err)
+		}
+	}
+}
+
+func FuzzHosts(f *testing.F) {
+	f.Add("[registries.\"docker.io\"]\nmirrors = [\"a\"]\n")
+	f.Fuzz(func(_ *testing.T, text string) {
+		hosts, err := parseHosts(text)
+		if err != nil {
+			return
+		}
+		c := New(Options{Hosts: hosts})
+		_, _ = c.Endpoints("docker.io/library/debian:x") // a mirror may be malformed; no panic
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for in, want := range map[string]time.Duration{
+		"": 0, "5": 5 * time.Second, "-5": 0, "soon": 0, "99999999999999": 0, "2000000000": 30 * 24 * time.Hour,
+		now.Add(time.Minute).Format(http.TimeFormat): time.Minute,
+		now.Add(-time.Hour).Format(http.TimeFormat):  0,
+	} {
+		if got := retryAfter(in, now); got != want {
+			t.Errorf("%q: %v, want %v", in, got, want)
+		}
+	}
+}
+
+func TestLimitText(t *testing.T) {
+	for in, want := range map[string]string{"100;w=21600": "100 in 6h0m0s", "100": "100", "\x1b[31m": "unknown", "5;w=x": "5"} {
+		if got := limitText(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// Plain HTTP is for this machine, and for hosts that are called insecure.
+func TestGuard(t *testing.T) {
+	for host, allowed := range map[string]bool{
+		"localhost:5000": true, "127.0.0.1": true, "[::1]:80": true, "10.0.0.1:5000": true,
+		"10.0.0.2:5000": false, "example.com": false, "localhost.example.com": false,
+	} {
+		asked := false
+		g := &guard{allowed: map[string]bool{"10.0.0.1:5000": true}, next: roundTripper(func(*http.Request) (*http.Response, error) {
+			asked = true
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+		})}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/v2/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := g.RoundTrip(req)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		var plain *PlainError
+		if asked != allowed || errors.As(err, &plain) == allowed {
+			t.Errorf("%s: asked %v, %v; want %v", host, asked, err, allowed)
+		}
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestEndpoints(t *testing.T) {
+	c := New(Options{Hosts: map[string]Host{"docker.io": {Mirrors: []string{"mirror.example.com/hub"}}, "10.0.0.1:5000": {Insecure: true}}})
+	places, err := c.Endpoints("docker.io/library/debian:trixie")
+	if err != nil || len(places) != 2 || places[0].Ref.Name() != "mirror.example.com/hub/library/debian:trixie" || !places[0].Mirror || places[1].Mirror {
+		t.Errorf("%+v, %v", places, err)
+	}
+	ref, err := c.Parse("10.0.0.1:5000/x:y")
+	if err != nil || ref.Context().Scheme() != "http" {
+		t.Errorf("%v, %v", ref, err)
+	}
+	if hub, err := name.NewRegistry("index.docker.io"); err != nil || hostName(hub) != "docker.io" {
+		t.Errorf("%v, %v", hub, err)
+	}
+}
+
+// Credentials are kept where docker keeps them, and by its helpers.
+func TestCredentials(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	cred := Credentials{Username: "me", Password: "s3cret"}
+	if err := Store("example.com", cred); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Stored("example.com"); err != nil || got != cred {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// A helper as docker's protocol has it: a program with the verb as its argument.
+	helper := "#!/bin/sh\ncase $1 in\nstore) cat >" + dir + "/kept ;;\nget) cat " + dir + "/kept ;;\nerase) rm -f " + dir + "/kept ;;\nesac\n"
+	if err := os.WriteFile(filepath.Join(dir, "docker-credential-test"), []byte(helper), 0o700); err != nil { //nolint:gosec // to be run
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"credHelpers":{"helped.example.com":"test"},"other":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Store("helped.example.com", cred); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(filepath.Join(dir, "kept"))
+	config, configErr := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil || configErr != nil || !strings.Contains(string(kept), "s3cret") || strings.Contains(string(config), "s3cret") {
+		t.Errorf("helper has %q (%v), the file %q (%v)", kept, err, config, configErr)
+	}
+	if got, err := Stored("helped.example.com"); err != nil || got != cred {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if had, err := Erase("helped.example.com"); err != nil || !had {
+		t.Errorf("erased: %v, %v", had, err)
+	}
+	if had, err := Erase("never.example.com"); err != nil || had {
+		t.Errorf("erased nothing: %v, %v", had, err)
+	}
+}
