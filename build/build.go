@@ -70,6 +70,8 @@ type Options struct {
 	Network string
 	// AllowHostNetwork lets a Dockerfile say RUN --network=host.
 	AllowHostNetwork bool
+	// Fetch gets what ADD of a URL names; nil is DefaultFetcher.
+	Fetch Fetcher
 	// Pull fetches a base image that the store does not have; nil: none is. What
 	// it passes to status is shown as output of the step that needs the image.
 	Pull func(ctx context.Context, ref string, status func(line string)) (*rootfs.Image, error)

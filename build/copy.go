@@ -4,7 +4,6 @@
 package build
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -12,10 +11,13 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
 	"time"
+
+	"github.com/moby/patternmatcher"
 
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
@@ -29,42 +31,198 @@ type source struct {
 	archive bool
 	// inline is the text of a heredoc; there is no tree then.
 	inline *inlineFile
+	// id, if set, says what the source is without reading it.
+	id string
 }
 
 func (s *source) isDir() bool { return s.inline == nil && s.entries[0].mode.IsDir() }
 
-// findSources resolves the sources of c in t.
-func findSources(t *tree, c *copyOp) ([]source, error) {
+// findSources resolves the sources of c: those in t, and what is remote.
+func (w *work) findSources(ctx context.Context, t *tree, c *copyOp) ([]source, error) {
 	var out []source
-	for i := range c.Inline {
-		out = append(out, source{base: c.Inline[i].Name, inline: &c.Inline[i]})
+	excluded, err := c.excluder()
+	if err != nil {
+		return nil, err
 	}
 	for _, pattern := range c.Sources {
-		paths, err := t.glob(pattern)
+		kind, ref, err := classify(pattern)
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range paths {
-			entries, err := t.entries(p)
-			if err != nil && p != pattern && errors.Is(err, errNoSource) {
-				continue // a wildcard match that .dockerignore leaves out
-			}
+		var found []source
+		switch {
+		case kind == remoteGit:
+			found, err = one(w.repository(ctx, ref, c))
+		case kind == remoteURL:
+			found, err = one(w.download(ctx, pattern, c.Checksum))
+		case c.Parents:
+			found, err = one(t.withParents(pattern))
+		default:
+			found, err = t.sources(pattern)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range found {
+			s := &found[i]
+			keep, err := s.exclude(excluded)
 			if err != nil {
 				return nil, err
 			}
-			s := source{tree: t, base: path.Base(path.Clean("/" + p)), entries: entries}
-			if c.Add && entries[0].mode.IsRegular() {
-				if s.archive, err = t.isArchive(entries[0].path); err != nil {
+			if !keep {
+				continue
+			}
+			if c.unpacks(kind != notRemote) && s.entries[0].mode.IsRegular() {
+				if s.archive, err = s.tree.isArchive(s.entries[0].path); err != nil {
 					return nil, err
 				}
 			}
-			out = append(out, s)
+			out = append(out, *s)
 		}
 	}
+	for i := range c.Inline {
+		out = append(out, source{base: c.Inline[i].Name, inline: &c.Inline[i]})
+	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: no file in %s matches", visible(strings.Join(c.Sources, " ")), t.name)
+		t.warn(fmt.Sprintf("%s: no file in %s matches", visible(strings.Join(c.Sources, " ")), t.name))
 	}
 	return out, nil
+}
+
+func one(s source, err error) ([]source, error) { return []source{s}, err }
+
+// sources are the files and directories that a pattern matches.
+func (t *tree) sources(pattern string) ([]source, error) {
+	paths, err := t.glob(pattern)
+	if err != nil {
+		return nil, err
+	}
+	var out []source
+	for _, p := range paths {
+		entries, err := t.entries(p)
+		if err != nil && p != pattern && errors.Is(err, errNoSource) {
+			continue // a wildcard match that .dockerignore leaves out
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, source{tree: t, base: path.Base(path.Clean("/" + p)), entries: entries})
+	}
+	return out, nil
+}
+
+// withParents is what --parents copies: the files that match the pattern with
+// the directories on the way, as seen from the ./ in it or from the root.
+func (t *tree) withParents(pattern string) (source, error) {
+	pivot, rest, ok := strings.Cut(pattern, "/./")
+	if !ok {
+		pivot, rest = "", pattern
+	}
+	rest = path.Clean("/" + rest)[1:]
+	if rest == "" {
+		rest = "**"
+	}
+	s := source{tree: t}
+	all, err := t.below(cmpDot(strings.Trim(pivot, "/")), rest)
+	if err != nil {
+		return s, err
+	}
+	m, err := patternmatcher.New([]string{rest})
+	if err != nil {
+		return s, fmt.Errorf("%s: bad wildcard pattern", visible(pattern))
+	}
+	s.entries, err = selected(all, m)
+	if err == nil && len(s.entries) == 1 && !strings.ContainsAny(pattern, `*?[`) {
+		err = fmt.Errorf("%s: %w in %s", visible(pattern), errNoSource, t.name)
+	}
+	return s, err
+}
+
+// below is the directory top and what of it can match pattern: the parts of
+// that which hold no wildcard lead to it.
+func (t *tree) below(top, pattern string) ([]entry, error) {
+	at, err := t.resolve(top)
+	if err != nil {
+		return nil, err
+	}
+	w := &walker{tree: t}
+	parts, rel := strings.Split(pattern, "/"), ""
+	for i := 0; ; i++ {
+		info, err := t.root.Lstat(at)
+		if errors.Is(err, fs.ErrNotExist) && i > 0 {
+			return w.found, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w in %s", visible(top), errNoSource, t.name)
+		}
+		if i == len(parts) {
+			return w.found, w.visit(at, rel, info)
+		}
+		e, ok, err := w.entry(at, rel, info)
+		if err != nil || !ok || !info.IsDir() {
+			return w.found, err
+		}
+		w.found = append(w.found, e)
+		if strings.ContainsAny(parts[i], `*?[\\`) {
+			return w.found, w.children(at, rel)
+		}
+		at, rel = path.Join(at, parts[i]), path.Join(rel, parts[i])
+	}
+}
+
+// selected is the first of entries, those that match, and their parents.
+func selected(entries []entry, m *patternmatcher.PatternMatcher) ([]entry, error) {
+	out := entries[:1:1]
+	var parents []entry
+	for _, e := range entries[1:] {
+		for len(parents) > 0 && !strings.HasPrefix(e.rel, parents[len(parents)-1].rel+"/") {
+			parents = parents[:len(parents)-1]
+		}
+		match, err := m.MatchesOrParentMatches(e.rel)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case match:
+			// Those that are there already are not among parents any more.
+			out = append(append(out, parents...), e)
+			parents = nil
+		case e.mode.IsDir():
+			parents = append(parents, e)
+		}
+	}
+	return out, nil
+}
+
+// exclude takes out what --exclude names, relative to the source: a file that
+// is a source itself goes by its name. It reports whether anything is left.
+func (s *source) exclude(m *patternmatcher.PatternMatcher) (bool, error) {
+	if m == nil || s.inline != nil {
+		return true, nil
+	}
+	var kept []entry
+	for i, e := range s.entries {
+		name := e.rel
+		if i == 0 && e.mode.IsDir() {
+			kept = append(kept, e)
+			continue
+		}
+		if name == "" {
+			name = s.base
+		}
+		out, err := m.MatchesOrParentMatches(name)
+		if err != nil {
+			return false, fmt.Errorf("--exclude: %w", err)
+		}
+		if !out {
+			kept = append(kept, e)
+		}
+	}
+	if s.id != "" {
+		s.id = fmt.Sprint(s.id, len(kept))
+	}
+	s.entries = kept
+	return len(kept) > 0, nil
 }
 
 // digestSources is what the cache goes by: names, kinds, modes, owners, link
@@ -79,6 +237,10 @@ func digestSources(ctx context.Context, sources []source) (string, error) {
 			continue
 		}
 		field(h, fmt.Sprint(s.isDir(), s.archive, len(s.entries)))
+		if s.id != "" {
+			field(h, "id", s.id)
+			continue
+		}
 		for j := range s.entries {
 			if err := ctx.Err(); err != nil {
 				return "", err
@@ -140,8 +302,14 @@ func (c *copier) copy(sources []source) error {
 			return err
 		}
 	}
-	if len(sources) > 1 && !isDir {
-		return withHint(fmt.Errorf("%d files match, but the destination %s is not a directory", len(sources), visible(c.op.Dest)),
+	files := 0
+	for i := range sources {
+		if !sources[i].archive && !sources[i].isDir() {
+			files++
+		}
+	}
+	if files > 1 && !isDir {
+		return withHint(fmt.Errorf("%d files match, but the destination %s is not a directory", files, visible(c.op.Dest)),
 			"write the destination with a slash at its end")
 	}
 	for i := range sources {
@@ -261,7 +429,7 @@ func (c *copier) unpack(s *source, dest string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close(), layer.Remove(dir)) }()
-	plain, err := layer.Decompress(f, layer.Limits{})
+	plain, err := decompress(f)
 	if err != nil {
 		return err
 	}
@@ -280,28 +448,4 @@ func (c *copier) unpack(s *source, dest string) (err error) {
 		return err
 	}
 	return c.contents(&source{tree: staged, entries: entries}, dest)
-}
-
-// isArchive reports whether ADD would unpack p: a tar, compressed or not.
-func (t *tree) isArchive(p string) (found bool, err error) {
-	f, err := t.root.Open(p)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	plain, err := layer.Decompress(f, layer.Limits{})
-	if err != nil {
-		if magic := make([]byte, 6); readAt(f, magic) && string(magic) == "\xfd7zXZ\x00" {
-			return false, withHint(unsupported("ADD of an xz archive: "+visible(p), ""), "compress it with gzip or zstd instead")
-		}
-		return false, nil
-	}
-	defer func() { err = errors.Join(err, plain.Close()) }()
-	_, headerErr := tar.NewReader(io.LimitReader(plain, 16<<20)).Next()
-	return headerErr == nil, nil
-}
-
-func readAt(f *os.File, buf []byte) bool {
-	_, err := f.ReadAt(buf, 0)
-	return err == nil
 }

@@ -243,6 +243,9 @@ type stepKey struct {
 func (s *stage) key(o *op, content string) (digest.Digest, error) {
 	k := stepKey{Version: 1, Arch: s.plan.Config.Architecture, Mode: s.b.Mapping.Mode, Content: content, Workdir: o.Workdir}
 	for _, l := range s.layers {
+		if o.linked() {
+			break
+		}
 		k.Parents = append(k.Parents, l.DiffID)
 	}
 	if !s.b.epoch.IsZero() {

@@ -179,6 +179,13 @@ func setup(t *testing.T, dir, script string) {
 			}
 		case "tar":
 			writeArchive(t, p, w[2:])
+		case "txz":
+			plain := strings.TrimSuffix(p, ".xz")
+			writeArchive(t, plain+".new", w[2:])
+			var packed []byte
+			if packed, err = exec.Command("xz", "--stdout", plain+".new").Output(); err == nil {
+				err = errors.Join(os.WriteFile(p, packed, 0o644), os.Remove(plain+".new"))
+			}
 		case "xz":
 			err = os.WriteFile(p, []byte("\xfd7zXZ\x00rest"), 0o644)
 		default:

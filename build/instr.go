@@ -153,18 +153,10 @@ func (s *stagePlanner) copy(c instructions.SourcesAndDest, o *op, from string) e
 		return withHint(errors.New("with several sources the destination must be a directory"),
 			"write it with a slash at its end: "+bounded(visible(c.DestPath), 80)+"/")
 	}
-	if cp.Chmod != "" {
-		if _, err := parseMode(cp.Chmod); err != nil {
-			return err
-		}
+	if err := cp.check(); err != nil {
+		return err
 	}
-	var flags []string
-	for _, f := range [][2]string{{"from", from}, {"chown", cp.Chown}, {"chmod", cp.Chmod}} {
-		if f[1] != "" {
-			flags = append(flags, "--"+f[0]+"="+f[1])
-		}
-	}
-	o.Text = strings.Join(slices.Concat(flags, words, []string{c.DestPath}), " ")
+	o.Text = strings.Join(slices.Concat(cp.flags(from), words, []string{c.DestPath}), " ")
 	return nil
 }
 

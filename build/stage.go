@@ -58,6 +58,24 @@ type copyOp struct {
 	IsDir bool   `json:"isDir,omitempty"`
 	Chown string `json:"chown,omitempty"`
 	Chmod string `json:"chmod,omitempty"`
+	// Link: the files make a layer that does not depend on those below.
+	Link bool `json:"link,omitempty"`
+	// Parents: what leads to a file in its source is kept at the destination.
+	Parents bool     `json:"parents,omitempty"`
+	Exclude []string `json:"exclude,omitempty"`
+	// Checksum, KeepGitDir and Unpack are ADD's.
+	Checksum   string `json:"checksum,omitempty"`
+	KeepGitDir *bool  `json:"keepGitDir,omitempty"`
+	Unpack     *bool  `json:"unpack,omitempty"`
+}
+
+// unpacks reports whether archives are unpacked: by ADD, unless --unpack says
+// otherwise, those that are not remote.
+func (c *copyOp) unpacks(remote bool) bool {
+	if c.Unpack != nil {
+		return *c.Unpack
+	}
+	return c.Add && !remote
 }
 
 // inlineFile is a file whose text is in the Dockerfile.
@@ -197,13 +215,13 @@ func (s *stagePlanner) applyFiles(cmd instructions.Command, o *op) error {
 		if err != nil {
 			return err
 		}
-		o.Copy = &copyOp{From: from, Chown: c.Chown, Chmod: c.Chmod}
+		o.Copy = &copyOp{From: from, Chown: c.Chown, Chmod: c.Chmod, Link: c.Link, Parents: c.Parents, Exclude: c.ExcludePatterns}
 		return s.copy(c.SourcesAndDest, o, c.From)
 	case *instructions.AddCommand:
-		if err := checkLocalSources(c.SourcePaths); err != nil {
-			return err
+		o.Copy = &copyOp{
+			Add: true, From: origin{Kind: fromContext}, Chown: c.Chown, Chmod: c.Chmod, Link: c.Link, Exclude: c.ExcludePatterns,
+			Checksum: c.Checksum, KeepGitDir: c.KeepGitDir, Unpack: c.Unpack,
 		}
-		o.Copy = &copyOp{Add: true, From: origin{Kind: fromContext}, Chown: c.Chown, Chmod: c.Chmod}
 		return s.copy(c.SourcesAndDest, o, "")
 	case *instructions.WorkdirCommand:
 		return s.workdir(c, o)

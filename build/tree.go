@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,6 +39,7 @@ type tree struct {
 	// ignore is .dockerignore; nil without one. exceptions: it has ! lines.
 	ignore     *patternmatcher.PatternMatcher
 	exceptions bool
+	matching   sync.Mutex // the matcher compiles patterns on first use
 	// ids gives the image ids of a file on disk; nil where root owns all.
 	ids func(uid, gid uint32) (owner, error)
 	// warn takes what is left out.
@@ -74,16 +76,14 @@ func (t *tree) resolve(p string) (string, error) {
 	if strings.ContainsRune(p, 0) {
 		return "", errors.New("the path contains a NUL byte")
 	}
-	clean := path.Clean(strings.TrimLeft(p, "/"))
-	if p == "" || clean == "" {
-		clean = "."
-	}
+	// As docker has it, .. at the root is the root.
+	clean := cmpDot(path.Clean("/" + p)[1:])
 	if t.strict {
-		if clean == ".." || strings.HasPrefix(clean, "../") {
-			return "", withHint(fmt.Errorf("%s: outside of %s", visible(p), t.name),
-				"only files below the context directory can be copied")
+		err := t.inside(clean)
+		if err != nil && (p == ".." || strings.HasPrefix(path.Clean(p), "../")) {
+			return "", withHint(err, "only files below the context directory can be copied: .. leads no higher")
 		}
-		if err := t.inside(clean); err != nil {
+		if err != nil {
 			return "", err
 		}
 	}
@@ -124,6 +124,8 @@ func (t *tree) ignored(p string) (bool, error) {
 	if t.ignore == nil || p == "." {
 		return false, nil
 	}
+	t.matching.Lock()
+	defer t.matching.Unlock()
 	out, err := t.ignore.MatchesOrParentMatches(p)
 	if err != nil {
 		return false, fmt.Errorf(".dockerignore: %w", err)

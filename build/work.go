@@ -146,7 +146,7 @@ func (w *work) openSources(ctx context.Context) (string, error) {
 	if w.from, err = w.openFrom(ctx, c.From); err != nil {
 		return "", err
 	}
-	if w.sources, err = findSources(w.from, c); err != nil {
+	if w.sources, err = w.findSources(ctx, w.from, c); err != nil {
 		return "", err
 	}
 	return digestSources(ctx, w.sources)
@@ -207,7 +207,11 @@ func (w *work) mountedTree(m *rootfs.Mounted, name string) (*tree, error) {
 func (w *work) run(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	var none rootfs.LayerDescriptor
 	b := w.stage.b
-	m, unmount, err := w.mount(ctx, w.stage.layers)
+	layers := w.stage.layers
+	if w.op.linked() {
+		layers = nil
+	}
+	m, unmount, err := w.mount(ctx, layers)
 	if err != nil {
 		return none, err
 	}

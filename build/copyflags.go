@@ -1,0 +1,95 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/moby/patternmatcher"
+)
+
+// numericOwner is an owner that needs no account file.
+var numericOwner = regexp.MustCompile(`^[0-9]*(:[0-9]*)?$`)
+
+// linked reports whether the step makes a layer without looking at those below.
+// As in BuildKit, --chmod does not go with that.
+func (o *op) linked() bool { return o.Copy != nil && o.Copy.Link && o.Copy.Chmod == "" }
+
+// check refuses flags that make no sense together.
+func (c *copyOp) check() error {
+	if c.Chmod != "" {
+		if _, err := parseMode(c.Chmod); err != nil {
+			return err
+		}
+	}
+	if c.Link && !numericOwner.MatchString(c.Chown) {
+		return fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", visible(c.Chown))
+	}
+	if _, err := c.excluder(); err != nil {
+		return err
+	}
+	return c.checkSources()
+}
+
+// checkSources refuses what cannot be fetched, or not by this instruction.
+func (c *copyOp) checkSources() error {
+	remote := false
+	for _, s := range c.Sources {
+		kind, _, err := classify(s)
+		if err != nil {
+			return err
+		}
+		switch {
+		case kind == remoteGit && !c.Add:
+			return withHint(errors.New("source can't be a git ref for COPY"), "ADD fetches repositories")
+		case kind == remoteURL && !c.Add:
+			return withHint(errors.New("source can't be a URL for COPY"), "ADD fetches URLs")
+		}
+		remote = remote || kind != notRemote
+	}
+	switch {
+	case c.Checksum == "":
+		return nil
+	case len(c.Sources)+len(c.Inline) != 1:
+		return errors.New("checksum can't be specified for multiple sources")
+	case !remote:
+		return errors.New("checksum requires HTTP(S) or Git sources")
+	}
+	return nil
+}
+
+// flags are those that the history shows.
+func (c *copyOp) flags(from string) []string {
+	var out []string
+	if c.Link {
+		out = append(out, "--link")
+	}
+	if c.Parents {
+		out = append(out, "--parents")
+	}
+	for _, f := range [][2]string{{"from", from}, {"chown", c.Chown}, {"chmod", c.Chmod}, {"checksum", c.Checksum}} {
+		if f[1] != "" {
+			out = append(out, "--"+f[0]+"="+f[1])
+		}
+	}
+	for _, pattern := range c.Exclude {
+		out = append(out, "--exclude="+pattern)
+	}
+	return out
+}
+
+// excluder matches what --exclude leaves out; nil without that flag.
+func (c *copyOp) excluder() (*patternmatcher.PatternMatcher, error) {
+	if len(c.Exclude) == 0 {
+		return nil, nil //nolint:nilnil // nothing is left out
+	}
+	m, err := patternmatcher.New(slices.Clone(c.Exclude))
+	if err != nil {
+		return nil, fmt.Errorf("--exclude: %w", err)
+	}
+	return m, nil
+}

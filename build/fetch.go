@@ -1,0 +1,203 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// maxDownload bounds what ADD fetches.
+	maxDownload = 16 << 30
+	// maxRedirects is how often an answer may send ADD on.
+	maxRedirects = 10
+	// noName is what BuildKit calls a file whose URL names none.
+	noName = "__unnamed__"
+)
+
+// remoteKind tells what ADD fetches from what it copies.
+type remoteKind int
+
+const (
+	notRemote remoteKind = iota
+	remoteURL
+	remoteGit
+)
+
+// classify says how a source is to be had.
+func classify(source string) (remoteKind, *dfgitutil.GitRef, error) {
+	ref, isGit, err := dfgitutil.ParseGitRef(source)
+	switch {
+	case isGit && err != nil:
+		return remoteGit, nil, fmt.Errorf("git address: %w", err)
+	case isGit && !ref.IndistinguishableFromLocal:
+		return remoteGit, ref, checkGit(ref)
+	case strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://"):
+		return remoteURL, nil, nil
+	}
+	return notRemote, nil, nil
+}
+
+// Fetcher gets what a URL names. Its errors are shown.
+type Fetcher interface {
+	Do(*http.Request) (*http.Response, error)
+}
+
+// DefaultFetcher connects directly, or by the proxies of the environment, but
+// never to link-local addresses: clouds keep credentials there, and a
+// Dockerfile that nobody vetted must not be able to put them into an image.
+func DefaultFetcher() Fetcher {
+	dialer := &net.Dialer{Timeout: 30 * time.Second, Control: refuseLinkLocal}
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
+			TLSHandshakeTimeout: 30 * time.Second, ResponseHeaderTimeout: 2 * time.Minute,
+		},
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if len(via) >= maxRedirects {
+				return fmt.Errorf("more than %d redirects", maxRedirects)
+			}
+			if via[0].URL.Scheme == "https" && r.URL.Scheme != "https" {
+				return errors.New("redirected from https to " + r.URL.Scheme)
+			}
+			return nil
+		},
+	}
+}
+
+func refuseLinkLocal(_, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if a := ap.Addr().Unmap(); a.IsLinkLocalUnicast() || a == netip.MustParseAddr("fd00:ec2::254") {
+		return fmt.Errorf("%s is a link-local address, which ADD does not fetch from", a)
+	}
+	return nil
+}
+
+// download fetches a URL into a scratch directory and returns it as a source:
+// root's, mode 0600, with the time that the server says.
+func (w *work) download(ctx context.Context, address, checksum string) (source, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return source{}, fmt.Errorf("%s: no URL", bounded(visible(address), 200))
+	}
+	var want digest.Digest
+	if checksum != "" {
+		if want, err = digest.Parse(checksum); err != nil {
+			return source{}, withHint(fmt.Errorf("--checksum=%s: %w", bounded(visible(checksum), 100), err), "write --checksum=sha256:<64 hex digits>")
+		}
+	}
+	name := path.Base(u.Path)
+	if name == "." || name == "/" || name == ".." || strings.ContainsRune(name, 0) {
+		name = noName
+	}
+	dir, err := w.scratch()
+	if err != nil {
+		return source{}, err
+	}
+	got, err := w.get(ctx, u, filepath.Join(dir, "file"), want)
+	if err != nil {
+		return source{}, fmt.Errorf("fetch %s: %w", bounded(visible(u.Redacted()), 200), err)
+	}
+	t, err := openTree(dir, "the download of "+bounded(visible(u.Redacted()), 200))
+	if err != nil {
+		return source{}, err
+	}
+	w.undo = append(w.undo, t.Close)
+	e := entry{path: "file", mode: 0o600, mtime: got}
+	return source{tree: t, base: name, entries: []entry{e}}, nil
+}
+
+// get writes the answer to file and returns its time of last change.
+func (w *work) get(ctx context.Context, u *url.URL, file string, want digest.Digest) (mtime time.Time, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return mtime, err
+	}
+	r.Header.Set("User-Agent", "cpc-build")
+	if err := w.authorize(r); err != nil {
+		return mtime, err
+	}
+	fetch := w.stage.b.Fetch
+	if fetch == nil {
+		fetch = DefaultFetcher()
+	}
+	resp, err := fetch.Do(r)
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err // which does not name the URL again, with its password
+	}
+	if err != nil {
+		return mtime, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return mtime, fmt.Errorf("invalid response status %d", resp.StatusCode)
+	}
+	if err := save(resp.Body, file, want); err != nil {
+		return mtime, err
+	}
+	mtime = time.Unix(0, 0)
+	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
+		mtime = t
+	}
+	return mtime, nil
+}
+
+// save writes in to file and checks its digest.
+func save(in io.Reader, file string, want digest.Digest) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	algorithm := digest.SHA256
+	if want != "" {
+		algorithm = want.Algorithm()
+	}
+	sum := algorithm.Digester()
+	n, err := io.Copy(io.MultiWriter(f, sum.Hash()), io.LimitReader(in, maxDownload+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if n > maxDownload {
+		return fmt.Errorf("larger than %d bytes", int64(maxDownload))
+	}
+	if want != "" && sum.Digest() != want {
+		return fmt.Errorf("digest mismatch %s: %s", sum.Digest(), want)
+	}
+	return nil
+}
+
+// authorize adds the credentials that are given as secrets for the host.
+func (w *work) authorize(r *http.Request) error {
+	for prefix, scheme := range map[string]string{"HTTP_AUTH_HEADER_": "", "HTTP_AUTH_TOKEN_": "Bearer "} {
+		get, ok := w.stage.b.Secrets[prefix+r.URL.Hostname()]
+		if !ok {
+			continue
+		}
+		value, err := get()
+		if err != nil {
+			return fmt.Errorf("secret %s%s: %w", prefix, r.URL.Hostname(), err)
+		}
+		r.Header.Set("Authorization", scheme+strings.TrimSpace(string(value)))
+	}
+	return nil
+}

@@ -1,0 +1,329 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+)
+
+// refName is what may be asked of a remote: it can be taken for no option.
+var refName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.\-/+@]*$`)
+
+// checkGit refuses addresses that git or ssh could take for something else.
+func checkGit(ref *dfgitutil.GitRef) error {
+	if strings.HasPrefix(ref.Remote, "-") || strings.Contains(ref.Remote, "::") || strings.ContainsAny(ref.Remote, "\x00\n") {
+		return fmt.Errorf("git address %s: refused", bounded(visible(ref.Remote), 200))
+	}
+	if u, err := url.Parse(ref.Remote); err == nil && strings.HasPrefix(u.Host, "-") {
+		return fmt.Errorf("git address %s: refused", bounded(visible(ref.Remote), 200))
+	}
+	for _, name := range []string{ref.Ref, ref.Checksum} {
+		if name != "" && !refName.MatchString(name) {
+			return fmt.Errorf("git reference %s: refused", bounded(visible(name), 100))
+		}
+	}
+	if strings.ContainsRune(ref.SubDir, 0) {
+		return errors.New("git subdirectory: contains a NUL byte")
+	}
+	return nil
+}
+
+// GitCheckout is a repository to check out.
+type GitCheckout struct {
+	Ref *dfgitutil.GitRef
+	// Dir is an empty directory to do it in; the tree comes to Dir/tree.
+	Dir string
+	// KeepDir keeps .git.
+	KeepDir bool
+	// Header, if not "", is the Authorization header for the remote.
+	Header string
+	// Agent is the socket of an ssh agent, "" for the caller's.
+	Agent string
+}
+
+// Clone checks out a repository's commit, shallow, with its submodules, and
+// returns the commit. It runs git of this machine, which reads no
+// configuration and runs no hook or filter.
+func (c *GitCheckout) Clone(ctx context.Context) (commit string, err error) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return "", withHint(errors.New("git is not installed"), "install it: sudo apt-get install git")
+	}
+	tree := filepath.Join(c.Dir, "tree")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return "", err
+	}
+	want := c.Ref.Ref
+	if want == "" {
+		want = "HEAD"
+	}
+	if c.Ref.Checksum != "" && (want == "HEAD" || c.Ref.FetchByCommit) {
+		want = c.Ref.Checksum
+	}
+	for _, args := range [][]string{
+		{"init", "--quiet", "--initial-branch=main", "."},
+		{"remote", "add", "origin", c.Ref.Remote},
+		{"fetch", "--quiet", "--depth=1", "--no-tags", "--force", "origin", "--", want},
+		{"checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"},
+	} {
+		_, err := c.git(ctx, tree, args...)
+		if err != nil && args[0] == "fetch" && strings.Contains(err.Error(), "shallow") {
+			// A server of mere files gives all or nothing.
+			_, err = c.git(ctx, tree, "fetch", "--quiet", "--no-tags", "--force", "origin", "--", want)
+		}
+		if err != nil && args[0] == "fetch" && len(want) < 40 && isHex(want) {
+			return c.short(ctx, tree, want)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return c.finish(ctx, tree)
+}
+
+func isHex(s string) bool { return len(s) >= 7 && strings.Trim(s, "0123456789abcdef") == "" }
+
+// short finds a commit by the start of its name, which no remote can look up.
+func (c *GitCheckout) short(ctx context.Context, tree, start string) (string, error) {
+	if _, err := c.git(ctx, tree, "fetch", "--quiet", "--tags", "--force", "origin", "+refs/heads/*:refs/remotes/origin/*"); err != nil {
+		return "", err
+	}
+	if _, err := c.git(ctx, tree, "checkout", "--quiet", "--force", "--detach", start); err != nil {
+		return "", err
+	}
+	return c.finish(ctx, tree)
+}
+
+func (c *GitCheckout) finish(ctx context.Context, tree string) (string, error) {
+	commit, err := c.git(ctx, tree, "rev-parse", "HEAD")
+	if err != nil {
+		return "", err
+	}
+	if sum := c.Ref.Checksum; sum != "" && !strings.HasPrefix(commit, sum) {
+		return "", fmt.Errorf("expected checksum to match %s, got %s", sum, commit)
+	}
+	if c.Ref.Submodules == nil || *c.Ref.Submodules {
+		if _, err := os.Lstat(filepath.Join(tree, ".gitmodules")); err == nil {
+			if _, err := c.git(ctx, tree, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"); err != nil {
+				return "", err
+			}
+		}
+	}
+	if c.KeepDir {
+		return commit, nil
+	}
+	return commit, removeGitDirs(tree)
+}
+
+// removeGitDirs removes .git of the repository and of its submodules.
+func removeGitDirs(tree string) error {
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var walk func(dir string) error
+	walk = func(dir string) error {
+		d, err := root.Open(dir)
+		if err != nil {
+			return err
+		}
+		entries, err := d.ReadDir(-1)
+		if err := errors.Join(err, d.Close()); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			p := path.Join(dir, e.Name())
+			switch {
+			case e.Name() == ".git":
+				err = root.RemoveAll(p)
+			case e.IsDir():
+				err = walk(p)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return walk(".")
+}
+
+// git runs one command in dir and returns its output without the last newline.
+func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (string, error) {
+	config := [][2]string{
+		{"core.hooksPath", "/dev/null"}, {"core.fsmonitor", "false"}, {"core.symlinks", "true"}, {"core.protectHFS", "true"},
+		{"core.protectNTFS", "true"}, {"protocol.allow", "never"}, {"protocol.https.allow", "always"}, {"protocol.http.allow", "always"},
+		{"protocol.git.allow", "always"}, {"protocol.ssh.allow", "always"}, {"protocol.file.allow", "never"},
+		{"credential.helper", ""}, {"safe.directory", "*"}, {"advice.detachedHead", "false"}, {"gc.auto", "0"}, {"fetch.fsckObjects", "true"},
+	}
+	if c.Header != "" {
+		config = append(config, [2]string{"http." + c.Ref.Remote + ".extraHeader", "Authorization: " + c.Header})
+	}
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + c.Dir, "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
+		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true", "GIT_LFS_SKIP_SMUDGE=1", "GIT_ATTR_NOSYSTEM=1",
+		"GIT_SSH_COMMAND=ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=" + knownHosts(c.Dir),
+		"GIT_CONFIG_COUNT=" + strconv.Itoa(len(config)),
+	}
+	for i, kv := range config {
+		n := strconv.Itoa(i)
+		cmd.Env = append(cmd.Env, "GIT_CONFIG_KEY_"+n+"="+kv[0], "GIT_CONFIG_VALUE_"+n+"="+kv[1])
+	}
+	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "GIT_SSL_CAINFO"} {
+		if v := os.Getenv(name); v != "" {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
+	if c.Agent != "" {
+		cmd.Env = append(cmd.Env, "SSH_AUTH_SOCK="+c.Agent)
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		why := strings.TrimSpace(stderr.String())
+		if why == "" {
+			why = err.Error()
+		}
+		return "", fmt.Errorf("git %s: %s", args[0], bounded(visible(why), 400))
+	}
+	return strings.TrimSpace(stdout.String()), nil
+}
+
+// knownHosts is the person's own file, or one that is forgotten.
+func knownHosts(dir string) string {
+	if home, err := os.UserHomeDir(); err == nil {
+		if p := filepath.Join(home, ".ssh", "known_hosts"); !strings.ContainsAny(p, " \t\"'") {
+			if _, err := os.Stat(p); err == nil {
+				return p
+			}
+		}
+	}
+	return filepath.Join(dir, "known_hosts")
+}
+
+// gitTree opens the part of a checked-out repository that its address names,
+// resolved inside of it, whatever symlinks the repository has (CVE-2026-33748).
+func gitTree(dir string, ref *dfgitutil.GitRef) (*tree, string, error) {
+	t, err := openTree(dir, "the repository "+bounded(visible(ref.Remote), 200))
+	if err != nil {
+		return nil, "", err
+	}
+	sub, err := t.resolve(cmpDot(ref.SubDir))
+	if err != nil {
+		return nil, "", errors.Join(err, t.Close())
+	}
+	info, err := t.root.Lstat(sub)
+	if err == nil && !info.IsDir() {
+		err = errors.New("not a directory")
+	}
+	if err != nil {
+		return nil, "", errors.Join(fmt.Errorf("subdirectory %s of %s: %w", visible(ref.SubDir), t.name, errNoSource), t.Close())
+	}
+	return t, sub, nil
+}
+
+// repository checks a repository out and returns it as a source.
+func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *copyOp) (source, error) {
+	keep := c.KeepGitDir != nil && *c.KeepGitDir
+	if ref.KeepGitDir != nil {
+		if c.KeepGitDir != nil && keep != *ref.KeepGitDir {
+			return source{}, errors.New("inconsistent keep-git-dir configuration")
+		}
+		keep = *ref.KeepGitDir
+	}
+	if c.Checksum != "" {
+		if ref.Checksum != "" && ref.Checksum != c.Checksum {
+			return source{}, fmt.Errorf("checksum mismatch %q != %q", c.Checksum, ref.Checksum)
+		}
+		if !refName.MatchString(c.Checksum) {
+			return source{}, fmt.Errorf("--checksum=%s: no commit", bounded(visible(c.Checksum), 100))
+		}
+		ref.Checksum = c.Checksum
+	}
+	dir, err := w.scratch()
+	if err != nil {
+		return source{}, err
+	}
+	g := &GitCheckout{Ref: ref, Dir: dir, KeepDir: keep}
+	if a, ok := w.stage.b.Agents["default"]; ok {
+		g.Agent = a.Socket
+	}
+	if g.Header, err = w.gitHeader(ref); err != nil {
+		return source{}, err
+	}
+	commit, err := g.Clone(ctx)
+	if err != nil {
+		return source{}, fmt.Errorf("repository %s: %w", bounded(visible(ref.Remote), 200), err)
+	}
+	t, sub, err := gitTree(filepath.Join(dir, "tree"), ref)
+	if err != nil {
+		return source{}, err
+	}
+	w.undo = append(w.undo, t.Close)
+	entries, err := t.entries(sub)
+	if err != nil {
+		return source{}, err
+	}
+	id := strings.Join([]string{"git", commit, path.Clean("/" + ref.SubDir), strconv.FormatBool(keep)}, " ")
+	return source{tree: t, entries: gitModes(entries), id: id}, nil
+}
+
+// gitModes gives files the modes that git knows: 644 and 755.
+func gitModes(entries []entry) []entry {
+	for i := range entries {
+		e := &entries[i]
+		switch {
+		case e.mode.IsDir():
+			e.mode = e.mode.Type() | 0o755
+		case e.mode&0o111 != 0 && e.link == "":
+			e.mode = 0o755
+		case e.link == "":
+			e.mode = 0o644
+		}
+	}
+	return entries
+}
+
+// gitHeader is the Authorization header that is given as a secret.
+func (w *work) gitHeader(ref *dfgitutil.GitRef) (string, error) {
+	u, err := url.Parse(ref.Remote)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return "", nil //nolint:nilerr // an address of ssh's form
+	}
+	for _, name := range []string{"GIT_AUTH_HEADER." + u.Host, "GIT_AUTH_HEADER", "GIT_AUTH_TOKEN." + u.Host, "GIT_AUTH_TOKEN"} {
+		get, ok := w.stage.b.Secrets[name]
+		if !ok {
+			continue
+		}
+		value, err := get()
+		if err != nil {
+			return "", fmt.Errorf("secret %s: %w", name, err)
+		}
+		text := strings.TrimSpace(string(value))
+		if strings.HasPrefix(name, "GIT_AUTH_TOKEN") {
+			text = "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+text))
+		}
+		return text, nil
+	}
+	return "", nil
+}
