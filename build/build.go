@@ -10,6 +10,7 @@ import (
 	"io"
 	goruntime "runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,9 @@ type Options struct {
 	// Dockerfile is the file's path, seen from the current directory; "" is
 	// Dockerfile in the context, "-" is Stdin.
 	Dockerfile string
-	Stdin      io.Reader
+	// InContext: Dockerfile is a path in the context, which came from elsewhere.
+	InContext bool
+	Stdin     io.Reader
 	// Tags are the names that the image gets.
 	Tags []string
 	// Args are the build arguments. SOURCE_DATE_EPOCH among them pins times.
@@ -134,7 +137,7 @@ func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
 
 // openContexts opens the context and the named ones that are directories.
 func (b *builder) openContexts() (err error) {
-	if b.context, err = openContext(b.ContextDir, b.Dockerfile); err != nil {
+	if b.context, err = openContext(b.ContextDir, b.Dockerfile, b.InContext); err != nil {
 		return err
 	}
 	b.context.warn = b.Progress.Warn
@@ -142,7 +145,7 @@ func (b *builder) openContexts() (err error) {
 		if c.Dir == "" {
 			continue
 		}
-		t, err := openContext(c.Dir, "")
+		t, err := openContext(c.Dir, "", false)
 		if err != nil {
 			return fmt.Errorf("build context %s: %w", visible(name), err)
 		}
@@ -206,6 +209,9 @@ func (b *builder) image(ctx context.Context, ref string, info StepInfo) (*rootfs
 }
 
 func (b *builder) findImage(ctx context.Context, ref string, info StepInfo) (*rootfs.Image, error) {
+	if strings.HasPrefix(ref, "sha256:") { // a named context that is in the store
+		return b.Store.Image(ctx, ref)
+	}
 	canonical, err := rootfs.ParseReference(ref)
 	if err != nil {
 		return nil, err

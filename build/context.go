@@ -21,7 +21,7 @@ import (
 const maxIgnore = 256 << 10
 
 // openContext opens the context directory and reads its ignore file.
-func openContext(dir, dockerfile string) (*tree, error) {
+func openContext(dir, dockerfile string, inContext bool) (*tree, error) {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("build context %s: no such directory", visible(dir))
@@ -45,7 +45,7 @@ func openContext(dir, dockerfile string) (*tree, error) {
 		return nil, err
 	}
 	t.strict = true
-	if err := t.readIgnore(dockerfile); err != nil {
+	if err := t.readIgnore(dockerfile, inContext); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
@@ -53,15 +53,26 @@ func openContext(dir, dockerfile string) (*tree, error) {
 
 // readIgnore reads DOCKERFILE.dockerignore beside the Dockerfile or, without
 // one, the context's .dockerignore.
-func (t *tree) readIgnore(dockerfile string) error {
-	name := "/dev/null"
-	if dockerfile != "" && dockerfile != "-" {
-		name = dockerfile + ".dockerignore"
+func (t *tree) readIgnore(dockerfile string, inContext bool) error {
+	inside := func(name string) func() (io.ReadCloser, error) {
+		return func() (io.ReadCloser, error) { return openRegular(t.root, name) }
 	}
-	data, err := readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxIgnore)
-	if errors.Is(err, fs.ErrNotExist) || name == "/dev/null" {
+	name, err := "", fs.ErrNotExist
+	var data []byte
+	if dockerfile != "-" {
+		name = dockerfile + ".dockerignore"
+		open := func() (io.ReadCloser, error) { return os.Open(name) }
+		if dockerfile == "" {
+			name = "Dockerfile.dockerignore"
+		}
+		if inContext || dockerfile == "" {
+			open = inside(name)
+		}
+		data, err = readBounded(open, maxIgnore)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		name = ".dockerignore"
-		data, err = readBounded(func() (io.ReadCloser, error) { return openRegular(t.root, name) }, maxIgnore)
+		data, err = readBounded(inside(name), maxIgnore)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -113,11 +124,24 @@ func readBounded(open func() (io.ReadCloser, error), limit int64) ([]byte, error
 	return data, nil
 }
 
+// readLower reads what some name dockerfile; docker takes it, too.
+func readLower(dir string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return readBounded(func() (io.ReadCloser, error) { return openRegular(root, "dockerfile") }, maxDockerfile)
+}
+
 // readDockerfile returns the text and the name for messages.
 func readDockerfile(o Options) (name string, data []byte, err error) {
-	switch o.Dockerfile {
-	case "":
-		name = "Dockerfile"
+	switch {
+	case o.Dockerfile == "" || o.InContext && o.Dockerfile != "-":
+		name = o.Dockerfile
+		if name == "" {
+			name = "Dockerfile"
+		}
 		data, err = readBounded(func() (io.ReadCloser, error) {
 			root, err := os.OpenRoot(o.ContextDir)
 			if err != nil {
@@ -126,7 +150,12 @@ func readDockerfile(o Options) (name string, data []byte, err error) {
 			defer root.Close()
 			return openRegular(root, name)
 		}, maxDockerfile)
-	case "-":
+		if errors.Is(err, fs.ErrNotExist) && o.Dockerfile == "" {
+			if lower, lowerErr := readLower(o.ContextDir); lowerErr == nil {
+				data, err = lower, nil
+			}
+		}
+	case o.Dockerfile == "-":
 		name = "Dockerfile on standard input"
 		data, err = readBounded(func() (io.ReadCloser, error) {
 			if o.Stdin == nil {

@@ -22,19 +22,23 @@ func packLayout(root *os.Root, w io.Writer) error {
 		return fmt.Errorf("%w: %w", ErrNoArchive, err)
 	}
 	tw := tar.NewWriter(w)
-	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	if err := packLayoutFiles(tw, root, true); err != nil {
+		return err
+	}
+	return tw.Close()
+}
+
+// packLayoutFiles writes the layout's files, with its index or without.
+func packLayoutFiles(tw *tar.Writer, root *os.Root, index bool) error {
+	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if name != v1.ImageIndexFile && name != v1.ImageLayoutFile && !strings.HasPrefix(name, v1.ImageBlobsDir+"/sha256/") {
+		if (name != v1.ImageIndexFile || !index) && name != v1.ImageLayoutFile && !strings.HasPrefix(name, v1.ImageBlobsDir+"/sha256/") {
 			return nil
 		}
 		return packFile(tw, root, name)
 	})
-	if err != nil {
-		return err
-	}
-	return tw.Close()
 }
 
 func packFile(tw *tar.Writer, root *os.Root, name string) error {

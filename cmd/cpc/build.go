@@ -5,11 +5,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,10 +91,6 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err := f.canExamine(); err != nil {
 		return err
 	}
-	o, inUse, err := f.options(contextDir)
-	if err != nil {
-		return err
-	}
 	store, err := a.inside.store()
 	if err != nil {
 		return err
@@ -108,6 +101,12 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 		return err
 	}
 	defer held.Close()
+	from := &build.ContextSource{Store: store, Stdin: os.Stdin, Agent: os.Getenv("SSH_AUTH_SOCK")}
+	defer from.Close()
+	o, inUse, err := f.options(ctx, from, contextDir)
+	if err != nil {
+		return err
+	}
 	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, inUse...)
 	if err != nil {
 		return err
@@ -130,27 +129,20 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 }
 
 // options reads the flags, and returns the paths that must stay visible.
-func (f *buildFlags) options(contextDir string) (*build.Options, []string, error) {
+func (f *buildFlags) options(ctx context.Context, from *build.ContextSource, contextDir string) (*build.Options, []string, error) {
 	args, err := buildArgs(f.args)
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	dir, err := buildContext(contextDir)
-	if err != nil {
+	o := &build.Options{Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache}
+	if err := f.context(ctx, from, contextDir, o); err != nil {
 		return nil, nil, err
 	}
-	file := f.file
-	if file != "" && file != "-" {
-		if file, err = filepath.Abs(file); err != nil {
-			return nil, nil, err
-		}
-	}
-	o := &build.Options{ContextDir: dir, Dockerfile: file, Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache}
-	inUse, err := f.inputs(o)
+	inUse, err := f.inputs(ctx, from, o)
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	return o, append(inUse, dir, file), nil
+	return o, append(inUse, o.ContextDir, o.Dockerfile), nil
 }
 
 // report says what was built.
@@ -196,39 +188,6 @@ func (a *app) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, im
 		return err
 	}
 	return a.scan(cmd, &f.scanning, listing{}, found.Inventory.Packages)
-}
-
-// inputs reads the flags that give a build more than its context, and returns
-// the paths that must stay visible to it.
-func (f *buildFlags) inputs(o *build.Options) ([]string, error) {
-	var files, sockets, dirs []string
-	var err error
-	if o.Secrets, files, err = secrets(f.secrets); err != nil {
-		return nil, err
-	}
-	if o.Agents, sockets, err = agents(f.ssh); err != nil {
-		return nil, err
-	}
-	if o.Contexts, dirs, err = namedContexts(f.contexts); err != nil {
-		return nil, err
-	}
-	o.Network, o.AllowHostNetwork, err = stepNetwork(f.network, f.allow)
-	return slices.Concat(files, sockets, dirs), err
-}
-
-// buildContext returns the absolute path of the context directory.
-func buildContext(name string) (string, error) {
-	if name == "-" {
-		return "", usageError{errors.New("a build context cannot be read from standard input; name a directory, with -f - for a Dockerfile from there")}
-	}
-	info, err := os.Stat(name)
-	if err != nil {
-		return "", fmt.Errorf("build context: %w", err)
-	}
-	if !info.IsDir() {
-		return "", fmt.Errorf("build context %s: not a directory; a Dockerfile is named with -f", name)
-	}
-	return filepath.Abs(name)
 }
 
 func (f *buildFlags) newProgress() (build.Progress, error) {

@@ -148,31 +148,6 @@ func agents(given []string) (out map[string]build.Agent, files []string, err err
 	return out, files, nil
 }
 
-// namedContexts reads --build-context NAME=DIR|docker-image://IMAGE.
-func namedContexts(given []string) (out map[string]build.Context, dirs []string, err error) {
-	out = map[string]build.Context{}
-	for _, g := range given {
-		name, value, ok := strings.Cut(g, "=")
-		if !ok || name == "" || value == "" {
-			return nil, nil, fmt.Errorf("--build-context %q: want NAME=DIRECTORY or NAME=docker-image://IMAGE", g)
-		}
-		name = strings.ToLower(name)
-		if image, ok := strings.CutPrefix(value, "docker-image://"); ok {
-			out[name] = build.Context{Image: image}
-			continue
-		}
-		if scheme, _, ok := strings.Cut(value, "://"); ok {
-			return nil, nil, fmt.Errorf("--build-context %s: %s:// is not supported", g, scheme)
-		}
-		dir, err := buildContext(value)
-		if err != nil {
-			return nil, nil, fmt.Errorf("--build-context %s: %w", name, err)
-		}
-		out[name], dirs = build.Context{Dir: dir}, append(dirs, dir)
-	}
-	return out, dirs, nil
-}
-
 // stepNetwork reads --network for RUN steps and --allow.
 func stepNetwork(network string, allow []string) (string, bool, error) {
 	host := false
