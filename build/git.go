@@ -166,10 +166,22 @@ func removeGitDirs(tree string) error {
 // git runs one command in dir and returns its output without the last newline.
 func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (string, error) {
 	config := [][2]string{
-		{"core.hooksPath", "/dev/null"}, {"core.fsmonitor", "false"}, {"core.symlinks", "true"}, {"core.protectHFS", "true"},
-		{"core.protectNTFS", "true"}, {"protocol.allow", "never"}, {"protocol.https.allow", "always"}, {"protocol.http.allow", "always"},
-		{"protocol.git.allow", "always"}, {"protocol.ssh.allow", "always"}, {"protocol.file.allow", "never"},
-		{"credential.helper", ""}, {"safe.directory", "*"}, {"advice.detachedHead", "false"}, {"gc.auto", "0"}, {"fetch.fsckObjects", "true"},
+		{"core.hooksPath", "/dev/null"},
+		{"core.fsmonitor", "false"},
+		{"core.symlinks", "true"},
+		{"core.protectHFS", "true"},
+		{"core.protectNTFS", "true"},
+		{"protocol.allow", "never"},
+		{"protocol.https.allow", "always"},
+		{"protocol.http.allow", "always"},
+		{"protocol.git.allow", "always"},
+		{"protocol.ssh.allow", "always"},
+		{"protocol.file.allow", "never"},
+		{"credential.helper", ""},
+		{"safe.directory", "*"},
+		{"advice.detachedHead", "false"},
+		{"gc.auto", "0"},
+		{"fetch.fsckObjects", "true"},
 	}
 	if c.Header != "" {
 		config = append(config, [2]string{"http." + c.Ref.Remote + ".extraHeader", "Authorization: " + c.Header})
