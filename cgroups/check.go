@@ -11,7 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	oci "github.com/opencontainers/cgroups"
 )
 
 // ErrNoCgroup says that a sandbox has no cgroup of its own, so that its use of
@@ -20,74 +21,199 @@ var ErrNoCgroup = errors.New("no cgroup of its own")
 
 // Check reads back, from the files of the cgroup that pid is in, each limit that
 // the plan enforces. Any difference is an error: the sandbox must not start.
-func (p Plan) Check(pid int) error {
-	if p.Limits == (Limits{}) {
+func (p Plan) Check(pid int) error { return p.CheckChange(pid, Limits{}) }
+
+// CheckChange is Check after a change from other limits: those that the plan no
+// longer has must be gone.
+func (p Plan) CheckChange(pid int, from Limits) error {
+	if p.Limits.Empty() && from.Empty() {
 		return nil
 	}
 	at, err := p.locate(pid)
 	if err != nil {
 		return fmt.Errorf("check limits: %w", err)
 	}
-	var errs []error
-	want := func(controller, file, value string) {
-		dir, err := at(controller)
-		if err != nil {
-			errs = append(errs, err)
-			return
-		}
-		got, err := readBounded(filepath.Join(dir, file))
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case strings.TrimSpace(got) != value:
-			errs = append(errs, fmt.Errorf("%s is %q, not %q", filepath.Join(dir, file), strings.TrimSpace(got), value))
-		}
-	}
+	c := checker{at: at}
 	if p.Layout == Unified {
-		p.wantV2(want, at)
+		c.v2(p.Limits, from)
 	} else {
-		p.wantV1(want)
+		c.v1(p, from)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(c.errs...); err != nil {
 		return fmt.Errorf("check limits: %w", err)
 	}
 	return nil
 }
 
-func (p Plan) wantV2(want func(controller, file, value string), at func(string) (string, error)) {
-	if m := p.Limits.Memory; m > 0 {
-		want(ctrlMemory, "memory.max", strconv.FormatInt(wholePages(m), 10))
-		want(ctrlMemory, "memory.oom.group", "1")
-		// The file is absent where the kernel was told to account no swap.
-		if dir, err := at(ctrlMemory); err == nil {
-			if _, err := os.Lstat(filepath.Join(dir, "memory.swap.max")); err == nil {
-				want(ctrlMemory, "memory.swap.max", "0")
-			}
+// checker compares files with what should be in them.
+type checker struct {
+	at   func(controller string) (string, error)
+	errs []error
+}
+
+func exactly(want string) func(string) bool { return func(got string) bool { return got == want } }
+
+// file wants one of some files of a controller, the first that there is, to
+// hold what ok accepts.
+func (c *checker) file(controller, want string, ok func(string) bool, names ...string) {
+	dir, err := c.at(controller)
+	if err != nil {
+		c.errs = append(c.errs, err)
+		return
+	}
+	for i, name := range names {
+		got, err := readBounded(filepath.Join(dir, name))
+		if errors.Is(err, os.ErrNotExist) && i < len(names)-1 {
+			continue
 		}
-	}
-	if c := p.Limits.MilliCPU; c > 0 {
-		want(ctrlCPU, "cpu.max", fmt.Sprintf("%d %d", quotaOf(c), cpuPeriod))
-	}
-	if n := p.Limits.Pids; n > 0 {
-		want(ctrlPids, "pids.max", strconv.FormatInt(n, 10))
+		got = strings.TrimSpace(got)
+		switch {
+		case err != nil:
+			c.errs = append(c.errs, err)
+		case !ok(got):
+			c.errs = append(c.errs, fmt.Errorf("%s is %q, not %q", filepath.Join(dir, name), got, want))
+		}
+		return
 	}
 }
 
-func (p Plan) wantV1(want func(controller, file, value string)) {
-	if m := p.Limits.Memory; m > 0 {
-		bytes := strconv.FormatInt(wholePages(m), 10)
-		want(ctrlMemory, "memory.limit_in_bytes", bytes)
-		if p.Resources != nil && p.Resources.Memory != nil && p.Resources.Memory.Swap != nil {
-			want(ctrlMemory, "memory.memsw.limit_in_bytes", bytes)
+// number wants a file to hold n, or none where n is 0 and had is not.
+func (c *checker) number(controller, file string, n, had int64, none string) {
+	want := none
+	if n != 0 {
+		want = strconv.FormatInt(n, 10)
+	}
+	if n != 0 || had != 0 {
+		c.file(controller, want, exactly(want), file)
+	}
+}
+
+func (c *checker) has(controller, file string) bool {
+	dir, err := c.at(controller)
+	if err != nil {
+		return false
+	}
+	_, err = os.Lstat(filepath.Join(dir, file))
+	return err == nil
+}
+
+func (c *checker) v2(l, from Limits) {
+	c.number(ctrlMemory, "memory.max", wholePages(l.Memory), from.Memory, "max")
+	c.number(ctrlMemory, "memory.high", wholePages(l.High), from.High, "max")
+	if l.Reservation > 0 {
+		c.number(ctrlMemory, "memory.low", wholePages(l.Reservation), 0, "")
+	}
+	if l.Memory > 0 {
+		c.file(ctrlMemory, "1", exactly("1"), "memory.oom.group")
+	}
+	// The file is absent where the kernel was told to account no swap.
+	if (l.Memory > 0 || from.Memory > 0) && c.has(ctrlMemory, "memory.swap.max") {
+		want := "max"
+		if n := l.swapOnly(); n >= 0 {
+			want = strconv.FormatInt(wholePages(n), 10)
+		}
+		c.file(ctrlMemory, want, exactly(want), "memory.swap.max")
+	}
+	if l.cpuLimited() || from.cpuLimited() {
+		quota, period := l.bandwidth()
+		want := fmt.Sprintf("%d %d", quota, period)
+		if quota < 0 {
+			want = fmt.Sprintf("max %d", period)
+		}
+		c.file(ctrlCPU, want, exactly(want), "cpu.max")
+	}
+	if l.Shares > 0 || from.Shares > 0 {
+		want := strconv.FormatUint(orDefault(l.weight(), l.Shares > 0, defaultWeight), 10)
+		c.file(ctrlCPU, want, exactly(want), "cpu.weight")
+	}
+	c.number(ctrlPids, "pids.max", l.Pids, from.Pids, "max")
+	c.lists(l)
+	if w := orElse(l.IOWeight, from.IOWeight > 0, defaultIOWeight); w > 0 {
+		c.weight(w, "io.bfq.weight", "io.weight")
+	}
+	c.rates(l, func(r Rate, got string) bool { return ioMax(got, r) }, func(Rate) string { return "io.max" })
+}
+
+// weight accepts docker's weight, and what it is in the kernel's own scale.
+func (c *checker) weight(w int64, files ...string) {
+	own := strconv.FormatUint(oci.ConvertBlkIOToIOWeightValue(uint16(w)), 10) //nolint:gosec // at most 1000
+	want := strconv.FormatInt(w, 10)
+	c.file(ctrlIO, want, func(got string) bool {
+		got, _, _ = strings.Cut(got, "\n")
+		got = strings.TrimPrefix(got, "default ")
+		return got == want || got == own
+	}, files...)
+}
+
+func (c *checker) v1(p Plan, from Limits) {
+	l := p.Limits
+	const none = "9223372036854771712" // what v1 shows for no limit: the most pages that there can be
+	c.number(ctrlMemory, "memory.limit_in_bytes", wholePages(l.Memory), from.Memory, none)
+	if l.Reservation > 0 || from.Reservation > 0 {
+		c.number(ctrlMemory, "memory.soft_limit_in_bytes", wholePages(l.Reservation), from.Reservation, none)
+	}
+	if (l.Memory > 0 || from.Memory > 0) && p.SwapLimit {
+		want := none
+		if n := l.swapOnly(); n >= 0 {
+			want = strconv.FormatInt(wholePages(l.Memory+n), 10)
+		}
+		c.file(ctrlMemory, want, exactly(want), "memory.memsw.limit_in_bytes")
+	}
+	if l.cpuLimited() || from.cpuLimited() {
+		quota, period := l.bandwidth()
+		c.number(ctrlCPU, "cpu.cfs_period_us", period, 0, "")
+		c.number(ctrlCPU, "cpu.cfs_quota_us", quota, 0, "")
+	}
+	if l.Shares > 0 || from.Shares > 0 {
+		c.number(ctrlCPU, "cpu.shares", orElse(l.Shares, true, defaultShares), 0, "")
+	}
+	c.number(ctrlPids, "pids.max", l.Pids, from.Pids, "max")
+	c.lists(l)
+	if w := orElse(l.IOWeight, from.IOWeight > 0, defaultIOWeight); w > 0 {
+		c.weight(w, "blkio.weight", "blkio.bfq.weight")
+	}
+	c.rates(l, func(r Rate, got string) bool {
+		return slices.Contains(strings.Split(got, "\n"), fmt.Sprintf("%d:%d %d", r.Major, r.Minor, r.Rate))
+	}, v1RateFile)
+}
+
+func v1RateFile(r Rate) string {
+	switch r.Kind {
+	case ReadBps:
+		return "blkio.throttle.read_bps_device"
+	case WriteBps:
+		return "blkio.throttle.write_bps_device"
+	case ReadIOPS:
+		return "blkio.throttle.read_iops_device"
+	case WriteIOPS:
+	}
+	return "blkio.throttle.write_iops_device"
+}
+
+func (c *checker) lists(l Limits) {
+	for _, list := range []struct{ file, want string }{{"cpuset.cpus", l.CPUs}, {"cpuset.mems", l.Mems}} {
+		if list.want != "" {
+			c.file(ctrlCPUSet, list.want, func(got string) bool { return within(got, list.want) && got != "" && within(list.want, got) }, list.file)
 		}
 	}
-	if c := p.Limits.MilliCPU; c > 0 {
-		want(ctrlCPU, "cpu.cfs_period_us", strconv.Itoa(cpuPeriod))
-		want(ctrlCPU, "cpu.cfs_quota_us", strconv.FormatInt(quotaOf(c), 10))
+}
+
+func (c *checker) rates(l Limits, ok func(r Rate, got string) bool, file func(Rate) string) {
+	for _, r := range l.Rates {
+		want := fmt.Sprintf("%d:%d %s=%d", r.Major, r.Minor, r.Kind, r.Rate)
+		c.file(ctrlIO, want, func(got string) bool { return ok(r, got) }, file(r))
 	}
-	if n := p.Limits.Pids; n > 0 {
-		want(ctrlPids, "pids.max", strconv.FormatInt(n, 10))
+}
+
+// ioMax reports whether io.max has the rate.
+func ioMax(content string, r Rate) bool {
+	for line := range strings.Lines(content) {
+		f := strings.Fields(line)
+		if len(f) > 0 && f[0] == fmt.Sprintf("%d:%d", r.Major, r.Minor) {
+			return slices.Contains(f[1:], fmt.Sprintf("%s=%d", r.Kind, r.Rate))
+		}
 	}
+	return false
 }
 
 // wholePages rounds down as the kernel does.
@@ -115,6 +241,7 @@ func (p Plan) locate(pid int) (func(controller string) (string, error), error) {
 		if p.Layout == Unified {
 			controller = ""
 		}
+		controller = v1Name(controller)
 		m, ok := findV1(mounts, controller)
 		if controller == "" {
 			m, ok = findV2(mounts)
@@ -129,52 +256,6 @@ func (p Plan) locate(pid int) (func(controller string) (string, error), error) {
 		}
 		return dir, nil
 	}, nil
-}
-
-// Usage is what a sandbox uses now. What the host does not account is 0.
-type Usage struct {
-	Memory uint64        `json:"memory"` // bytes, page cache and tmpfs included
-	Pids   uint64        `json:"pids"`
-	CPU    time.Duration `json:"cpu"` // since its start
-}
-
-// Usage reads the use of the sandbox that pid is in. The error is [ErrNoCgroup]
-// for a sandbox without a cgroup of its own.
-func (p Plan) Usage(pid int) (Usage, error) {
-	at, err := p.locate(pid)
-	if err != nil {
-		return Usage{}, fmt.Errorf("read usage: %w", err)
-	}
-	if _, err := at(ctrlPids); err != nil {
-		return Usage{}, fmt.Errorf("read usage: %w", err)
-	}
-	var u Usage
-	number := func(controller, file string) uint64 {
-		dir, err := at(controller)
-		if err != nil {
-			return 0
-		}
-		data, err := readBounded(filepath.Join(dir, file))
-		if err != nil {
-			return 0
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(data), 10, 64)
-		if err != nil {
-			return 0
-		}
-		return n
-	}
-	u.Pids = number(ctrlPids, "pids.current")
-	if p.Layout != Unified {
-		u.Memory = number(ctrlMemory, "memory.usage_in_bytes")
-		u.CPU = time.Duration(number("cpuacct", "cpuacct.usage")) //nolint:gosec // 292 years of nanoseconds
-		return u, nil
-	}
-	u.Memory = number(ctrlMemory, "memory.current")
-	if dir, err := at(ctrlCPU); err == nil {
-		u.CPU = time.Duration(keyed(filepath.Join(dir, "cpu.stat"), "usage_usec")) * time.Microsecond //nolint:gosec // as above
-	}
-	return u, nil
 }
 
 // keyed returns the number after key in a file of "key number" lines, else 0.

@@ -160,7 +160,7 @@ func (p Plan) StepAside() error {
 
 // enable turns the controllers that the plan needs on for dir's children.
 func (p Plan) enable(dir string) error {
-	for _, c := range p.controllers() {
+	for _, c := range p.Limits.needs() {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
 			return fmt.Errorf("turn on the %s controller in %s: %w", c, dir, err)
 		}

@@ -59,7 +59,12 @@ const (
 	ctrlMemory = "memory"
 	ctrlCPU    = "cpu"
 	ctrlPids   = "pids"
+	ctrlCPUSet = "cpuset"
+	ctrlIO     = "io" // blkio on v1
 )
+
+// controllers are all that a limit can need, the usual ones first.
+func controllers() []string { return []string{ctrlMemory, ctrlCPU, ctrlPids, ctrlCPUSet, ctrlIO} }
 
 const (
 	unifiedMount = "/sys/fs/cgroup"
@@ -79,7 +84,8 @@ type Host struct {
 	Systemd bool `json:"systemd"`
 	// Base is the directory (v2) below which the sandbox's cgroup will be.
 	Base string `json:"base,omitempty"`
-	// Controllers are those, of memory, cpu and pids, that can be enforced.
+	// Controllers are those, of memory, cpu, pids, cpuset and io (v1: blkio),
+	// that can be enforced.
 	Controllers []string `json:"controllers"`
 	// Unit: Base is the cgroup of a systemd unit, delegated to it, in which the
 	// caller runs.
@@ -94,6 +100,12 @@ type Host struct {
 	Bus string `json:"bus,omitempty"`
 	// SwapLimit: the kernel accounts swap (on v2 always, else memory.memsw).
 	SwapLimit bool `json:"swapLimit"`
+	// IOWeight: some I/O scheduler knows weights; on v2 that is not known before.
+	IOWeight bool `json:"ioWeight,omitempty"`
+	// CPUs and Mems are the processors and memory nodes that there are, as
+	// lists; "" where that is not known.
+	CPUs string `json:"cpus,omitempty"`
+	Mems string `json:"mems,omitempty"`
 
 	mounts []mount
 }
@@ -199,14 +211,26 @@ func (p prober) probeV1(h *Host) {
 	if !h.Privileged {
 		return
 	}
-	for _, c := range []string{ctrlMemory, ctrlCPU, ctrlPids} {
-		m, ok := findV1(h.mounts, c)
+	for _, c := range controllers() {
+		m, ok := findV1(h.mounts, v1Name(c))
 		if ok && p.writable(p.path(m.point)) {
 			h.Controllers = append(h.Controllers, c)
 		}
-		if ok && c == ctrlMemory {
-			_, err := os.Lstat(p.path(filepath.Join(m.point, "memory.memsw.limit_in_bytes")))
-			h.SwapLimit = err == nil
+		if !ok {
+			continue
+		}
+		has := func(file string) bool {
+			_, err := os.Lstat(p.path(filepath.Join(m.point, file)))
+			return err == nil
+		}
+		switch c {
+		case ctrlMemory:
+			h.SwapLimit = has("memory.memsw.limit_in_bytes")
+		case ctrlIO:
+			// The root group has no weight, but what comes with it.
+			h.IOWeight = has("blkio.weight") || has("blkio.bfq.io_service_bytes")
+		case ctrlCPUSet:
+			h.CPUs, h.Mems = p.list(m.point, "cpuset.effective_cpus"), p.list(m.point, "cpuset.effective_mems")
 		}
 	}
 	if len(h.Controllers) > 0 {
@@ -214,8 +238,26 @@ func (p prober) probeV1(h *Host) {
 	}
 }
 
+// list reads a list of processors or nodes; "" where there is none.
+func (p prober) list(dir, file string) string {
+	data, err := readBounded(p.path(filepath.Join(dir, file)))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(data)
+}
+
+// v1Name is what a controller is called on v1.
+func v1Name(controller string) string {
+	if controller == ctrlIO {
+		return "blkio"
+	}
+	return controller
+}
+
 func (p prober) probeUnified(h *Host) error {
 	h.SwapLimit = true
+	h.CPUs, h.Mems = p.list(unifiedMount, "cpuset.cpus.effective"), p.list(unifiedMount, "cpuset.mems.effective")
 	if h.Systemd {
 		unit, err := p.delegatedUnit()
 		if err != nil {
@@ -311,7 +353,7 @@ func (p prober) addControllers(h *Host, file string) error {
 		return err
 	}
 	have := strings.Fields(data)
-	for _, c := range []string{ctrlMemory, ctrlCPU, ctrlPids} {
+	for _, c := range controllers() {
 		if slices.Contains(have, c) {
 			h.Controllers = append(h.Controllers, c)
 		}

@@ -20,16 +20,9 @@ const Prefix = "cpc"
 // cpuPeriod is the bandwidth period in microseconds, the kernel's default.
 const cpuPeriod = 100000
 
-// Limits are the limits of one sandbox; 0 is no limit.
-type Limits struct {
-	Memory   int64 `json:"memory,omitempty"`   // bytes, without any swap on top
-	MilliCPU int64 `json:"milliCPU,omitempty"` // 1000 is one processor
-	Pids     int64 `json:"pids,omitempty"`     // processes and threads
-}
-
 // Missing is a limit that was asked for and cannot be enforced here.
 type Missing struct {
-	Limit string `json:"limit"` // memory, cpu or pids
+	Limit string `json:"limit"` // memory, cpu, pids, or a flag's name
 	Why   string `json:"why"`
 	Fix   string `json:"fix"` // what to type or to do, the same for several limits of one cause
 }
@@ -50,6 +43,9 @@ type Plan struct {
 	Layout Layout `json:"layout"`
 	// Bus is Host.Bus.
 	Bus string `json:"bus,omitempty"`
+	// Controllers are Host.Controllers, SwapLimit is Host.SwapLimit.
+	Controllers []string `json:"controllers,omitempty"`
+	SwapLimit   bool     `json:"swapLimit,omitempty"`
 	// Limits are those that will be enforced, and that Check looks for.
 	Limits Limits `json:"limits"`
 	// Resources is for the bundle; nil when nothing can be enforced.
@@ -64,43 +60,97 @@ type Plan struct {
 
 // Plan says how limits l are put on sandbox id. The caller decides what to do
 // when something is missing. An id of other characters than letters, digits,
-// '_', '.' and '-' is an error, and so is a negative limit.
+// '_', '.' and '-' is an error, and so are limits that are not valid.
 func (h Host) Plan(id string, l Limits) (Plan, error) {
 	if !validID(id) {
 		return Plan{}, fmt.Errorf("plan cgroup %q: not a valid id", id)
 	}
-	if l.Memory < 0 || l.MilliCPU < 0 || l.Pids < 0 {
-		return Plan{}, fmt.Errorf("plan cgroup %s: negative limit in %+v", id, l)
-	}
-	p := Plan{Layout: h.Layout, Bus: h.Bus}
+	p := Plan{Layout: h.Layout, Bus: h.Bus, SwapLimit: h.SwapLimit}
 	h.place(&p, id)
-	for _, a := range []struct {
-		limit      string
-		controller string
-		want       int64
-		enforced   *int64
-	}{
-		{"memory", ctrlMemory, l.Memory, &p.Limits.Memory},
-		{"cpu", ctrlCPU, l.MilliCPU, &p.Limits.MilliCPU},
-		{"pids", ctrlPids, l.Pids, &p.Limits.Pids},
-	} {
-		if a.want == 0 {
-			continue
-		}
-		if h.Driver != DriverNone && slices.Contains(h.Controllers, a.controller) {
-			*a.enforced = a.want
-			continue
-		}
-		why, fix := h.explain(a.controller)
-		p.Missing = append(p.Missing, Missing{Limit: a.limit, Why: why, Fix: fix})
+	if h.Driver != DriverNone {
+		p.Controllers = h.Controllers
+	}
+	var err error
+	if p.Limits, p.Missing, err = h.Enforceable(l); err != nil {
+		return Plan{}, fmt.Errorf("plan cgroup %s: %w", id, err)
 	}
 	if h.Driver != DriverNone {
-		p.Resources = h.resources(p.Limits)
+		p.Resources = p.resources(p.Limits, Limits{})
+		if h.Privileged {
+			// cpc-runtime adds the usual harmless devices to this; a user
+			// cannot load device filters, and can make no device either.
+			p.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+		}
 	}
 	if p.Limits.Memory > 0 && !h.SwapLimit {
 		p.Notes = append(p.Notes, "this kernel does not account swap per cgroup: what is swapped out does not count as memory (mend: swapaccount=1 on the kernel command line)")
 	}
 	return p, nil
+}
+
+// Enforceable splits limits into those that this host can enforce for this
+// caller and those that it cannot. Limits that are not valid are an error.
+func (h Host) Enforceable(l Limits) (Limits, []Missing, error) {
+	if err := l.Validate(); err != nil {
+		return Limits{}, nil, err
+	}
+	for _, c := range []struct{ flag, want, have, what string }{
+		{"cpuset-cpus", l.CPUs, h.CPUs, "processors"}, {"cpuset-mems", l.Mems, h.Mems, "memory nodes"},
+	} {
+		if !within(c.want, c.have) {
+			return Limits{}, nil, fmt.Errorf("%s %s: of the %s there are %s", c.flag, c.want, c.what, c.have)
+		}
+	}
+	l.Rates = slices.Clone(l.Rates)
+	var missing []Missing
+	for _, part := range l.parts() {
+		if !part.set {
+			continue
+		}
+		why, fix := "", ""
+		if h.Driver == DriverNone || !slices.Contains(h.Controllers, part.controller) {
+			why, fix = h.explain(part.controller)
+		} else {
+			why, fix = h.lacks(part.name)
+		}
+		if why != "" {
+			part.drop()
+			missing = append(missing, Missing{Limit: part.name, Why: why, Fix: fix})
+		}
+	}
+	return l, missing, nil
+}
+
+// within reports whether all of a list is in another, which may be unknown.
+func within(want, have string) bool {
+	if want == "" || have == "" {
+		return true
+	}
+	w, err := parseList(want)
+	h, errHave := parseList(have)
+	if err != nil || errHave != nil {
+		return err == nil
+	}
+	for n := range w {
+		if !h[n] {
+			return false
+		}
+	}
+	return true
+}
+
+// lacks says what keeps a limit from being enforced whose controller is there;
+// why is "" if nothing does.
+func (h Host) lacks(limit string) (why, fix string) {
+	switch {
+	case limit == "memory-high" && h.Layout != Unified:
+		return "cgroup v1 has no such limit", "boot with systemd.unified_cgroup_hierarchy=1 on the kernel command line"
+	case limit == "memory-swap" && !h.SwapLimit:
+		return "this kernel does not account swap per cgroup", "boot with swapaccount=1 on the kernel command line"
+	case limit == "blkio-weight" && h.Layout != Unified && !h.IOWeight:
+		return "no I/O scheduler of this kernel knows weights", "sudo modprobe bfq, and choose bfq for the disk"
+	}
+	return "", ""
 }
 
 func validID(id string) bool {
@@ -134,36 +184,6 @@ func (h Host) place(p *Plan, id string) {
 		}
 	}
 }
-
-// resources translates the limits that are enforced.
-func (h Host) resources(l Limits) *specs.LinuxResources {
-	r := &specs.LinuxResources{}
-	if h.Privileged {
-		// cpc-runtime adds the usual harmless devices to this; a user
-		// cannot load device filters, and can make no device either.
-		r.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
-	}
-	if l.Memory > 0 {
-		r.Memory = &specs.LinuxMemory{Limit: &l.Memory}
-		if h.SwapLimit {
-			r.Memory.Swap = &l.Memory // memory and swap together: no swap on top
-		}
-		if h.Layout == Unified {
-			r.Unified = map[string]string{"memory.oom.group": "1"}
-		}
-	}
-	if l.MilliCPU > 0 {
-		quota, period := quotaOf(l.MilliCPU), uint64(cpuPeriod)
-		r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
-	}
-	if l.Pids > 0 {
-		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
-	}
-	return r
-}
-
-// quotaOf returns microseconds a period; the kernel takes no less than 1000.
-func quotaOf(milli int64) int64 { return max(milli*(cpuPeriod/1000), 1000) }
 
 const delegateFix = `sudo mkdir -p /etc/systemd/system/user@.service.d && ` +
 	`printf '[Service]\nDelegate=cpu cpuset io memory pids\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf && ` +

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,15 +114,12 @@ func (p Plan) settle(pid int) error {
 	return p.enable(scope)
 }
 
-// controllers are those that the plan's limits need.
-func (p Plan) controllers() []string {
+// needs are the controllers without which limits cannot be enforced.
+func (l Limits) needs() []string {
 	var need []string
-	for _, c := range []struct {
-		limit      int64
-		controller string
-	}{{p.Limits.Memory, ctrlMemory}, {p.Limits.MilliCPU, ctrlCPU}, {p.Limits.Pids, ctrlPids}} {
-		if c.limit > 0 {
-			need = append(need, c.controller)
+	for _, part := range l.parts() {
+		if part.set && !slices.Contains(need, part.controller) {
+			need = append(need, part.controller)
 		}
 	}
 	return need

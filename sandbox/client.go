@@ -97,19 +97,7 @@ func (e *Engine) stream(name string, req wire.RequestBody) (*Session, error) {
 
 // Signal sends a signal to the sandbox's program.
 func (e *Engine) Signal(name string, sig unix.Signal) error {
-	s, err := e.open(name, wire.RequestBody{Op: wire.OpSignal, Signal: int(sig)})
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	t, payload, err := s.conn.ReadFrame()
-	if err != nil {
-		return errors.Join(e.whyGone(s.ID), err)
-	}
-	if t == wire.Failure {
-		return failure(payload)
-	}
-	return nil
+	return e.ask("kill", name, wire.RequestBody{Op: wire.OpSignal, Signal: int(sig)})
 }
 
 // Stop asks the sandbox's program to end with its stop signal, kills it after

@@ -42,7 +42,10 @@ type RunRequest struct {
 }
 
 // LimitsError reports limits that this host cannot enforce for this user.
-type LimitsError struct{ Missing []cgroups.Missing }
+type LimitsError struct {
+	Missing []cgroups.Missing
+	Running bool // the sandbox runs: nothing can go on without them
+}
 
 func (e *LimitsError) Error() string {
 	var missing []string
@@ -131,7 +134,7 @@ func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping
 	s := record.Settings{
 		TTY: o.TTY, OpenStdin: req.Stdin, AutoRemove: req.AutoRemove, ReadOnly: o.ReadOnly, Network: o.Network,
 		User: o.User, Workdir: o.Workdir, Hostname: o.Hostname, Env: o.Env, CapAdd: o.CapAdd, CapDrop: o.CapDrop,
-		SecurityOpt: req.SecurityOpt, Memory: o.Limits.Memory, MilliCPU: o.Limits.MilliCPU, Pids: o.Limits.Pids,
+		SecurityOpt: req.SecurityOpt, Limits: o.Limits,
 		CgroupPath: plan.Path, StopSignal: o.StopSignal, StopTimeout: req.StopTimeout, Runtime: e.Runtime,
 		Tmpfs: map[string]string{},
 	}

@@ -4,11 +4,13 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
 // Sweep removes what sandboxes whose monitor died have left. Where nothing is
@@ -21,6 +23,9 @@ func (e *Engine) Sweep() error {
 // SweepCounting is Sweep, and says of how many sandboxes, builds and steps of
 // builds there was something left.
 func (e *Engine) SweepCounting() (int, error) {
+	if err := e.thawDying(); err != nil {
+		return 0, err
+	}
 	left, err := e.Set.Stale()
 	if err != nil || left.Empty() {
 		return 0, err
@@ -42,4 +47,24 @@ func (e *Engine) sweep() error {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	return nil
+}
+
+// thawDying lets paused sandboxes go on whose monitor was killed: on cgroup v1 the
+// kernel cannot kill them before, and the monitor waits for that.
+func (e *Engine) thawDying() error {
+	all, err := e.Set.List()
+	if err != nil {
+		return err
+	}
+	for _, entry := range all {
+		if entry.Record.Status != record.Paused || !entry.Dying() {
+			continue
+		}
+		plan, planErr := monitor.LoadPlan(entry)
+		if planErr == nil {
+			planErr = plan.Thaw()
+		}
+		err = errors.Join(err, planErr)
+	}
+	return err
 }

@@ -11,10 +11,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -50,6 +52,8 @@ func hints() []struct {
 		{sandbox.ErrMonitorGone, defaultFailure, "What it left is removed by the next command, such as: cpc ps -a"},
 		{sandbox.ErrNoRuntime, defaultFailure, "Install cpc-runtime beside cpc (make install), or name it with --runtime PATH."},
 		{errNoSuchThing, defaultFailure, "See which there are with: cpc ps -a, and: cpc images"},
+		{monitor.ErrPaused, defaultFailure, "Let it go on with: cpc unpause NAME"},
+		{cgroups.ErrNoCgroup, defaultFailure, "The sandbox was started where its limits cannot be enforced; see: cpc inspect NAME"},
 		{sandbox.ErrRunning, defaultFailure, "End it first with: cpc stop NAME; or end and remove it with: cpc rm -f NAME"},
 		{registry.ErrDenied, defaultFailure, "Check both. Some registries want a token instead of the password; see docs/registry.md."},
 		{rootfs.ErrPushDenied, defaultFailure, "Log in with: cpc login SERVER, as a user who may write there; some registries want the repository made first."},
@@ -107,6 +111,9 @@ func limitsHint(e *sandbox.LimitsError) string {
 			said[m.Fix] = true
 			b.WriteString("\n  " + strings.ReplaceAll(m.Fix, "\n", "\n  "))
 		}
+	}
+	if e.Running {
+		return b.String()
 	}
 	b.WriteString("\nTo run without them: --limits best-effort (or CPC_LIMITS=best-effort)")
 	return b.String()

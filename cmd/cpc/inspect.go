@@ -14,6 +14,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -40,6 +41,7 @@ type inspected struct {
 type inspectedState struct {
 	Status        record.Status
 	Running       bool
+	Paused        bool
 	OOMKilled     bool
 	PidsLimitHits uint64
 	Pid           int
@@ -66,9 +68,7 @@ type inspectedConfig struct {
 }
 
 type inspectedHost struct {
-	Memory            int64
-	NanoCpus          int64
-	PidsLimit         int64
+	inspectedLimits
 	LimitsNotEnforced []string
 	ReadonlyRootfs    bool
 	AutoRemove        bool
@@ -86,7 +86,7 @@ func inspectSandbox(e *record.Entry) inspected {
 		ID: r.ID, Name: r.Name, Created: r.Created, Image: r.ImageDigest, Mapping: r.Mapping, Cgroup: s.CgroupPath,
 		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Args: []string{},
 		State: inspectedState{
-			Status: r.Status, Running: r.Status == record.Running, OOMKilled: o.OOMKilled, PidsLimitHits: o.PidsHits,
+			Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused, OOMKilled: o.OOMKilled, PidsLimitHits: o.PidsHits,
 			Pid: r.PID, MonitorPid: r.MonitorPID, ExitCode: o.ExitCode, Reason: o.Reason, Error: o.Error,
 			StartedAt: r.Started, FinishedAt: r.Finished,
 		},
@@ -95,13 +95,66 @@ func inspectSandbox(e *record.Entry) inspected {
 			Labels: r.Labels, Tty: s.TTY, OpenStdin: s.OpenStdin, StopSignal: s.StopSignal, StopTimeout: s.StopTimeout,
 		},
 		HostConfig: inspectedHost{
-			Memory: s.Memory, NanoCpus: s.MilliCPU * 1e6, PidsLimit: s.Pids, LimitsNotEnforced: s.NotEnforced,
+			inspectedLimits: inspectLimits(s.Limits), LimitsNotEnforced: s.NotEnforced,
 			ReadonlyRootfs: s.ReadOnly, AutoRemove: s.AutoRemove, NetworkMode: s.Network, Tmpfs: s.Tmpfs,
 			CapAdd: s.CapAdd, CapDrop: s.CapDrop, SecurityOpt: s.SecurityOpt, Runtime: s.Runtime,
 		},
 	}
 	if len(r.Command) > 0 {
 		v.Path, v.Args = r.Command[0], r.Command[1:]
+	}
+	return v
+}
+
+// inspectedLimits have docker's names, and cpc's where docker has no such limit.
+type inspectedLimits struct {
+	Memory               int64
+	MemoryReservation    int64
+	MemorySwap           int64 // memory and swap together
+	MemoryHigh           int64
+	NanoCpus             int64
+	CpuShares            int64 //nolint:revive // docker's name
+	CpuPeriod            int64 //nolint:revive // docker's name
+	CpuQuota             int64 //nolint:revive // docker's name
+	CpusetCpus           string
+	CpusetMems           string
+	PidsLimit            int64
+	BlkioWeight          int64
+	BlkioDeviceReadBps   []inspectedRate
+	BlkioDeviceWriteBps  []inspectedRate
+	BlkioDeviceReadIOps  []inspectedRate
+	BlkioDeviceWriteIOps []inspectedRate
+}
+
+type inspectedRate struct {
+	Path string
+	Rate uint64
+}
+
+func inspectLimits(l cgroups.Limits) inspectedLimits {
+	v := inspectedLimits{
+		Memory: l.Memory, MemoryReservation: l.Reservation, MemorySwap: l.Swap, MemoryHigh: l.High,
+		NanoCpus: l.MilliCPU * 1e6, CpuShares: l.Shares, CpuPeriod: l.Period, CpuQuota: l.Quota,
+		CpusetCpus: l.CPUs, CpusetMems: l.Mems, PidsLimit: l.Pids, BlkioWeight: l.IOWeight,
+	}
+	if l.Swap == 0 {
+		v.MemorySwap = l.Memory // no swap on top
+	}
+	for _, r := range l.Rates {
+		var to *[]inspectedRate
+		switch r.Kind {
+		case cgroups.ReadBps:
+			to = &v.BlkioDeviceReadBps
+		case cgroups.WriteBps:
+			to = &v.BlkioDeviceWriteBps
+		case cgroups.ReadIOPS:
+			to = &v.BlkioDeviceReadIOps
+		case cgroups.WriteIOPS:
+			to = &v.BlkioDeviceWriteIOps
+		default:
+			continue
+		}
+		*to = append(*to, inspectedRate{r.Device, r.Rate})
 	}
 	return v
 }

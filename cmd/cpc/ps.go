@@ -54,7 +54,7 @@ func (a *app) psCommand() *cobra.Command {
 			}
 			var rows []psRow
 			for _, entry := range entries {
-				if (all || entry.Record.Status == record.Running) && keep(entry.Record) {
+				if (all || entry.Record.Status == record.Running || entry.Record.Status == record.Paused) && keep(entry.Record) {
 					rows = append(rows, newRow(entry.Record, l.noTrunc))
 				}
 			}
@@ -146,6 +146,8 @@ func describe(r *record.Record) string {
 	switch r.Status {
 	case record.Running:
 		return "Up " + units.HumanDuration(time.Since(r.Started))
+	case record.Paused:
+		return "Up " + units.HumanDuration(time.Since(r.Started)) + " (Paused)"
 	case record.Exited:
 		text := fmt.Sprintf("Exited (%d) %s", r.Outcome.ExitCode, ago(r.Finished))
 		if r.Outcome.Reason != "" {

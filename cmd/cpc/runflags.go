@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	goruntime "runtime"
 	"slices"
 	"strings"
 
@@ -24,11 +23,12 @@ import (
 type runFlags struct {
 	interactive, tty, detach, rm, init, readOnly, dryRun bool
 
-	name, memory, cpus, pidsLimit, user, workdir, hostname, entrypoint string
-	shmSize, network, detachKeys, pull, limits, stopSignal, cidfile    string
-	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop        []string
-	ulimits, egress                                                    []string
-	stopTimeout                                                        int
+	name, user, workdir, hostname, entrypoint                       string
+	shmSize, network, detachKeys, pull, limits, stopSignal, cidfile string
+	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop     []string
+	ulimits, egress                                                 []string
+	stopTimeout                                                     int
+	limited                                                         limitFlags
 }
 
 const (
@@ -48,9 +48,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVarP(&f.detach, "detach", "d", false, "Run in the background and print the id")
 	fs.BoolVar(&f.rm, "rm", false, "Remove the sandbox's record and log when it ends")
 	fs.StringVar(&f.name, "name", "", "`NAME` of the sandbox")
-	fs.StringVarP(&f.memory, "memory", "m", "2g", "Memory limit in `BYTES` (b, k, m, g); 0 is none")
-	fs.StringVar(&f.cpus, "cpus", "1.0", "`NUMBER` of CPUs; 0 is no limit")
-	fs.StringVar(&f.pidsLimit, "pids-limit", "100", "`NUMBER` of processes and threads; -1 is no limit")
+	f.limited.register(fs, "2g", "1.0", "100")
 	fs.StringVar(&f.limits, "limits", defaultLimits(), "`MODE`: enforce, or best-effort to run also where limits cannot be enforced")
 	fs.BoolVar(&f.readOnly, "read-only", true, "Mount the root file system read-only")
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "Mount a tmpfs: `PATH[:OPTIONS]`")
@@ -97,6 +95,9 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 	o.User, o.Workdir, o.Hostname, o.StopSignal = f.user, f.workdir, f.hostname, f.stopSignal
 	if fs.Changed("entrypoint") {
 		o.Entrypoint = &f.entrypoint
+	}
+	if err := errors.Join(f.limited.apply(fs, &o.Limits), o.Limits.Validate()); err != nil {
+		return req, err
 	}
 	for _, step := range []func(*sandbox.RunRequest) error{
 		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.parseSecurity, f.parseLabels, f.parseEgress,
@@ -154,17 +155,8 @@ func (f *runFlags) check(req *sandbox.RunRequest) error {
 
 func flagError(flag string, err error) error { return fmt.Errorf("%s: %w", flag, err) }
 
+// parseLimits makes sense of the limits that are not the cgroup's.
 func (f *runFlags) parseLimits(req *sandbox.RunRequest) (err error) {
-	l := &req.Options.Limits
-	if l.Memory, err = dockerflag.ParseMemory(f.memory); err != nil {
-		return flagError("--memory", err)
-	}
-	if l.MilliCPU, err = parseCPUs(f.cpus); err != nil {
-		return flagError("--cpus", err)
-	}
-	if l.Pids, err = dockerflag.ParsePids(f.pidsLimit); err != nil {
-		return flagError("--pids-limit", err)
-	}
 	if req.Options.ShmSize, err = dockerflag.ParseSize(f.shmSize); err != nil {
 		return flagError("--shm-size", err)
 	}
@@ -179,8 +171,6 @@ func (f *runFlags) parseLimits(req *sandbox.RunRequest) (err error) {
 	req.Options.Ulimits = limits
 	return nil
 }
-
-func parseCPUs(s string) (int64, error) { return dockerflag.ParseCPUs(s, goruntime.NumCPU()) }
 
 func (f *runFlags) parseEnv(req *sandbox.RunRequest) error {
 	for _, file := range f.envFiles {

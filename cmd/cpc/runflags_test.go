@@ -62,6 +62,19 @@ func TestRequest(t *testing.T) {
 		{"-m 512m image", func(r sandbox.RunRequest) any { return r.Options.Limits.Memory }, int64(512 << 20)},
 		{"--cpus 0.5 image", func(r sandbox.RunRequest) any { return r.Options.Limits.MilliCPU }, int64(500)},
 		{"--pids-limit -1 image", func(r sandbox.RunRequest) any { return r.Options.Limits.Pids }, int64(0)},
+		{"--cpu-quota 20000 --cpu-period 50000 image", func(r sandbox.RunRequest) any {
+			l := r.Options.Limits
+			return []int64{l.MilliCPU, l.Quota, l.Period}
+		}, []int64{0, 20000, 50000}},
+		{"--cpu-quota -1 image", func(r sandbox.RunRequest) any { return []int64{r.Options.Limits.MilliCPU, r.Options.Limits.Quota} }, []int64{0, 0}},
+		{"-c 512 --cpuset-cpus 0 --cpuset-mems 0 --blkio-weight 300 image", func(r sandbox.RunRequest) any {
+			l := r.Options.Limits
+			return []any{l.Shares, l.CPUs, l.Mems, l.IOWeight}
+		}, []any{int64(512), "0", "0", int64(300)}},
+		{"--memory 1g --memory-swap -1 --memory-reservation 512m --memory-high 900m image", func(r sandbox.RunRequest) any {
+			l := r.Options.Limits
+			return []int64{l.Swap, l.Reservation, l.High}
+		}, []int64{-1, 512 << 20, 900 << 20}},
 		{"--read-only=false image", func(r sandbox.RunRequest) any { return r.Options.ReadOnly }, false},
 		{"-e A=1 -e CPC_TEST_VAR image", func(r sandbox.RunRequest) any { return r.Options.Env }, []string{"A=1", "CPC_TEST_VAR=inherited"}},
 		{"--env-file " + envFile + " -e A=1 image", func(r sandbox.RunRequest) any { return r.Options.Env }, []string{"FROM_FILE=1", "A=1"}},
@@ -96,6 +109,20 @@ func TestRequestRefuses(t *testing.T) {
 		{"--cpus", "many", "--cpus"},
 		{"--cpus", "100000", "--cpus"},
 		{"--pids-limit", "1.5", "--pids-limit"},
+		{"--memory-swap", "1g", "memory-swap"}, // less than the default memory limit
+		{"--memory-swap", "-2", "--memory-swap"},
+		{"--memory-reservation", "3g", "memory-reservation"},
+		{"--memory-high", "3g", "memory-high"},
+		{"--cpu-shares", "1", "cpu-shares"},
+		{"--cpu-period", "10", "cpu-period"},
+		{"--cpu-quota", "10", "cpu-quota"},
+		{"--cpuset-cpus", "a", "cpuset"},
+		{"--cpuset-mems", "3-1", "cpuset"},
+		{"--blkio-weight", "5", "blkio-weight"},
+		{"--device-read-bps", "/dev/null:1m", "--device-read-bps"},
+		{"--device-write-bps", "/dev/null", "--device-write-bps"},
+		{"--device-read-iops", "/dev/sda:1m", "--device-read-iops"},
+		{"--device-write-iops", "/nosuch:5", "--device-write-iops"},
 		{"--limits", "never", "--limits"},
 		{"--pull", "sometimes", "--pull"},
 		{"--network", "bridge", "--network"},

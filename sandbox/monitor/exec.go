@@ -90,6 +90,9 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if req.Exec == nil || len(req.Exec.Args) == 0 {
 		return errBadRequest
 	}
+	if m.paused() {
+		return ErrPaused
+	}
 	n, ok := m.execs.begin(c)
 	if !ok {
 		return errEnded

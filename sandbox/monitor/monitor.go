@@ -59,7 +59,8 @@ type monitor struct {
 	input    bundle.Input // what the sandbox, and each exec, is planned from
 	execs    execs
 
-	mu       sync.Mutex // guards the record from here on, and what follows
+	changing sync.Mutex // held while limits or the freezer are changed, before mu
+	mu       sync.Mutex // guards the record and the plan from here on, and what follows
 	reason   string
 	waiters  []*wire.Conn
 	finished bool
@@ -277,5 +278,7 @@ func (m *monitor) signal(s unix.Signal) error {
 		return nil
 	default:
 	}
-	return unix.PidfdSendSignal(m.pidfd, s, nil, 0)
+	err := unix.PidfdSendSignal(m.pidfd, s, nil, 0)
+	// What is frozen would act on it some day; docker lets it go on at once.
+	return errors.Join(err, m.thaw())
 }

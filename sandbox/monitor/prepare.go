@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	units "github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
@@ -183,7 +182,7 @@ func (m *monitor) onEvents(events <-chan cgroups.Event) {
 			m.mu.Lock()
 			m.entry.Record.Outcome.OOMKilled = true
 			m.mu.Unlock()
-			m.blame(fmt.Sprintf("killed: out of memory at the %s limit", units.CustomSize("%.4g %s", float64(m.task.Plan.Limits.Memory), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB"})))
+			m.blame("killed: out of memory at the " + size(m.plannedLimits().Memory) + " limit")
 			// Straight to the process: when it has ended, which the last
 			// look of the watcher finds, its clients must still be told.
 			_ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
@@ -101,6 +102,10 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 		return false, c.WriteJSON(wire.Reply, wire.ReplyBody{})
 	case wire.OpStop:
 		return m.serveStop(c, req), nil
+	case wire.OpUpdate:
+		return false, m.serveUpdate(c, req)
+	case wire.OpPause, wire.OpUnpause:
+		return false, m.servePause(c, req.Op == wire.OpPause)
 	}
 	return false, fmt.Errorf("%w: operation %q", errBadRequest, req.Op)
 }
@@ -109,7 +114,11 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, err error) {
 	m.mu.Lock()
 	started := wire.StartedBody{PID: m.entry.Record.PID, TTY: m.entry.Record.Settings.TTY}
+	paused := m.entry.Record.Status == record.Paused
 	m.mu.Unlock()
+	if paused {
+		return false, ErrPaused
+	}
 	if err := c.WriteJSON(wire.Started, started); err != nil {
 		return false, nil //nolint:nilerr // whoever it was has left
 	}

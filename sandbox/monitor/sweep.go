@@ -42,7 +42,24 @@ func SavePlan(e *record.Entry, p cgroups.Plan) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(e.Dir, planFile), raw, 0o600)
+	file := filepath.Join(e.Dir, planFile)
+	if err := os.WriteFile(file+".new", raw, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// LoadPlan returns the plan that SavePlan has kept.
+func LoadPlan(e *record.Entry) (cgroups.Plan, error) {
+	var p cgroups.Plan
+	raw, err := os.ReadFile(filepath.Join(e.Dir, planFile))
+	if err == nil {
+		err = json.Unmarshal(raw, &p)
+	}
+	if err != nil {
+		return p, fmt.Errorf("cgroup plan: %w", err)
+	}
+	return p, nil
 }
 
 // SweepMain is the sweeping process. It returns its exit status.
@@ -125,16 +142,12 @@ func (c cleaner) Sandbox(e *record.Entry) error {
 }
 
 func removeCgroup(e *record.Entry) error {
-	raw, err := os.ReadFile(filepath.Join(e.Dir, planFile))
+	p, err := LoadPlan(e)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	var p cgroups.Plan
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return fmt.Errorf("cgroup plan: %w", err)
 	}
 	return p.Remove()
 }

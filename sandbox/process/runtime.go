@@ -61,6 +61,7 @@ func (o *Runtime) run(files [3]*os.File, args ...string) error {
 	if why == "" {
 		why = err.Error()
 	}
+	why = strings.TrimPrefix(why, args[0]+" "+o.ID+": ")
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		switch exit.ExitCode() { // cpc-runtime's; other runtimes exit 1
 		case 127:
@@ -149,6 +150,17 @@ func (o *Runtime) Start() error { return o.run([3]*os.File{}, "start", o.ID) }
 
 // Delete removes the container, killing what is left of it.
 func (o *Runtime) Delete() error { return o.run([3]*os.File{}, "delete", "--force", o.ID) }
+
+// Update gives the container the OCI resources in the named file.
+func (o *Runtime) Update(file string) error {
+	return o.run([3]*os.File{}, "update", "--resources", file, o.ID)
+}
+
+// Pause stops all of the container's processes, Resume lets them go on.
+func (o *Runtime) Pause() error { return o.run([3]*os.File{}, "pause", o.ID) }
+
+// Resume is the opposite of Pause.
+func (o *Runtime) Resume() error { return o.run([3]*os.File{}, "resume", o.ID) }
 
 // Exec starts a further program, described in the named file, and returns its pid.
 func (o *Runtime) Exec(files [3]*os.File, process, console string) (pid int, err error) {

@@ -29,6 +29,9 @@ func (e *Entry) abandoned() bool {
 	return true
 }
 
+// Dying reports whether the kernel is ending the sandbox's monitor, and not done.
+func (e *Entry) Dying() bool { return e.Attended() && dying(e.Record.MonitorPID) }
+
 const (
 	pfExiting  = 0x4 // PF_EXITING of the kernel's sched.h
 	flagsField = 6   // of proc(5)'s stat, counted from the state behind the name

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
@@ -32,6 +33,7 @@ type Status string
 const (
 	Created Status = "created"
 	Running Status = "running"
+	Paused  Status = "paused"
 	Exited  Status = "exited"
 	Dead    Status = "dead" // never written: its monitor is gone and nobody cleaned up yet
 )
@@ -72,9 +74,7 @@ type Settings struct {
 	CapAdd      []string          `json:"capAdd,omitempty"`
 	CapDrop     []string          `json:"capDrop,omitempty"`
 	SecurityOpt []string          `json:"securityOpt,omitempty"`
-	Memory      int64             `json:"memory"`   // bytes, 0: not limited
-	MilliCPU    int64             `json:"milliCpu"` // thousandths of a CPU, 0: not limited
-	Pids        int64             `json:"pids"`     // 0: not limited
+	Limits      cgroups.Limits    `json:"limits"`
 	NotEnforced []string          `json:"notEnforced,omitempty"`
 	CgroupPath  string            `json:"cgroupPath,omitempty"`
 	StopSignal  string            `json:"stopSignal,omitempty"`

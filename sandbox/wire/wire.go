@@ -20,6 +20,8 @@ import (
 	"io"
 	"net"
 	"sync"
+
+	"github.com/claude-pocket-console/cpc/cgroups"
 )
 
 // Type says what a frame carries.
@@ -68,15 +70,20 @@ type RequestBody struct {
 	Signal  int          `json:"signal,omitempty"`
 	Timeout int          `json:"timeout,omitempty"` // seconds, for OpStop; negative: wait for ever
 	Exec    *ExecRequest `json:"exec,omitempty"`
+	// Limits are all that the sandbox is to have, for OpUpdate.
+	Limits *cgroups.Limits `json:"limits,omitempty"`
 }
 
 // What a request asks for.
 const (
-	OpAttach = "attach"
-	OpExec   = "exec"
-	OpSignal = "signal"
-	OpStop   = "stop"
-	OpWait   = "wait"
+	OpAttach  = "attach"
+	OpExec    = "exec"
+	OpSignal  = "signal"
+	OpStop    = "stop"
+	OpWait    = "wait"
+	OpUpdate  = "update"
+	OpPause   = "pause"
+	OpUnpause = "unpause"
 )
 
 // ExecRequest describes a further program in a running sandbox.

@@ -1,0 +1,147 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cgroups
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Change is the plan with other limits, and what to tell the OCI runtime to get
+// there. Nothing is changed yet: see [Plan.Ready].
+func (p Plan) Change(to Limits) (Plan, *specs.LinuxResources, error) {
+	if p.Path == "" {
+		return p, nil, fmt.Errorf("change limits: %w", ErrNoCgroup)
+	}
+	if err := errors.Join(to.Validate(), p.reachable(to)); err != nil {
+		return p, nil, fmt.Errorf("change limits: %w", err)
+	}
+	r := p.resources(to, p.Limits)
+	if r.Memory != nil {
+		check := true // else what is in use above a new limit is killed for it
+		r.Memory.CheckBeforeUpdate = &check
+	}
+	p.Limits = to
+	return p, r, nil
+}
+
+// reachable refuses what cannot be changed on a cgroup that is in use.
+func (p Plan) reachable(to Limits) error {
+	for _, part := range to.parts() {
+		if part.set && !slices.Contains(p.Controllers, part.controller) {
+			return fmt.Errorf("%s: the %s controller does not reach this sandbox", part.name, part.controller)
+		}
+	}
+	if to.CPUs == "" && p.Limits.CPUs != "" || to.Mems == "" && p.Limits.Mems != "" {
+		return errors.New("cpuset: name the processors or nodes to use; to have all, name all")
+	}
+	for _, have := range p.Limits.Rates {
+		if !slices.ContainsFunc(to.Rates, func(r Rate) bool {
+			return r.Kind == have.Kind && r.Major == have.Major && r.Minor == have.Minor
+		}) {
+			return fmt.Errorf("device %s: a rate can be changed, not taken away", have.Device)
+		}
+	}
+	return nil
+}
+
+// Ready makes ready for the limits of a changed plan, in the cgroup of pid: the
+// controllers are turned on, and memory above a new limit is taken back as far
+// as that goes. What then still is above it is an error, rather than killed.
+func (p Plan) Ready(pid int) error {
+	if p.Layout != Unified {
+		return nil // v1 has no such switch, and takes back memory itself
+	}
+	if err := p.enable(filepath.Dir(p.Dirs[0])); err != nil {
+		return err
+	}
+	limit := p.Limits.Memory
+	if limit == 0 {
+		return nil
+	}
+	at, err := p.locate(pid)
+	if err != nil {
+		return err
+	}
+	dir, err := at(ctrlMemory)
+	if err != nil {
+		return err
+	}
+	for range 5 {
+		used := number(dir, "memory.current")
+		if used <= uint64(limit) { //nolint:gosec // positive
+			return nil
+		}
+		more := strconv.FormatUint(used-uint64(limit), 10)                          //nolint:gosec // positive
+		_ = os.WriteFile(filepath.Join(dir, "memory.reclaim"), []byte(more), 0o600) // since Linux 5.19; the next look tells
+	}
+	if used := number(dir, "memory.current"); used > uint64(limit) { //nolint:gosec // positive
+		return fmt.Errorf("memory limit of %d bytes: the sandbox uses %d", limit, used)
+	}
+	return nil
+}
+
+// Thaw lets a frozen sandbox go on. On v1 a frozen process cannot even be
+// killed.
+func (p Plan) Thaw() error {
+	var errs []error
+	for _, dir := range p.Dirs {
+		if p.owns(dir) {
+			errs = append(errs, writeIfThere(filepath.Join(dir, "freezer.state"), "THAWED"),
+				writeIfThere(filepath.Join(dir, "cgroup.freeze"), "0"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// number reads a file that holds one; what is no number, such as max, is 0.
+func number(dir, file string) uint64 {
+	data, err := readBounded(filepath.Join(dir, file))
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(data), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Revert says what to tell the OCI runtime to undo a change to the limits of
+// other that was refused or done by half, and undoes what no runtime can.
+func (p Plan) Revert(other Limits, pid int) (*specs.LinuxResources, error) {
+	r := p.resources(p.Limits, other)
+	at, err := p.locate(pid)
+	if err != nil {
+		return r, err
+	}
+	for _, list := range []struct{ file, have, had string }{
+		{"cpuset.cpus", p.Limits.CPUs, other.CPUs}, {"cpuset.mems", p.Limits.Mems, other.Mems},
+	} {
+		if list.have != "" || list.had == "" {
+			continue
+		}
+		dir, err := at(ctrlCPUSet)
+		if err != nil {
+			return r, err
+		}
+		all := "\n" // those of the parent
+		if p.Layout != Unified {
+			if all, err = readBounded(filepath.Join(filepath.Dir(dir), list.file)); err != nil {
+				return r, err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, list.file), []byte(all), 0o600); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}

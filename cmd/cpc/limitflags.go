@@ -1,0 +1,153 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	goruntime "runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+)
+
+// limitFlags are the limits as they were typed. Only those that were given
+// count: the others are the defaults, or stay what they are.
+type limitFlags struct {
+	memory, reservation, swap, high, cpus, cpusetCPUs, cpusetMems, pids string
+	shares, period, quota, ioWeight                                     int64
+	readBps, writeBps, readIOPS, writeIOPS                              []string
+}
+
+// register adds the flags; memory, cpus and pids are what their help shows as
+// defaults.
+func (f *limitFlags) register(fs *pflag.FlagSet, memory, cpus, pids string) {
+	fs.StringVarP(&f.memory, "memory", "m", memory, "Memory limit in `BYTES` (b, k, m, g); 0 is none")
+	fs.StringVar(&f.reservation, "memory-reservation", "", "Memory in `BYTES` that it keeps when the host runs out")
+	fs.StringVar(&f.swap, "memory-swap", "", "Memory and swap together in `BYTES`; -1 is no limit (default: no swap)")
+	fs.StringVar(&f.high, "memory-high", "", "Slow it down and take memory back above these `BYTES` (cgroup v2)")
+	fs.StringVar(&f.cpus, "cpus", cpus, "`NUMBER` of CPUs; 0 is no limit")
+	fs.Int64VarP(&f.shares, "cpu-shares", "c", 0, "`WEIGHT` among sandboxes that want the CPU, 2 to 262144; 1024 is usual")
+	fs.Int64Var(&f.period, "cpu-period", 0, "Length of a period of CPU time in `MICROSECONDS`")
+	fs.Int64Var(&f.quota, "cpu-quota", 0, "CPU time in a period in `MICROSECONDS`, instead of --cpus")
+	fs.StringVar(&f.cpusetCPUs, "cpuset-cpus", "", "`CPUS` to run on, as 0-2,4")
+	fs.StringVar(&f.cpusetMems, "cpuset-mems", "", "Memory `NODES` to use, as 0,1")
+	fs.StringVar(&f.pids, "pids-limit", pids, "`NUMBER` of processes and threads; -1 is no limit")
+	fs.Int64Var(&f.ioWeight, "blkio-weight", 0, "`WEIGHT` of its block I/O, 10 to 1000")
+	fs.StringArrayVar(&f.readBps, "device-read-bps", nil, "Bytes a second that it may read: `DEVICE:RATE`, as /dev/sda:1mb")
+	fs.StringArrayVar(&f.writeBps, "device-write-bps", nil, "Bytes a second that it may write: `DEVICE:RATE`")
+	fs.StringArrayVar(&f.readIOPS, "device-read-iops", nil, "Reads a second: `DEVICE:NUMBER`")
+	fs.StringArrayVar(&f.writeIOPS, "device-write-iops", nil, "Writes a second: `DEVICE:NUMBER`")
+}
+
+// apply puts what was given into l, which may then contradict itself: see
+// Limits.Validate.
+func (f *limitFlags) apply(fs *pflag.FlagSet, l *cgroups.Limits) error {
+	for _, step := range []struct {
+		flag string
+		do   func() error
+	}{
+		{"memory", bytesInto(&l.Memory, f.memory, dockerflag.ParseMemory)},
+		{"memory-reservation", bytesInto(&l.Reservation, f.reservation, dockerflag.ParseMemory)},
+		{"memory-high", bytesInto(&l.High, f.high, dockerflag.ParseMemory)},
+		{"memory-swap", bytesInto(&l.Swap, f.swap, parseSwap)},
+		{"pids-limit", bytesInto(&l.Pids, f.pids, dockerflag.ParsePids)},
+		{"cpus", func() (err error) {
+			l.Quota = 0
+			l.MilliCPU, err = parseCPUs(f.cpus)
+			return err
+		}},
+		{"cpu-period", func() error { l.Period = f.period; return nil }},
+		{"cpu-quota", func() error {
+			l.Quota = max(f.quota, 0) // docker's -1 is no limit
+			if !fs.Changed("cpus") {
+				l.MilliCPU = 0
+			}
+			return nil
+		}},
+		{"cpu-shares", func() error { l.Shares = f.shares; return nil }},
+		{"cpuset-cpus", func() error { l.CPUs = f.cpusetCPUs; return nil }},
+		{"cpuset-mems", func() error { l.Mems = f.cpusetMems; return nil }},
+		{"blkio-weight", func() error { l.IOWeight = f.ioWeight; return nil }},
+		{"device-read-bps", rates(l, cgroups.ReadBps, f.readBps)},
+		{"device-write-bps", rates(l, cgroups.WriteBps, f.writeBps)},
+		{"device-read-iops", rates(l, cgroups.ReadIOPS, f.readIOPS)},
+		{"device-write-iops", rates(l, cgroups.WriteIOPS, f.writeIOPS)},
+	} {
+		if !fs.Changed(step.flag) {
+			continue
+		}
+		if err := step.do(); err != nil {
+			return flagError("--"+step.flag, err)
+		}
+	}
+	return nil
+}
+
+func bytesInto(to *int64, value string, parse func(string) (int64, error)) func() error {
+	return func() (err error) {
+		*to, err = parse(value)
+		return err
+	}
+}
+
+func parseSwap(s string) (int64, error) {
+	if s == "-1" {
+		return -1, nil
+	}
+	return dockerflag.ParseSize(s)
+}
+
+func parseCPUs(s string) (int64, error) { return dockerflag.ParseCPUs(s, goruntime.NumCPU()) }
+
+// rates adds rates of devices, which must be there, or replaces them.
+func rates(l *cgroups.Limits, kind cgroups.RateKind, given []string) func() error {
+	return func() error {
+		l.Rates = slices.Clone(l.Rates)
+		for _, g := range given {
+			r, err := parseRate(kind, g)
+			if err != nil {
+				return err
+			}
+			l.Rates = slices.DeleteFunc(l.Rates, func(o cgroups.Rate) bool {
+				return o.Kind == kind && o.Major == r.Major && o.Minor == r.Minor
+			})
+			l.Rates = append(l.Rates, r)
+		}
+		return nil
+	}
+}
+
+func parseRate(kind cgroups.RateKind, s string) (cgroups.Rate, error) {
+	i := strings.LastIndexByte(s, ':')
+	if i <= 0 {
+		return cgroups.Rate{}, fmt.Errorf("%q: want DEVICE:RATE, as /dev/sda:1mb", s)
+	}
+	device, rate := s[:i], s[i+1:]
+	if (kind == cgroups.ReadIOPS || kind == cgroups.WriteIOPS) && strings.Trim(rate, "0123456789") != "" {
+		return cgroups.Rate{}, fmt.Errorf("%q: want DEVICE:NUMBER, as /dev/sda:1000", s)
+	}
+	n, err := dockerflag.ParseSize(rate)
+	if err != nil {
+		return cgroups.Rate{}, fmt.Errorf("%q: %w", s, err)
+	}
+	if n == 0 {
+		return cgroups.Rate{}, fmt.Errorf("%q: the rate must not be 0", s)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(device, &st); err != nil {
+		return cgroups.Rate{}, fmt.Errorf("%s: %w", device, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return cgroups.Rate{}, fmt.Errorf("%s: not a block device", device)
+	}
+	return cgroups.Rate{
+		Kind: kind, Device: device, Rate: uint64(n), //nolint:gosec // not negative
+		Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
+	}, nil
+}

@@ -1,0 +1,55 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/sandbox"
+)
+
+func (a *app) updateCommand() *cobra.Command {
+	f := &limitFlags{}
+	cmd := &cobra.Command{
+		Use:   "update [OPTIONS] SANDBOX...",
+		Short: "Change the limits of running sandboxes",
+		Long: `Change the limits of running sandboxes. What is not named stays as it is. Each
+limit is read back from the kernel; if one is refused, the old ones stay.`,
+		Example: `  cpc update --memory 1g --pids-limit 200 work`,
+		Args:    wants(1, many),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().NFlag() == 0 {
+				return usageErrorf(cmd, "name at least one limit to change, such as --memory")
+			}
+			// What makes no sense for any sandbox is said once.
+			if err := f.apply(cmd.Flags(), &cgroups.Limits{}); err != nil {
+				return usageError{err}
+			}
+			return a.each(cmd, args, func(e *sandbox.Engine, name string) error {
+				return e.Update(name, func(l *cgroups.Limits) error { return f.apply(cmd.Flags(), l) })
+			})
+		},
+	}
+	f.register(cmd.Flags(), "", "", "")
+	return cmd
+}
+
+func (a *app) pauseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "pause SANDBOX...", Short: "Stop all processes of sandboxes for a while", Args: wants(1, many),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Pause(name) })
+		},
+	}
+}
+
+func (a *app) unpauseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "unpause SANDBOX...", Short: "Let paused sandboxes go on", Args: wants(1, many),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Unpause(name) })
+		},
+	}
+}
