@@ -176,9 +176,22 @@ func TestPlanRefuses(t *testing.T) {
 		}
 	}
 	for _, l := range []Limits{
-		{Memory: -1}, {MilliCPU: -1}, {Pids: -1}, {Swap: 1}, {Memory: 2, Swap: 1}, {Memory: 1, High: 2}, {Memory: 1, Reservation: 2},
-		{MilliCPU: 1000, Quota: 1000}, {Period: 999}, {Quota: 999}, {Shares: 1}, {CPUs: "x"}, {Mems: "2-1"}, {IOWeight: 9},
-		{Rates: []Rate{{Kind: "x", Rate: 1}}}, {Rates: []Rate{{Kind: ReadBps}}},
+		{Memory: -1},
+		{MilliCPU: -1},
+		{Pids: -1},
+		{Swap: 1},
+		{Memory: 2, Swap: 1},
+		{Memory: 1, High: 2},
+		{Memory: 1, Reservation: 2},
+		{MilliCPU: 1000, Quota: 1000},
+		{Period: 999},
+		{Quota: 999},
+		{Shares: 1},
+		{CPUs: "x"},
+		{Mems: "2-1"},
+		{IOWeight: 9},
+		{Rates: []Rate{{Kind: "x", Rate: 1}}},
+		{Rates: []Rate{{Kind: ReadBps}}},
 	} {
 		if _, err := h.Plan("x", l); err == nil {
 			t.Errorf("limits %+v: planned", l)
