@@ -16,7 +16,8 @@
 //     sealed copy of this binary with the argument "init", is then a child of
 //     the next subreaper or of the pid namespace's init;
 //   - start opens the fifo, upon which init becomes the user's program;
-//   - exec starts another process in the namespaces of that init;
+//   - exec starts another process in the namespaces of that init: where it can, by
+//     package enter, which is three times as fast, else by libcontainer (quick.go);
 //   - kill signals init, delete removes the cgroup and ROOT/ID.
 //
 // Before create makes anything else it writes ROOT/ID/intent.json, and it gives

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/utils"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
 )
 
 // ExecOptions describe a further process of a running container. It is that
@@ -55,32 +56,45 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 	if os.Geteuid() == 0 && !cgroups.IsCgroup2UnifiedMode() { // there, init is cloned into its cgroup
 		go hurryCgroups()
 	}
-	c, err := r.load(id)
-	if err != nil {
-		return 0, err
-	}
-	status, err := c.Status()
-	if err != nil {
-		return 0, err
-	}
-	switch {
-	case status == libcontainer.Stopped:
-		return 0, errStatus("exec in", status)
-	case status == libcontainer.Paused && !o.IgnorePaused:
-		return 0, fmt.Errorf("%w (use --ignore-paused to override)", errStatus("exec in", status))
-	}
 	for _, path := range []*string{&o.ConsoleSocket, &o.PidfdSocket, &o.PidFile, &o.ProcessFile} {
 		if err := makeAbs(path); err != nil {
 			return 0, err
 		}
 	}
-	process, err := o.process(c)
+	s, err := r.execQuickly(id, &o)
 	if err != nil {
+		logrus.Debugf("exec %s by libcontainer: %v", id, err)
+		s, err = r.execSlowly(id, &o)
+	}
+	if err != nil || o.Detach {
 		return 0, err
+	}
+	return s.wait(), nil
+}
+
+// execSlowly starts a process with libcontainer.
+func (r Runtime) execSlowly(id string, o *ExecOptions) (*supervisor, error) {
+	c, err := r.load(id)
+	if err != nil {
+		return nil, err
+	}
+	status, err := c.Status()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case status == libcontainer.Stopped:
+		return nil, errStatus("exec in", status)
+	case status == libcontainer.Paused && !o.IgnorePaused:
+		return nil, fmt.Errorf("%w (use --ignore-paused to override)", errStatus("exec in", status))
+	}
+	process, err := o.process(c.Config().Labels)
+	if err != nil {
+		return nil, err
 	}
 	paths, err := subCgroups(o.Cgroups)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	l := launch{
 		container: c, spec: process, detach: o.Detach, cgroups: paths,
@@ -89,15 +103,11 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 			PidFile: o.PidFile, PreserveFDs: o.PreserveFDs,
 		},
 	}
-	s, err := l.start((*libcontainer.Container).Run)
-	if err != nil || o.Detach {
-		return 0, err
-	}
-	return s.wait(), nil
+	return l.start((*libcontainer.Container).Run)
 }
 
-// process builds what to run.
-func (o *ExecOptions) process(c *libcontainer.Container) (*specs.Process, error) {
+// process builds what to run in a container with these labels.
+func (o *ExecOptions) process(labels []string) (*specs.Process, error) {
 	if o.ProcessFile != "" {
 		var p specs.Process
 		if err := readJSON(o.ProcessFile, &p); err != nil {
@@ -106,18 +116,17 @@ func (o *ExecOptions) process(c *libcontainer.Container) (*specs.Process, error)
 		p.Terminal = p.Terminal || o.TTY
 		return &p, checkProcess(&p)
 	}
-	bundle, ok := utils.SearchLabels(c.Config().Labels, "bundle")
+	bundle, ok := utils.SearchLabels(labels, "bundle")
 	if !ok {
 		return nil, fmt.Errorf("%w: no bundle in it", ErrCorruptState)
 	}
 	if err := os.Chdir(bundle); err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
-	spec, err := loadSpec()
+	p, err := loadProcess()
 	if err != nil {
 		return nil, err
 	}
-	p := spec.Process
 	if err := o.change(p); err != nil {
 		return nil, err
 	}

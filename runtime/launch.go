@@ -139,7 +139,7 @@ func dial(path string) (*os.File, error) {
 }
 
 // writePidFile writes a process's pid so that no reader sees half of it.
-func writePidFile(path string, p *libcontainer.Process) (err error) {
+func writePidFile(path string, p process) (err error) {
 	pid, err := p.Pid()
 	if err != nil {
 		return err

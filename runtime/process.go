@@ -4,9 +4,11 @@
 package runtime
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strconv"
+	"unsafe"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -116,6 +118,29 @@ func preserveFDs(p *libcontainer.Process, n int) error {
 			return fmt.Errorf("preserve descriptor %d: not passed by the caller: %w", fd, err)
 		}
 		p.ExtraFiles = append(p.ExtraFiles, os.NewFile(uintptr(fd), "preserved"))
+	}
+	return nil
+}
+
+// process is what a supervisor waits for: a libcontainer.Process, or one that
+// was entered quickly.
+type process interface {
+	Pid() (int, error)
+	Signal(os.Signal) error
+	Wait() (*os.ProcessState, error)
+}
+
+type entered struct{ *os.Process }
+
+func (e entered) Pid() (int, error) { return e.Process.Pid, nil }
+
+// allCPUs lets a process run on every CPU that its cgroup allows, whichever this
+// one is bound to, as libcontainer does.
+func allCPUs(pid int) error {
+	mask := bytes.Repeat([]byte{0xff}, 8192) // the kernel takes what it has
+	_, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, uintptr(pid), uintptr(len(mask)), uintptr(unsafe.Pointer(&mask[0])))
+	if errno != 0 {
+		return os.NewSyscallError("sched_setaffinity", errno)
 	}
 	return nil
 }

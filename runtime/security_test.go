@@ -71,6 +71,9 @@ func TestCVE_2019_5736(t *testing.T) {
 		if err := os.WriteFile(own, before, 0o755); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.Chown(own, int(b.base), int(b.base)); err != nil {
+			t.Fatal(err)
+		}
 		b.runtime = own
 		b.sleeper("sleeper")
 		out := b.stolen("exec", "sleeper", "/proc/self/exe", "reaper", "--", "probe", "steal")

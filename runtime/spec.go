@@ -47,6 +47,25 @@ func loadSpec() (*specs.Spec, error) {
 	return &spec, nil
 }
 
+// loadProcess reads only the process of the bundle in the current directory.
+// The rest was checked when the container was made.
+func loadProcess() (*specs.Process, error) {
+	var spec struct {
+		Version string         `json:"ociVersion"`
+		Process *specs.Process `json:"process"`
+	}
+	if err := readJSON(configFile, &spec); err != nil {
+		return nil, err
+	}
+	if err := checkVersion(spec.Version); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	if err := checkProcess(spec.Process); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	return spec.Process, nil
+}
+
 // checkSupported refuses what libcontainer would drop without an error.
 func checkSupported(l *specs.Linux) error {
 	if p := l.Personality; p != nil && len(p.Flags) > 0 {

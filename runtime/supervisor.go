@@ -6,8 +6,8 @@ package runtime
 import (
 	"os"
 	"os/signal"
+	"time"
 
-	"github.com/opencontainers/runc/libcontainer"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +15,7 @@ import (
 // supervisor waits for a process in the foreground: it passes signals on,
 // keeps the terminal's size, and reaps.
 type supervisor struct {
-	process *libcontainer.Process
+	process process
 	stdio   *stdio
 	signals chan os.Signal
 }
@@ -67,7 +67,7 @@ func (s *supervisor) wait() int {
 	if status, done := reap(pid); done {
 		return status
 	}
-	go signal.Notify(s.signals) // the rest; the process may well have ended before
+	time.AfterFunc(50*time.Millisecond, func() { signal.Notify(s.signals) }) // the rest
 	for sig := range s.signals {
 		switch sig {
 		case unix.SIGCHLD:

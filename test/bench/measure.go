@@ -18,8 +18,8 @@ import (
 // operation is one thing to measure. before and after are not.
 type operation struct {
 	name          string
-	before, after []string // arguments of the runtime; ID is the container
-	steps         [][]string
+	before, steps [][]string // arguments of the runtime; ID is the container
+	after         []string
 	args          []string // the container's command
 	bwrap         bool     // bubblewrap can do it too
 }
@@ -30,7 +30,11 @@ func operations() []operation {
 		{name: "create+start+delete", steps: [][]string{{"create", "ID"}, {"start", "ID"}, {"delete", "--force", "ID"}}, args: []string{"/true", "wait"}},
 		{
 			name: "exec", steps: [][]string{{"exec", "ID", "/true"}}, args: []string{"/true", "wait"},
-			before: []string{"run", "--detach", "ID"}, after: []string{"delete", "--force", "ID"},
+			before: [][]string{{"run", "--detach", "ID"}}, after: []string{"delete", "--force", "ID"},
+		},
+		{
+			name: "further exec", steps: [][]string{{"exec", "ID", "/true"}}, args: []string{"/true", "wait"},
+			before: [][]string{{"run", "--detach", "ID"}, {"exec", "ID", "/true"}}, after: []string{"delete", "--force", "ID"},
 		},
 	}
 }
@@ -102,8 +106,8 @@ func once(b *bundle, op operation, r contender) (total sample, err error) {
 	if err := b.write(op.args...); err != nil {
 		return total, err
 	}
-	if op.before != nil {
-		if _, err := b.call(r, op.before); err != nil {
+	for _, step := range op.before {
+		if _, err := b.call(r, step); err != nil {
 			return total, err
 		}
 	}

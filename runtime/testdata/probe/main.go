@@ -49,6 +49,11 @@ func main() {
 		ready()
 	case "paths":
 		paths()
+	case "cat":
+		for _, file := range os.Args[2:] {
+			data, err := os.ReadFile(file)
+			fmt.Printf("%s%v\n", data, err)
+		}
 	case "save":
 		save()
 	}
