@@ -24,7 +24,7 @@ import (
 // mount over it, parents before children.
 var mountPoints = []string{
 	"dev", "proc", "sys", "etc", "run", "tmp",
-	"etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/pts", "dev/shm", "dev/mqueue", "dev/console",
+	"run/cpc", "run/cpc/host-ca.crt", "etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/pts", "dev/shm", "dev/mqueue", "dev/console",
 }
 
 // runCommand has the Runner execute the step and takes the mount points out of

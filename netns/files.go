@@ -46,39 +46,87 @@ func ParseAddHost(s string) (AddHost, error) {
 	return AddHost{Name: h.Name, Addr: addr}, nil
 }
 
-// ResolvConf returns the sandbox's /etc/resolv.conf. search are the domains of
-// --dns-search; "." means none.
-func (p Plan) ResolvConf(search []string) (string, error) {
-	out := "nameserver " + p.Gateway.V4.Addr().String() + "\n"
+// ParseSearch reads a domain of --dns-search; "." stands for none.
+func ParseSearch(s string) (string, error) {
+	if s == "." {
+		return "", nil
+	}
+	h, err := policy.ParseHost(s)
+	if err == nil && h.IsAddr() {
+		err = errors.New("an address in place of a domain")
+	}
+	if err != nil {
+		return "", fmt.Errorf("search domain %q: %w", s, err)
+	}
+	return h.Name, nil
+}
+
+// CheckResolverOption checks an option of --dns-option, as resolv.conf(5) has
+// them: a word, or a word and a number.
+func CheckResolverOption(s string) error {
+	name, number, has := strings.Cut(s, ":")
+	word := strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && name != ""
+	digits := strings.Trim(number, "0123456789") == "" && number != "" && len(number) < 6
+	if !word || len(name) > 32 || has && !digits {
+		return fmt.Errorf("resolver option %q: want NAME or NAME:NUMBER, such as ndots:2", s)
+	}
+	return nil
+}
+
+// ResolverLines returns the lines of a resolv.conf for search domains and
+// options.
+func ResolverLines(search, options []string) (string, error) {
+	var out string
 	var domains []string
 	for _, s := range search {
-		if s == "." {
-			continue
-		}
-		h, err := policy.ParseHost(s)
-		if err == nil && h.IsAddr() {
-			err = errors.New("an address in place of a domain")
-		}
+		d, err := ParseSearch(s)
 		if err != nil {
-			return "", fmt.Errorf("search domain %q: %w", s, err)
+			return "", err
 		}
-		domains = append(domains, h.Name)
+		if d != "" {
+			domains = append(domains, d)
+		}
 	}
 	if len(domains) > 0 {
 		out += "search " + strings.Join(domains, " ") + "\n"
 	}
+	for _, o := range options {
+		if err := CheckResolverOption(o); err != nil {
+			return "", err
+		}
+	}
+	if len(options) > 0 {
+		out += "options " + strings.Join(options, " ") + "\n"
+	}
 	return out, nil
+}
+
+// ResolvConf returns the sandbox's /etc/resolv.conf with what --dns-search and
+// --dns-option ask for.
+func (p Plan) ResolvConf(search, options []string) (string, error) {
+	more, err := ResolverLines(search, options)
+	return "nameserver " + p.Gateway.V4.Addr().String() + "\n" + more, err
+}
+
+// HostLines returns the lines of an /etc/hosts for --add-host.
+func HostLines(add []AddHost) string {
+	var b strings.Builder
+	for _, a := range add {
+		fmt.Fprintf(&b, "%s\t%s\n", a.Addr, a.Name)
+	}
+	return b.String()
+}
+
+// LocalHosts returns an /etc/hosts with the loopback's names and --add-host.
+func LocalHosts(add []AddHost) string {
+	return "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + HostLines(add)
 }
 
 // Hosts returns the sandbox's /etc/hosts.
 func (p Plan) Hosts(hostname string, add []AddHost) string {
-	var b strings.Builder
-	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
-	for _, a := range add {
-		fmt.Fprintf(&b, "%s\t%s\n", a.Addr, a.Name)
-	}
+	out := LocalHosts(add)
 	if hostname != "" {
-		fmt.Fprintf(&b, "%s\t%s\n", p.Sandbox.V4.Addr(), hostname)
+		out += fmt.Sprintf("%s\t%s\n", p.Sandbox.V4.Addr(), hostname)
 	}
-	return b.String()
+	return out
 }

@@ -69,6 +69,10 @@ type Net struct {
 	mu sync.Mutex // serialises changes of the policy
 }
 
+// ErrUnavailable reports that the kernel, or what it allows this user, does not
+// do for the network of a sandbox.
+var ErrUnavailable = errors.New("the network of a sandbox cannot be made on this host")
+
 // Open makes the gateway's namespace R with its packet filter. Nothing is
 // connected to it yet.
 //
@@ -92,13 +96,13 @@ func Open(o Options) (*Net, error) {
 
 func (n *Net) open() (err error) {
 	if n.r, err = n.t.newNamespace(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if n.fw, err = newFirewall(n.t, n.r, n.plan); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if n.log, err = refusedPackets(n.t, n.r, n.plan.Group); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	n.pool, err = names.NewPool(names.PoolOptions{
 		V4: n.plan.Pool4, V6: n.plan.Pool6, Skip: n.plan.Skip,
@@ -141,7 +145,7 @@ func (n *Net) Connect(s *os.File) error {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
 	if err := connectLinks(n.t, n.r, s, n.plan); err != nil {
-		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
+		return fmt.Errorf("network of %s: %w: %w", n.o.Sandbox, ErrUnavailable, err)
 	}
 	n.linked = true
 	who, err := newProcesses(n.t, s)

@@ -81,11 +81,11 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%q: %v", s, a)
 		}
 	}
-	got, err := p.ResolvConf([]string{".", "Corp.test"})
+	got, err := p.ResolvConf([]string{".", "Corp.test"}, []string{"ndots:2", "rotate"})
 	if err != nil || got != "nameserver 198.18.0.1\nsearch corp.test\n" {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := p.ResolvConf([]string{"a\nnameserver 8.8.8.8"}); err == nil {
+	if _, err := p.ResolvConf([]string{"a\nnameserver 8.8.8.8"}, nil); err == nil {
 		t.Error("a search domain of two lines")
 	}
 }

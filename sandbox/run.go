@@ -19,6 +19,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -31,8 +32,8 @@ type RunRequest struct {
 	Options     bundle.Options
 	Labels      map[string]string
 	SecurityOpt []string // as given, for inspect
-	Egress      []string // rules, where the network is an allowlist
-	Stdin       bool     // keep the program's input open
+	Network     network.Options
+	Stdin       bool // keep the program's input open
 	AutoRemove  bool
 	Detach      bool
 	DryRun      bool // plan only: see Session.Bundle
@@ -92,7 +93,7 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 	defer files.close()
 	task := monitor.Task{
 		Record: *entry.Record, Dirs: e.Dirs, Options: req.Options, Plan: plan, Size: req.Size, Detached: req.Detach,
-		Seccomp: profile, Init: e.init, DryRun: req.DryRun, Egress: req.Egress,
+		Seccomp: profile, Init: e.init, DryRun: req.DryRun, Network: req.Network,
 	}
 	if !req.DryRun {
 		if err := plan.StepAside(); err != nil {

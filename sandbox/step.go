@@ -6,6 +6,7 @@ package sandbox
 import (
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/step"
 )
@@ -14,8 +15,9 @@ import (
 type Step = step.Step
 
 // NewSteps prepares the calling process, which must be the root of U0 and pid
-// 1, to run steps of a build with the given runtime ("" for cpc-runtime).
-func NewSteps(runtime string, d dirs.Dirs, inUse ...string) (*step.Runner, error) {
+// 1, to run steps of a build with the given runtime ("" for cpc-runtime) and
+// network.
+func NewSteps(runtime string, d dirs.Dirs, net network.Options, inUse ...string) (*step.Runner, error) {
 	path, err := findRuntime(runtime)
 	if err != nil {
 		return nil, err
@@ -24,5 +26,5 @@ func NewSteps(runtime string, d dirs.Dirs, inUse ...string) (*step.Runner, error
 	if err != nil {
 		return nil, err
 	}
-	return step.New(record.Set{Dirs: d}, path, profile, inUse...)
+	return step.New(step.Config{Set: record.Set{Dirs: d}, Runtime: path, Seccomp: profile, Network: net, InUse: inUse})
 }

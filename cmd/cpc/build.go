@@ -12,9 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/internal/config"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/step"
 	"github.com/claude-pocket-console/cpc/sbom"
@@ -28,6 +31,7 @@ type buildFlags struct {
 	noCache, pull, quiet            bool
 	sbom, scan                      bool
 	scanning                        scanFlags
+	net                             netFlags
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -54,7 +58,8 @@ func (a *app) buildCommand() *cobra.Command {
 	fs.StringArrayVar(&f.secrets, "secret", nil, "Let RUN --mount=type=secret use `id=ID[,src=FILE|,env=VARIABLE]`")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "Let RUN --mount=type=ssh use an agent or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
 	fs.StringArrayVar(&f.contexts, "build-context", nil, "A further context: `NAME=DIRECTORY` or NAME=docker-image://IMAGE")
-	fs.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default, none or host")
+	fs.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default (the allowlist: what --egress or the default policy names), none or host")
+	f.net.register(fs)
 	fs.StringSliceVar(&f.allow, "allow", nil, "Allow what a Dockerfile may not ask for else: `network.host`")
 	fs.StringVar(&f.iidfile, "iidfile", "", "Write the image's id to `FILE`")
 	fs.BoolVar(&f.sbom, "sbom", true, "Record the image's bill of materials (cpc sbom)")
@@ -107,7 +112,11 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err != nil {
 		return err
 	}
-	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, inUse...)
+	net, err := f.stepNetwork(cmd)
+	if err != nil {
+		return err
+	}
+	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, net, inUse...)
 	if err != nil {
 		return err
 	}
@@ -188,6 +197,23 @@ func (a *app) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, im
 		return err
 	}
 	return a.scan(cmd, &f.scanning, listing{}, found.Inventory.Packages)
+}
+
+// stepNetwork is what RUN steps may reach, and what they find there.
+func (f *buildFlags) stepNetwork(cmd *cobra.Command) (o network.Options, err error) {
+	if f.net.config, err = config.Load(); err != nil {
+		return o, err
+	}
+	mode := f.network
+	if mode != bundle.NetworkNone && mode != bundle.NetworkHost {
+		mode = bundle.NetworkAllowlist
+	}
+	if o, err = f.net.parse(cmd.Flags(), mode); err != nil {
+		return o, usageError{err}
+	}
+	o.Policy, err = f.net.policy("")
+	f.net.tell("cpc build")
+	return o, err
 }
 
 func (f *buildFlags) newProgress() (build.Progress, error) {

@@ -162,12 +162,12 @@ func stepNetwork(network string, allow []string) (string, bool, error) {
 		}
 	}
 	switch network {
-	case "", "default":
+	case "", "default", "bridge", "allowlist":
 		return "", host, nil
 	case "none":
 		return network, host, nil
 	case "host":
 		return network, true, nil
 	}
-	return "", false, fmt.Errorf("--network %q: choose default, none or host", network)
+	return "", false, fmt.Errorf("--network %q: choose default (or allowlist), none or host", network)
 }

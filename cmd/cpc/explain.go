@@ -13,10 +13,12 @@ import (
 
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -66,6 +68,8 @@ func hints() []struct {
 		{rootfs.ErrCorrupt, defaultFailure, "Remove the image with: cpc rmi IMAGE, then pull, import or build it again."},
 		{rootfs.ErrInUse, defaultFailure, "End the sandbox that uses it first; see: cpc ps"},
 		{sbom.ErrNoProgram, defaultFailure, "Install cpc-scan beside cpc (make install); cpc build does without it with: --sbom=false"},
+		{netns.ErrUnavailable, defaultFailure, networkHint},
+		{network.ErrNoCA, defaultFailure, "Name the bundle: --host-ca=FILE"},
 		{errOldAdvisories, defaultFailure, "Fetch them anew, or take them as they are with: --max-age 0"},
 		{errNoAdvisories, defaultFailure, "Leave out --offline once, to fetch them, or name some with --db PATH."},
 		{tar.ErrHeader, defaultFailure, "It should be the tar of a root file system, as it is or compressed with gzip, zstd or bzip2."},
@@ -82,6 +86,13 @@ const userNamespaceHint = `Allow them, as root:
   sysctl -w user.max_user_namespaces=65536
   sysctl -w kernel.unprivileged_userns_clone=1                # Debian's switch, where it exists
   sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # Ubuntu 24.04, where it exists`
+
+// networkHint comes before those for errors of the kernel, which mean something
+// else there: no space is no room for a namespace.
+const networkHint = `The kernel must have network namespaces, veth and nf_tables, and let this user have them; as root:
+  sysctl -w user.max_net_namespaces=65536
+  modprobe -a veth nf_tables nft_ct nft_nat nft_log nft_limit nft_reject_inet nf_nat nfnetlink_log
+Without: --network none; or --network host, which lets the sandbox reach all that this host reaches.`
 
 // explain finds the exit status and the next step for an error.
 func explain(err error) (code int, hint string) {

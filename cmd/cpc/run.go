@@ -12,8 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/config"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
+	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
@@ -25,8 +28,9 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Run a command in a new sandbox of an image.
 
 Without options the sandbox has 2 GiB of memory, one CPU, 100 processes, a
-read-only root file system, an empty home and /tmp in memory, no network, and
-runs as the image's user, or as uid 1000 if it names none.`,
+read-only root file system, an empty home and /tmp in memory, reaches package
+repositories and documentation sites and nothing else of the network, and runs
+as the image's user, or as uid 1000 if it names none.`,
 		Example: `  cpc run -it --rm claude-pocket-console/sandbox:latest
   cpc run --rm --memory 512m --cpus 0.5 debian:trixie-slim sh -c 'echo hello'`,
 		Args: wants(1, many),
@@ -37,6 +41,10 @@ runs as the image's user, or as uid 1000 if it names none.`,
 }
 
 func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
+	var err error
+	if f.net.config, err = config.Load(); err != nil {
+		return err
+	}
 	req, err := f.request(cmd.Flags(), args)
 	if err != nil {
 		return usageError{err}
@@ -50,6 +58,11 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		return err
 	}
 	req.ImageDigest = img.Digest.String()
+	if req.Options.Network == bundle.NetworkAllowlist {
+		if req.Network.Policy, err = f.net.policy(img.Config.Config.Labels[policy.Label]); err != nil {
+			return err
+		}
+	}
 	keys, err := f.keys()
 	if err != nil {
 		return usageError{err}
@@ -61,6 +74,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		req.Size = &wire.Size{Rows: rows, Cols: cols}
 	}
 	a.warn(e, req)
+	f.net.tell("cpc run")
 	s, err := f.start(cmd.Context(), e, req)
 	if err != nil {
 		return err
@@ -118,7 +132,7 @@ func (f *runFlags) start(ctx context.Context, e *sandbox.Engine, req sandbox.Run
 
 // warn says what a person should know before the sandbox runs.
 func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
-	if req.Options.Network == "host" {
+	if req.Options.Network == bundle.NetworkHost {
 		fmt.Fprintln(os.Stderr, "cpc run: warning: --network host lets the sandbox reach everything that this host reaches")
 	}
 	if e.IDs.Reason != nil {

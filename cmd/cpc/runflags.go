@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
-	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 )
@@ -26,9 +25,10 @@ type runFlags struct {
 	name, user, workdir, hostname, entrypoint                       string
 	shmSize, network, detachKeys, pull, limits, stopSignal, cidfile string
 	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop     []string
-	ulimits, egress                                                 []string
+	ulimits                                                         []string
 	stopTimeout                                                     int
 	limited                                                         limitFlags
+	net                                                             netFlags
 }
 
 const (
@@ -67,10 +67,11 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.init, "init", false, "Run an init that passes on signals and reaps processes")
 	fs.StringVar(&f.stopSignal, "stop-signal", "", "`SIGNAL` with which cpc stop ends it (default: the image's, else SIGTERM)")
 	fs.IntVar(&f.stopTimeout, "stop-timeout", defaultStopTimeout, "`SECONDS` until cpc stop kills it")
-	fs.StringVar(&f.network, "network", bundle.NetworkNone, "`NETWORK`: none, allowlist (what --egress names; preview) or host")
-	fs.StringArrayVar(&f.egress, "egress", nil, "Let out what `RULE` names: HOST[:PORT[,PORT]], *.HOST, a CIDR with ports, or a preset such as @debian")
-	fs.StringVar(&f.network, "net", bundle.NetworkNone, "The same as --network")
+	fs.StringVar(&f.network, "network", bundle.NetworkAllowlist, "`NETWORK`: allowlist (what --egress or the default policy names), none or host")
+	fs.StringVar(&f.network, "net", bundle.NetworkAllowlist, "The same as --network")
 	_ = fs.MarkHidden("net") // it exists: see the line above
+	f.net.register(fs)
+	f.net.registerDNS(fs)
 	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
 	fs.StringVar(&f.pull, "pull", pullMissing, "`WHEN` to pull the image: always, missing or never")
 	fs.StringVar(&f.cidfile, "cidfile", "", "Write the id to `FILE`")
@@ -91,7 +92,7 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 		Stdin: f.interactive, AutoRemove: f.rm, Detach: f.detach, DryRun: f.dryRun, StopTimeout: f.stopTimeout,
 	}
 	o := &req.Options
-	o.Args, o.TTY, o.ReadOnly, o.Init, o.Network = args[1:], f.tty, f.readOnly, f.init, f.network
+	o.Args, o.TTY, o.ReadOnly, o.Init = args[1:], f.tty, f.readOnly, f.init
 	o.User, o.Workdir, o.Hostname, o.StopSignal = f.user, f.workdir, f.hostname, f.stopSignal
 	if fs.Changed("entrypoint") {
 		o.Entrypoint = &f.entrypoint
@@ -100,13 +101,22 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 		return req, err
 	}
 	for _, step := range []func(*sandbox.RunRequest) error{
-		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.parseSecurity, f.parseLabels, f.parseEgress,
+		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.parseSecurity, f.parseLabels,
 	} {
 		if err := step(&req); err != nil {
 			return req, err
 		}
 	}
-	return req, nil
+	net, note, err := networkNamed(f.network)
+	if err != nil {
+		return req, err
+	}
+	if note != "" {
+		f.net.notes = append(f.net.notes, note)
+	}
+	o.Network = net
+	req.Network, err = f.net.parse(fs, net)
+	return req, err
 }
 
 // check refuses values that are no choice.
@@ -117,7 +127,6 @@ func (f *runFlags) check(req *sandbox.RunRequest) error {
 	}{
 		{"--limits", f.limits, []string{limitsEnforce, limitsBestEffort}},
 		{"--pull", f.pull, []string{pullAlways, pullMissing, pullNever}},
-		{"--network", f.network, []string{bundle.NetworkNone, bundle.NetworkAllowlist, bundle.NetworkHost}},
 	} {
 		if !slices.Contains(c.allowed, c.value) {
 			return fmt.Errorf("invalid value %q for %s: choose %s", c.value, c.flag, strings.Join(c.allowed, ", "))
@@ -261,22 +270,6 @@ func (f *runFlags) parseLabels(req *sandbox.RunRequest) error {
 		}
 		req.Labels[key] = value
 	}
-	return nil
-}
-
-// parseEgress checks the rules here, where the person is; the monitor applies
-// them.
-func (f *runFlags) parseEgress(req *sandbox.RunRequest) error {
-	if len(f.egress) == 0 {
-		return nil
-	}
-	if f.network != bundle.NetworkAllowlist {
-		return fmt.Errorf("--egress needs --network %s", bundle.NetworkAllowlist)
-	}
-	if _, err := policy.New(f.egress, nil); err != nil {
-		return flagError("--egress", err)
-	}
-	req.Egress = f.egress
 	return nil
 }
 

@@ -37,7 +37,7 @@ func TestRequestDefaults(t *testing.T) {
 	if l.Memory != 2<<30 || l.MilliCPU != 1000 || l.Pids != 100 {
 		t.Errorf("limits %+v", l)
 	}
-	if !r.Options.ReadOnly || !r.Options.NoNewPrivileges || r.Options.Network != "none" || r.Options.Seccomp != "" {
+	if !r.Options.ReadOnly || !r.Options.NoNewPrivileges || r.Options.Network != "allowlist" || r.Options.Seccomp != "" {
 		t.Errorf("options %+v", r.Options)
 	}
 	if r.BestEffort || r.AutoRemove || r.Detach || r.Stdin || r.Options.TTY || r.StopTimeout != 10 {
@@ -125,7 +125,14 @@ func TestRequestRefuses(t *testing.T) {
 		{"--device-write-iops", "/nosuch:5", "--device-write-iops"},
 		{"--limits", "never", "--limits"},
 		{"--pull", "sometimes", "--pull"},
-		{"--network", "bridge", "--network"},
+		{"--network", "container:x", "--network"},
+		{"--add-host", "x", "--add-host"},
+		{"--dns", "x", "--dns"},
+		{"--dns-search", "a b", "--dns-search"},
+		{"--dns-option", "a b", "--dns-option"},
+		{"--egress", "a b", "--egress"},
+		{"--egress-file", "/nosuch", "--egress-file"},
+		{"--host-ca", "/nosuch", "--host-ca"},
 		{"--name", "a/b", "--name"},
 		{"--name", "-x", "--name"},
 		{"--hostname", "a b", "--hostname"},

@@ -57,7 +57,6 @@ func Untested() map[string]string {
 	return map[string]string{
 		"internal/modetest": "helper of other packages' tests",
 		"runtime/reaper":    "driven as a program by runtime's tests",
-		"sandbox/step":      "driven through cpc build by test/e2e",
 		"cmd/cpc-scan":      "driven as a program by sbom/inventory's tests",
 		"sandbox":           "driven through the command line by test/e2e",
 	}

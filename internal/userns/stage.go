@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stage mounts a small tmpfs, in the caller's mount namespace only, that the
+// Stage mounts a tmpfs of up to 64 MiB, in the caller's mount namespace only, that the
 // root of a sandbox's user namespace can pass through. cpc's own directories
 // are closed to everybody but the user, and that root is somebody else; so the
 // sandbox's root file system is mounted below the stage.
@@ -28,7 +28,7 @@ func Stage(inUse ...string) (dir string, err error) {
 			continue
 		}
 		flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
-		if err := unix.Mount("cpc", dir, "tmpfs", flags, "mode=0711,size=1m"); err != nil {
+		if err := unix.Mount("cpc", dir, "tmpfs", flags, "mode=0711,size=64m"); err != nil {
 			return "", fmt.Errorf("mount stage on %s: %w", dir, err)
 		}
 		return dir, nil

@@ -59,6 +59,12 @@ func (g *Gateway) dial(ctx context.Context, c *conn) (*net.TCPConn, target, erro
 			return nil, target{}, err
 		}
 		if p != nil {
+			// A name is the proxy's to resolve; an address is checked here.
+			if c.host.IsAddr() {
+				if _, err := g.targets(ctx, c); err != nil {
+					return nil, target{}, err
+				}
+			}
 			up, err := dialProxy(ctx, p, c.host, c.port)
 			return up, target{}, err
 		}

@@ -96,6 +96,50 @@ func (p *Policy) Without(rules ...string) (*Policy, error) {
 	return next, nil
 }
 
+// Allowing returns the next version with the rules among those that allow and
+// not among those that deny; nil if that is so already.
+func (p *Policy) Allowing(rules []string) (*Policy, error) {
+	next, err := p.With(rules, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range rules {
+		if next.deny, err = dropRules(next.deny, text, ParseDeny); err != nil {
+			return nil, err
+		}
+		if next.deny, err = dropRules(next.deny, text, ParseRule); err != nil {
+			return nil, err
+		}
+	}
+	return p.unless(next), nil
+}
+
+// Denying returns the next version with the rules among those that deny and
+// not among those that allow; nil if that is so already.
+func (p *Policy) Denying(rules []string) (*Policy, error) {
+	next, err := p.With(nil, rules)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range rules {
+		if next.allow, err = dropRules(next.allow, text, ParseRule); err != nil {
+			return nil, err
+		}
+	}
+	return p.unless(next), nil
+}
+
+// unless returns nil for a next version that says the same.
+func (p *Policy) unless(next *Policy) *Policy {
+	same := func(a, b []Rule) bool {
+		return slices.EqualFunc(a, b, func(a, b Rule) bool { return a.String() == b.String() })
+	}
+	if same(p.allow, next.allow) && same(p.deny, next.deny) {
+		return nil
+	}
+	return next
+}
+
 func dropRules(have []Rule, text string, parse func(string) (Rule, error)) ([]Rule, error) {
 	gone, err := expand(text, parse)
 	if err != nil {

@@ -43,6 +43,9 @@ const (
 	DefaultUser = "1000:1000"
 	// DefaultHome is the home of user 1000 in an image that does not know it.
 	DefaultHome = "/home/sandbox"
+	// HostCAPath is where the host's CA bundle is seen, if asked for. It is
+	// none of the image's own, so that programs which renew those can.
+	HostCAPath = "/run/cpc/host-ca.crt"
 	// InitPath is where --init puts the small init, the path docker uses.
 	InitPath = "/sbin/docker-init"
 
@@ -98,7 +101,7 @@ func Defaults() Options {
 		CapBase:         []string{"CAP_CHOWN", "CAP_SETGID", "CAP_SETUID"},
 		NoNewPrivileges: true,
 		ShmSize:         defaultShm,
-		Network:         NetworkNone,
+		Network:         NetworkAllowlist,
 		Limits:          cgroups.Limits{Memory: 2 << 30, MilliCPU: 1000, Pids: 100},
 	}
 }
@@ -111,7 +114,7 @@ func BuildStep() Options {
 	return Options{
 		CapBase: dockerflag.DockerCaps(),
 		ShmSize: defaultShm,
-		Network: NetworkHost,
+		Network: NetworkAllowlist,
 	}
 }
 
@@ -173,6 +176,9 @@ type Input struct {
 // of mode 0644 or owned by Mapping.ToCaller of the reader.
 type Files struct {
 	Hostname, Hosts, ResolvConf string
+	// HostCA is a CA bundle that goes to [HostCAPath], and that programs are
+	// told of by their environment.
+	HostCA string
 }
 
 // Init is the small init of --init, bound to [InitPath] and started as

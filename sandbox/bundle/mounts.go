@@ -104,6 +104,15 @@ func (in *Input) fileMounts() ([]specs.Mount, error) {
 		}
 		out = append(out, specs.Mount{Destination: f.destination, Type: "bind", Source: f.source, Options: options})
 	}
+	if in.Files.HostCA != "" {
+		if !filepath.IsAbs(in.Files.HostCA) {
+			return nil, fmt.Errorf("CA bundle %s: not an absolute path", in.Files.HostCA)
+		}
+		out = append(out, specs.Mount{
+			Destination: HostCAPath, Type: "bind", Source: in.Files.HostCA,
+			Options: []string{"bind", "rprivate", "nosuid", "noexec", "nodev", "ro"},
+		})
+	}
 	if in.Options.Init {
 		if !filepath.IsAbs(in.Init.Path) {
 			return nil, fmt.Errorf("init %q: not an absolute path", in.Init.Path)
@@ -209,7 +218,7 @@ func checkDestination(p string) error {
 		return errors.New("/dev is made by the runtime")
 	case within(p, "/proc") || within(p, "/sys"):
 		return errors.New("/proc and /sys are the kernel's")
-	case p == InitPath || p == "/etc/hosts" || p == "/etc/hostname" || p == "/etc/resolv.conf":
+	case p == InitPath || p == HostCAPath || p == "/etc/hosts" || p == "/etc/hostname" || p == "/etc/resolv.conf":
 		return errors.New("cpc puts a file there")
 	}
 	return nil

@@ -87,13 +87,19 @@ func TestPlanGolden(t *testing.T) {
 		"defaults-mapped": input(Defaults(), idmap.ForMapped()),
 		"defaults-single": input(Defaults(), idmap.ForSingle()),
 		"console":         input(consoleOptions(t), idmap.ForMapped()),
-		"network-host":    with(root, func(in *Input) { in.Network = NetworkHost }),
-		"writable-root":   with(root, func(in *Input) { in.ReadOnly = false }),
-		"init":            with(root, func(in *Input) { in.Options.Init = true; in.Args = []string{"sleep", "1"} }),
-		"tty":             with(idmap.ForSingle(), func(in *Input) { in.TTY = true }),
-		"hybrid":          with(root, func(in *Input) { in.Cgroup = limitsOf(cgroups.Hybrid, in.Limits, true) }),
-		"no-limits":       with(idmap.ForMapped(), func(in *Input) { in.Cgroup = cgroups.Plan{Layout: cgroups.Hybrid} }),
-		"unconfined":      with(root, func(in *Input) { in.Options.Seccomp = SeccompUnconfined; in.Seccomp = nil }),
+		"network-none":    with(root, func(in *Input) { in.Network = NetworkNone }),
+		"host-ca": with(root, func(in *Input) {
+			in.Files.HostCA = "/stage/host-ca.crt"
+			in.Image.Env = append(in.Image.Env, "SSL_CERT_FILE=/image/ca.pem")
+			in.Env = append(in.Env, "PIP_CERT=/mine.pem")
+		}),
+		"network-host":  with(root, func(in *Input) { in.Network = NetworkHost }),
+		"writable-root": with(root, func(in *Input) { in.ReadOnly = false }),
+		"init":          with(root, func(in *Input) { in.Options.Init = true; in.Args = []string{"sleep", "1"} }),
+		"tty":           with(idmap.ForSingle(), func(in *Input) { in.TTY = true }),
+		"hybrid":        with(root, func(in *Input) { in.Cgroup = limitsOf(cgroups.Hybrid, in.Limits, true) }),
+		"no-limits":     with(idmap.ForMapped(), func(in *Input) { in.Cgroup = cgroups.Plan{Layout: cgroups.Hybrid} }),
+		"unconfined":    with(root, func(in *Input) { in.Options.Seccomp = SeccompUnconfined; in.Seccomp = nil }),
 		"build-step": with(idmap.ForMapped(), func(in *Input) {
 			in.Options = BuildStep()
 			in.Args = []string{"/bin/sh", "-c", "apt-get update"}

@@ -157,14 +157,47 @@ func (in *Input) home() string {
 	return in.User.Home
 }
 
-// env: ours, then the image's, then the caller's; a later one replaces.
+// caVariables are those by which programs are told of a CA bundle.
+func caVariables() []string {
+	return []string{
+		"SSL_CERT_FILE",       // OpenSSL, Go, Ruby, rustls
+		"CURL_CA_BUNDLE",      // curl
+		"REQUESTS_CA_BUNDLE",  // Python's requests
+		"PIP_CERT",            // pip
+		"NODE_EXTRA_CA_CERTS", // Node.js, npm
+		"DENO_CERT",
+		"GIT_SSL_CAINFO",
+		"CARGO_HTTP_CAINFO",
+		"AWS_CA_BUNDLE",
+		"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+		"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+		"HTTPLIB2_CA_CERTS",
+		"NIX_SSL_CERT_FILE",
+		"PERL_LWP_SSL_CA_FILE",
+		"HEX_CACERTS_PATH", // Elixir
+	}
+}
+
+func (in *Input) caEnv() []string {
+	if in.Files.HostCA == "" {
+		return nil
+	}
+	var env []string
+	for _, name := range caVariables() {
+		env = append(env, name+"="+HostCAPath)
+	}
+	return env
+}
+
+// env: ours, then the image's, then those of the host's CAs, which the caller
+// asked for, then the caller's; a later one replaces.
 func (in *Input) env() ([]string, error) {
 	env := []string{defaultPath, "HOSTNAME=" + in.hostname()}
 	if in.TTY {
 		env = append(env, "TERM=xterm")
 	}
 	env = append(env, "HOME="+in.home())
-	for _, e := range slices.Concat(in.Image.Env, in.Env) {
+	for _, e := range slices.Concat(in.Image.Env, in.caEnv(), in.Env) {
 		name, _, has := strings.Cut(e, "=")
 		if name == "" || strings.ContainsRune(e, 0) {
 			return nil, fmt.Errorf("environment %q: want NAME=VALUE", e)

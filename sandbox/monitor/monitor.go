@@ -16,7 +16,6 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/userns"
-	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
@@ -46,8 +45,8 @@ type monitor struct {
 	oci     *process.Runtime
 	io      *process.Stdio
 	out     *fanout
-	net     *netns.Net // nil without an allowlist
-	pid     int        // of the sandbox's init, in this pid namespace
+	outlet  outlet
+	pid     int // of the sandbox's init, in this pid namespace
 	pidfd   int
 
 	exited  chan struct{}  // closed when init is gone

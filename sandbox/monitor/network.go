@@ -9,48 +9,56 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
-	"github.com/claude-pocket-console/cpc/sandbox/process"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
+// outlet is the network of an allowlist while the sandbox has it.
+type outlet struct {
+	mu  sync.Mutex // serialises requests with each other and with the end
+	net *netns.Net // nil without an allowlist, and at the end
+}
+
 // openNetwork makes the gateway of a sandbox whose network is an allowlist,
-// and returns the names that the sandbox is given. Nothing is connected yet.
-func (m *monitor) openNetwork() (process.Names, error) {
+// and writes the files by which its programs find hosts. Nothing is connected
+// yet.
+func (m *monitor) openNetwork(dir string) (bundle.Files, error) {
 	r, o := m.entry.Record, m.task.Options
 	if o.Network != bundle.NetworkAllowlist || m.task.DryRun {
-		return process.NamesFor(r.Settings.Hostname, o.Network), nil
-	}
-	rules, err := policy.New(m.task.Egress, nil)
-	if err != nil {
-		return process.Names{}, fmt.Errorf("egress: %w", err)
+		return m.task.Network.WriteFiles(dir, r.Settings.Hostname, o.Network, nil)
 	}
 	record, err := m.recordDecisions()
 	if err != nil {
-		return process.Names{}, err
+		return bundle.Files{}, err
 	}
-	m.net, err = netns.Open(netns.Options{Sandbox: r.ID, Policy: rules, Events: record})
+	n, err := m.task.Network.Open(r.ID, record)
 	if err != nil {
-		return process.Names{}, err
+		return bundle.Files{}, err
 	}
-	m.later(m.net.Close)
-	plan := m.net.Plan()
-	resolv, err := plan.ResolvConf(nil)
-	return process.Names{Hosts: plan.Hosts(r.Settings.Hostname, nil), ResolvConf: resolv}, err
+	m.outlet.net = n
+	m.later(m.outlet.close)
+	return m.task.Network.WriteFiles(dir, r.Settings.Hostname, o.Network, n)
 }
 
-// networkLog is where the gateway's decisions are kept, below the sandbox's
-// data: entries of a log, each one decision as JSON.
-const networkLog = "network"
+func (o *outlet) close() error {
+	o.mu.Lock()
+	n := o.net
+	o.net = nil
+	o.mu.Unlock()
+	return n.Close()
+}
 
 // recordDecisions returns what keeps the gateway's decisions, within the size
 // of a log. A full disk loses decisions, not the sandbox.
 func (m *monitor) recordDecisions() (func(event.Event), error) {
-	dir := filepath.Join(m.entry.DataDir, networkLog)
+	dir := filepath.Join(m.entry.DataDir, network.LogDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("network log: %w", err)
 	}
@@ -68,12 +76,73 @@ func (m *monitor) recordDecisions() (func(event.Event), error) {
 
 // connectNetwork connects the sandbox, which exists and does not run yet.
 func (m *monitor) connectNetwork() error {
-	if m.net == nil {
+	if m.outlet.net == nil {
 		return nil
 	}
-	s, err := netns.OfProcess(m.pid)
+	return network.Connect(m.outlet.net, m.pid)
+}
+
+// errNoPolicy answers requests about a network that has no policy.
+var errNoPolicy = errors.New("the sandbox's network is not an allowlist: it has no policy")
+
+// serveNet answers a request about the network.
+func (m *monitor) serveNet(c *wire.Conn, req wire.NetRequest) error {
+	state, err := m.outlet.do(req)
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.net.Connect(s), s.Close())
+	raw, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	return c.WriteJSON(wire.Reply, wire.ReplyBody{State: raw})
+}
+
+func (o *outlet) do(req wire.NetRequest) (any, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.net == nil {
+		return nil, errNoPolicy
+	}
+	switch req.Do {
+	case wire.NetShow:
+		return o.net.Status()
+	case wire.NetTest:
+		return o.net.Decision(req.Host, req.Port)
+	case wire.NetAllow, wire.NetDeny, wire.NetRemove:
+		return o.change(req)
+	}
+	return nil, fmt.Errorf("%w: %q about the network", errBadRequest, req.Do)
+}
+
+// change puts the next version of the policy in force.
+func (o *outlet) change(req wire.NetRequest) (network.Change, error) {
+	old := o.net.Policy()
+	next, err := changed(old, req)
+	if err != nil {
+		return network.Change{}, err
+	}
+	c := network.Change{Version: old.Version()}
+	if next == nil {
+		return c, nil
+	}
+	if c.Cut, err = o.net.SetPolicy(next); err != nil {
+		return c, err
+	}
+	c.Version, c.Changed = next.Version(), true
+	for _, r := range next.Ineffective() {
+		c.Ineffective = append(c.Ineffective, r.String())
+	}
+	return c, nil
+}
+
+// changed returns the next version, or nil if the rules are so already.
+func changed(p *policy.Policy, req wire.NetRequest) (*policy.Policy, error) {
+	switch req.Do {
+	case wire.NetAllow:
+		return p.Allowing(req.Rules)
+	case wire.NetDeny:
+		return p.Denying(req.Rules)
+	}
+	return p.Without(req.Rules...)
 }

@@ -48,7 +48,7 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 		return err
 	}
 	m.later(func() error { return store.RemoveScratch(r.ID) })
-	stage, err := userns.Stage(m.task.Dirs.Data, m.task.Dirs.State, r.Settings.Runtime, m.task.Init)
+	stage, err := userns.Stage(m.task.Dirs.Data, m.task.Dirs.State, r.Settings.Runtime, m.task.Init, m.task.Network.HostCA)
 	if err != nil {
 		return err
 	}
@@ -79,11 +79,7 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	if err != nil {
 		return err
 	}
-	names, err := m.openNetwork()
-	if err != nil {
-		return err
-	}
-	files, err := process.WriteNetFiles(stage, r.Settings.Hostname, names)
+	files, err := m.openNetwork(stage)
 	if err != nil {
 		return err
 	}

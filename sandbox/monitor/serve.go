@@ -100,6 +100,11 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 			return false, err
 		}
 		return false, c.WriteJSON(wire.Reply, wire.ReplyBody{})
+	case wire.OpNet:
+		if req.Net == nil {
+			return false, errBadRequest
+		}
+		return false, m.serveNet(c, *req.Net)
 	case wire.OpStop:
 		return m.serveStop(c, req), nil
 	case wire.OpUpdate:

@@ -27,6 +27,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -50,8 +51,8 @@ type Task struct {
 	Plan    cgroups.Plan   `json:"plan"`
 	// Seccomp is the loaded profile; nil only if the options say unconfined.
 	Seccomp  *specs.LinuxSeccomp `json:"seccomp,omitempty"`
-	Egress   []string            `json:"egress,omitempty"` // rules of an allowlist
-	Init     string              `json:"init,omitempty"`   // cpc-runtime's path, for --init
+	Network  network.Options     `json:"network"`
+	Init     string              `json:"init,omitempty"` // cpc-runtime's path, for --init
 	Size     *wire.Size          `json:"size,omitempty"`
 	DryRun   bool                `json:"dryRun,omitempty"` // answer with the bundle's config.json
 	Detached bool                `json:"detached"`

@@ -120,19 +120,3 @@ func TestOneDescriptor(t *testing.T) {
 		}
 	}
 }
-
-func TestNetFilesWithoutNetwork(t *testing.T) {
-	f, err := WriteNetFiles(t.TempDir(), "box", NamesFor("box", "none"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]string{f.Hostname: "box\n", f.Hosts: "127.0.1.1\tbox\n", f.ResolvConf: "no network"} {
-		raw, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(raw), want) {
-			t.Errorf("%s: %q, %v; want %q in it", path, raw, err, want)
-		}
-		if strings.Contains(string(raw), "nameserver") {
-			t.Errorf("%s names a name server: %q", path, raw)
-		}
-	}
-}

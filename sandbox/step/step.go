@@ -23,6 +23,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -58,17 +59,27 @@ type Runner struct {
 	set     record.Set
 	runtime string
 	seccomp *specs.LinuxSeccomp
+	network network.Options
 	stage   string
 }
 
-// New prepares the calling process to run steps. The paths in use are
-// those that must stay visible.
-func New(set record.Set, runtime string, profile *specs.LinuxSeccomp, inUse ...string) (*Runner, error) {
-	stage, err := userns.Stage(append(inUse, runtime, set.Dirs.Data, set.Dirs.State)...)
+// Config is what all steps of a build have in common.
+type Config struct {
+	Set     record.Set
+	Runtime string
+	Seccomp *specs.LinuxSeccomp
+	Network network.Options
+	// InUse are paths that must stay visible.
+	InUse []string
+}
+
+// New prepares the calling process to run steps.
+func New(c Config) (*Runner, error) {
+	stage, err := userns.Stage(append(c.InUse, c.Runtime, c.Set.Dirs.Data, c.Set.Dirs.State, c.Network.HostCA)...)
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{set: set, runtime: runtime, seccomp: profile, stage: stage}, nil
+	return &Runner{set: c.Set, runtime: c.Runtime, seccomp: c.Seccomp, network: c.Network, stage: stage}, nil
 }
 
 // Run runs one step and returns its exit status. The error is for what kept
@@ -95,7 +106,20 @@ func (s *Runner) Run(ctx context.Context, step Step) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	input, err := s.plan(step, dir, root, binds)
+	if step.Network == "" {
+		step.Network = bundle.BuildStep().Network
+	}
+	id := record.NewID()
+	g, err := s.openGate(id, step.Network)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, g.close()) }()
+	files, err := s.network.WriteFiles(dir, hostname, step.Network, g.net)
+	if err != nil {
+		return 0, err
+	}
+	input, err := s.plan(step, bundle.Input{ID: id, Rootfs: root, Options: bundle.Options{Binds: binds}, Files: files}, dir)
 	if err != nil {
 		return 0, err
 	}
@@ -107,9 +131,15 @@ func (s *Runner) Run(ctx context.Context, step Step) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	code, err = s.execute(ctx, step, input, dir)
+	code, err = s.execute(ctx, step, execution{input, dir, g})
+	if code != 0 && err == nil {
+		g.tell(step.Stderr)
+	}
 	return code, errors.Join(err, done())
 }
+
+// hostname is a step's.
+const hostname = "build"
 
 // stageMounts binds the sources of mounts below dir, where the step's root
 // may pass: what cpc mounts elsewhere is closed to it.
@@ -148,49 +178,36 @@ func stageMounts(dir string, mounts []Mount) (binds []bundle.Bind, undo func() e
 	return binds, undo, nil
 }
 
-func (s *Runner) plan(step Step, dir, root string, binds []bundle.Bind) (bundle.Input, error) {
-	var input bundle.Input
+// plan completes the input of a step's bundle and writes the bundle.
+func (s *Runner) plan(step Step, input bundle.Input, dir string) (bundle.Input, error) {
 	asked := step.User
 	if asked == "" {
 		asked = "0:0"
 	}
-	user, err := bundle.ResolveUser(root, asked)
-	if err != nil {
+	var err error
+	if input.User, err = bundle.ResolveUser(input.Rootfs, asked); err != nil {
 		return input, err
 	}
-	host, err := bundle.ProbeHost()
-	if err != nil {
+	if input.Host, err = bundle.ProbeHost(); err != nil {
 		return input, err
 	}
 	o := bundle.BuildStep()
-	o.Hostname = "build"
+	o.Hostname, o.Network = hostname, step.Network
 	o.Entrypoint, o.Args, o.Env, o.Workdir = new(string), step.Args, step.Env, step.Dir
-	o.Binds = binds
+	o.Binds = input.Binds
 	for _, m := range step.Mounts {
 		if m.Source == "" {
 			o.Tmpfs = append(o.Tmpfs, bundle.Tmpfs{Path: m.Target, Size: m.Size, Exec: true, ReadOnly: m.ReadOnly, Mode: new(uint32(0o1777))})
 		}
 	}
-	if step.Network != "" {
-		o.Network = step.Network
-	}
-	files, err := process.WriteNetFiles(dir, o.Hostname, process.NamesFor(o.Hostname, o.Network))
-	if err != nil {
-		return input, err
-	}
-	id := record.NewID()
 	limits, err := cgroups.Probe()
 	if err != nil {
 		return input, err
 	}
-	cgroup, err := limits.WithoutSystemd().Plan(id, o.Limits)
-	if err != nil {
+	if input.Cgroup, err = limits.WithoutSystemd().Plan(input.ID, o.Limits); err != nil {
 		return input, err
 	}
-	input = bundle.Input{
-		Options: o, ID: id, User: user, Mapping: step.Mapping, Cgroup: cgroup, Rootfs: root,
-		Seccomp: s.seccomp, Files: files, Host: host,
-	}
+	input.Options, input.Mapping, input.Seccomp = o, step.Mapping, s.seccomp
 	spec, err := bundle.Plan(input)
 	if err != nil {
 		return input, err
@@ -205,8 +222,16 @@ func (s *Runner) plan(step Step, dir, root string, binds []bundle.Bind) (bundle.
 	return input, os.WriteFile(filepath.Join(dir, "bundle", "config.json"), raw, 0o600)
 }
 
-func (s *Runner) execute(ctx context.Context, step Step, input bundle.Input, dir string) (code int, err error) {
-	runtime := &process.Runtime{Path: s.runtime, Dir: dir, ID: input.ID}
+// execution is a step that is ready to run.
+type execution struct {
+	input bundle.Input
+	dir   string
+	gate  *gate
+}
+
+func (s *Runner) execute(ctx context.Context, step Step, x execution) (code int, err error) {
+	input := x.input
+	runtime := &process.Runtime{Path: s.runtime, Dir: x.dir, ID: input.ID}
 	uid, gid := process.CallerIDs(step.Mapping, input.User)
 	streams, err := process.NewStdio(false, false, uid, gid)
 	if err != nil {
@@ -221,7 +246,13 @@ func (s *Runner) execute(ctx context.Context, step Step, input bundle.Input, dir
 	exited := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = unix.Kill(pid, unix.SIGKILL) })
 	defer stop()
-	if err := runtime.Start(); err != nil {
+	if x.gate.net != nil {
+		err = network.Connect(x.gate.net, pid)
+	}
+	if err == nil {
+		err = runtime.Start()
+	}
+	if err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		process.Reap(pid)
 		return 0, errors.Join(err, runtime.Delete(), input.Cgroup.Remove())

@@ -72,6 +72,7 @@ type RequestBody struct {
 	Exec    *ExecRequest `json:"exec,omitempty"`
 	// Limits are all that the sandbox is to have, for OpUpdate.
 	Limits *cgroups.Limits `json:"limits,omitempty"`
+	Net    *NetRequest     `json:"net,omitempty"`
 }
 
 // What a request asks for.
@@ -84,6 +85,24 @@ const (
 	OpUpdate  = "update"
 	OpPause   = "pause"
 	OpUnpause = "unpause"
+	OpNet     = "net"
+)
+
+// NetRequest is about the sandbox's network, whose policy is an allowlist.
+type NetRequest struct {
+	Do    string   `json:"do"`              // one of the Net constants
+	Rules []string `json:"rules,omitempty"` // to change
+	Host  string   `json:"host,omitempty"`  // to test, with Port
+	Port  uint16   `json:"port,omitempty"`
+}
+
+// What a NetRequest asks for.
+const (
+	NetShow   = "show"
+	NetTest   = "test"
+	NetAllow  = "allow"
+	NetDeny   = "deny"
+	NetRemove = "remove"
 )
 
 // ExecRequest describes a further program in a running sandbox.

@@ -49,7 +49,7 @@ func TestOwnNamespaces(t *testing.T) {
 func TestNoNetwork(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		out := w.in(t, `ls /sys/class/net; cat /sys/class/net/lo/operstate /sys/class/net/lo/flags
-echo routes; tail -n +2 /proc/net/route; grep -v ' lo$' /proc/net/ipv6_route; grep -c . /etc/resolv.conf; true`)
+echo routes; tail -n +2 /proc/net/route; grep -v ' lo$' /proc/net/ipv6_route; grep -c . /etc/resolv.conf; true`, "--network", "none")
 		got := lines(out)
 		// The loopback is up: flags have IFF_UP, as docker's.
 		if len(got) < 4 || got[0] != "lo" || got[2] != "0x9" || got[3] != "routes" {

@@ -40,16 +40,27 @@ func TestAllowlist(t *testing.T) {
 	})
 }
 
-// Without a rule nothing is let out, and a rule needs the network that has rules.
-func TestAllowlistOfNothing(t *testing.T) {
+// Who says nothing gets the default policy; a rule takes its place, and needs
+// the network that has rules.
+func TestDefaultPolicy(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		out := w.must(t, "run", "--rm", "--network", "allowlist", base, "sh", "-c", "getent hosts deb.debian.org || echo none")
-		if strings.TrimSpace(out) != "none" {
-			t.Errorf("resolved: %q", out)
+		const ask = "for h in deb.debian.org pypi.org example.com github.com; do getent hosts $h >/dev/null && echo $h; done; true"
+		for _, c := range []struct{ flags, want string }{
+			{"", "deb.debian.org pypi.org"},
+			{"--network bridge", "deb.debian.org pypi.org"},
+			{"--egress example.com", "example.com"},
+			{"--egress @default --egress example.com", "deb.debian.org pypi.org example.com"},
+			{"--network none", ""},
+		} {
+			args := append([]string{"run", "--rm"}, strings.Fields(c.flags)...)
+			out := w.must(t, append(args, base, "sh", "-c", ask)...)
+			if got := strings.Join(strings.Fields(out), " "); got != c.want {
+				t.Errorf("%q: %q resolve, want %q", c.flags, got, c.want)
+			}
 		}
 		for _, args := range [][]string{
-			{"--egress", "deb.debian.org"},
-			{"--network", "allowlist", "--egress", "not a host"},
+			{"--network", "none", "--egress", "deb.debian.org"},
+			{"--egress", "not a host"},
 		} {
 			_, stderr, code := w.run(t, append(append([]string{"run", "--rm"}, args...), base, "true")...)
 			if code != 125 || !strings.Contains(stderr, "--egress") {

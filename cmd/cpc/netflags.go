@@ -1,0 +1,247 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/claude-pocket-console/cpc/internal/config"
+	"github.com/claude-pocket-console/cpc/netns"
+	"github.com/claude-pocket-console/cpc/netns/policy"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
+)
+
+// netFlags are the flags about the network that cpc run and cpc build share.
+type netFlags struct {
+	egress, egressFiles            []string
+	addHosts                       []string
+	dns, dnsSearch, dnsOptions     []string
+	hostCA                         string
+	proxy                          bool
+	hostCAGiven, proxyGiven, learn bool
+
+	config config.Config
+	notes  []string // for the person
+}
+
+func (f *netFlags) register(fs *pflag.FlagSet) {
+	fs.StringArrayVar(&f.egress, "egress", nil, "Let out what `RULE` names, instead of the default: HOST[:PORT[,PORT]], *.HOST, a CIDR with ports, or a preset such as @debian (@default: the default)")
+	fs.StringArrayVar(&f.egressFiles, "egress-file", nil, "Read such rules from a TOML `FILE` with allow = [...] and deny = [...]")
+	fs.StringArrayVar(&f.addHosts, "add-host", nil, "Add a line to /etc/hosts: `NAME:ADDRESS`")
+	fs.StringVar(&f.hostCA, "host-ca", "", "Trust the CAs that this host trusts, or those in `FILE`; =false: not")
+	fs.Lookup("host-ca").NoOptDefVal = "true"
+	fs.BoolVar(&f.proxy, "proxy", false, "Go out through the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name")
+}
+
+// registerDNS adds what only cpc run has.
+func (f *netFlags) registerDNS(fs *pflag.FlagSet) {
+	fs.StringArrayVar(&f.dns, "dns", nil, "Name server `ADDRESS`; for --network host only, as an allowlist has its own")
+	fs.StringArrayVar(&f.dnsSearch, "dns-search", nil, "Search `DOMAIN` for short names")
+	fs.StringArrayVar(&f.dnsOptions, "dns-option", nil, "Resolver `OPTION`, such as ndots:2")
+	fs.StringArrayVar(&f.dnsOptions, "dns-opt", nil, "The same as --dns-option")
+	_ = fs.MarkHidden("dns-opt") // it exists: see the line above
+}
+
+// networkNamed returns which network a name means. Docker's default networks
+// are those that let a container out, so they stand for this one.
+func networkNamed(name string) (net, note string, err error) {
+	switch name {
+	case bundle.NetworkNone, bundle.NetworkAllowlist, bundle.NetworkHost:
+		return name, "", nil
+	case "bridge", "default":
+		return bundle.NetworkAllowlist, fmt.Sprintf("--network %s is the allowlist here: what --egress or the default policy names is let out", name), nil
+	}
+	return "", "", fmt.Errorf("invalid value %q for --network: choose %s, %s, %s", name, bundle.NetworkAllowlist, bundle.NetworkNone, bundle.NetworkHost)
+}
+
+// parse makes sense of the flags but for the policy, which an image may have
+// a say in.
+func (f *netFlags) parse(fs *pflag.FlagSet, mode string) (o network.Options, err error) {
+	f.hostCAGiven, f.proxyGiven = fs.Changed("host-ca"), fs.Changed("proxy")
+	if mode != bundle.NetworkAllowlist && len(f.egress)+len(f.egressFiles) > 0 {
+		return o, fmt.Errorf("--egress needs --network %s", bundle.NetworkAllowlist)
+	}
+	if _, err := f.given(); err != nil {
+		return o, err
+	}
+	for _, h := range f.addHosts {
+		host, err := netns.ParseAddHost(h)
+		if err != nil {
+			return o, flagError("--add-host", err)
+		}
+		o.Hosts = append(o.Hosts, host)
+	}
+	if err := f.parseDNS(mode, &o.DNS); err != nil {
+		return o, err
+	}
+	if o.HostCA, err = f.findCA(); err != nil {
+		return o, flagError("--host-ca", err)
+	}
+	if f.useProxy() {
+		if o.Proxy, err = network.ProxyOfEnvironment(); err != nil {
+			return o, flagError("--proxy", err)
+		}
+	}
+	return o, nil
+}
+
+func (f *netFlags) parseDNS(mode string, d *network.DNS) error {
+	for _, s := range f.dns {
+		a, err := netip.ParseAddr(s)
+		if err != nil || a.Zone() != "" {
+			return fmt.Errorf("--dns %q: not an IP address", s)
+		}
+		d.Servers = append(d.Servers, a.String())
+	}
+	if len(f.dns) > 0 && mode == bundle.NetworkAllowlist {
+		d.Servers = nil
+		f.notes = append(f.notes, "--dns has no effect: the sandbox asks cpc for names, and cpc asks as this host does; other name servers are out of its reach")
+	}
+	d.Search, d.Options = f.dnsSearch, f.dnsOptions
+	if d.Search == nil {
+		d.Search = f.config.User.Network.DNSSearch
+	}
+	if d.Search == nil {
+		d.Search = f.config.System.Network.DNSSearch
+	}
+	for _, s := range d.Search {
+		if _, err := netns.ParseSearch(s); err != nil {
+			return flagError("--dns-search", err)
+		}
+	}
+	for _, s := range d.Options {
+		if err := netns.CheckResolverOption(s); err != nil {
+			return flagError("--dns-option", err)
+		}
+	}
+	return nil
+}
+
+// findCA returns the path of the CA bundle to pass on, or "".
+func (f *netFlags) findCA() (string, error) {
+	ca := f.config.User.Network.HostCA
+	if ca == nil {
+		ca = f.config.System.Network.HostCA
+	}
+	if f.hostCAGiven {
+		switch f.hostCA {
+		case "true", "false":
+			ca = &config.CA{On: f.hostCA == "true"}
+		default:
+			path, err := filepath.Abs(f.hostCA)
+			if err != nil {
+				return "", err
+			}
+			ca = &config.CA{On: true, Path: path}
+		}
+	}
+	switch {
+	case ca == nil || !ca.On:
+		return "", nil
+	case ca.Path == "":
+		return network.FindCA()
+	}
+	_, err := network.ReadCA(ca.Path)
+	return ca.Path, err
+}
+
+func (f *netFlags) useProxy() bool {
+	switch {
+	case f.proxyGiven:
+		return f.proxy
+	case f.config.User.Network.Proxy != nil:
+		return *f.config.User.Network.Proxy
+	case f.config.System.Network.Proxy != nil:
+		return *f.config.System.Network.Proxy
+	}
+	return false
+}
+
+// given returns the rules of the command line.
+func (f *netFlags) given() (policy.File, error) {
+	all := policy.File{Allow: f.egress}
+	if _, err := policy.New(f.egress, nil); err != nil {
+		return all, flagError("--egress", err)
+	}
+	for _, path := range f.egressFiles {
+		file, err := readEgressFile(path)
+		if err != nil {
+			return all, flagError("--egress-file", err)
+		}
+		if file.Allow != nil && all.Allow == nil {
+			all.Allow = []string{}
+		}
+		all.Allow, all.Deny = append(all.Allow, file.Allow...), append(all.Deny, file.Deny...)
+	}
+	return all, nil
+}
+
+func readEgressFile(path string) (policy.File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return policy.File{}, err
+	}
+	defer file.Close()
+	f, err := policy.ReadFile(file)
+	if err == nil && f.Limit {
+		err = errors.New("limit is for config.toml")
+	}
+	if err != nil {
+		return policy.File{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// policy puts together what may be reached. label is the image's suggestion.
+func (f *netFlags) policy(label string) (policy.Spec, error) {
+	given, err := f.given()
+	if err != nil {
+		return policy.Spec{}, err
+	}
+	s := policy.Sources{Given: given, Label: label}
+	for _, c := range []struct {
+		from config.File
+		into *policy.File
+	}{{f.config.System, &s.System}, {f.config.User, &s.User}} {
+		e := c.from.Egress
+		*c.into = policy.File{Allow: e.Allow, Deny: e.Deny, Limit: e.Limit}
+		if _, err := c.into.Policy(); err != nil {
+			return policy.Spec{}, fmt.Errorf("configuration %s: %w", c.from.Path, err)
+		}
+		if e.ImageLabel == config.LabelIgnore {
+			s.Label = ""
+		}
+	}
+	if f.learn {
+		return policy.Spec{Allow: given.Allow, Deny: given.Deny}, nil
+	}
+	spec, notes, err := s.Compose()
+	f.notes = append(f.notes, notes...)
+	return spec, err
+}
+
+// tell prints what a person should know, each thing once.
+func (f *netFlags) tell(command string) {
+	slices.Sort(f.notes)
+	for _, n := range slices.Compact(f.notes) {
+		fmt.Fprintf(os.Stderr, "%s: note: %s\n", command, strings.Map(printable, n))
+	}
+}
+
+// printable keeps what an image says from the terminal's control sequences.
+func printable(r rune) rune {
+	if r < ' ' || r >= 0x7f && r < 0xa0 {
+		return '?'
+	}
+	return r
+}
