@@ -5,6 +5,7 @@ package rootfs
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -39,6 +40,7 @@ func noPlatform(err error, p gcr.Platform) error {
 // network is to blame.
 func ExplainRemote(err error) error {
 	var limited *registry.RateLimitError
+	var certificate *tls.CertificateVerificationError
 	var plain *registry.PlainError
 	var answer *transport.Error
 	var request *url.Error
@@ -48,8 +50,8 @@ func ExplainRemote(err error) error {
 		return err
 	case errors.As(err, &limited):
 		return fmt.Errorf("%w: %w", ErrRateLimit, limited)
-	case errors.As(err, &plain):
-		return plain
+	case errors.As(err, &certificate), errors.As(err, &plain):
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	case errors.As(err, &answer):
 		return explainAnswer(err, answer.StatusCode)
 	case errors.As(err, &request), errors.As(err, &network):

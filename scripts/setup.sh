@@ -51,6 +51,7 @@ table() {
 			git git
 			skopeo skopeo
 			umoci umoci
+			docker-registry docker-registry
 			shellcheck shellcheck
 			procps ps
 			bsdutils script

@@ -1,0 +1,95 @@
+#!/bin/bash
+# Copyright the cpc authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# bench-pull.sh [ROUNDS]: pulling and unpacking an image of 500 MB of this
+# machine's own files, in four layers, from a registry on this machine: cpc
+# beside podman, and skopeo with umoci. As root. In every round each goes once,
+# in turn; printed are medians, and the median of the ratios to podman.
+set -eu -o pipefail
+cd "$(dirname "$0")/.."
+rounds=${1:-5}
+for need in podman skopeo umoci docker-registry; do
+	command -v "$need" >/dev/null || { echo "bench-pull: $need is missing; see scripts/setup.sh test, and apt-get install podman" >&2; exit 1; }
+done
+[ "$(id -u)" -eq 0 ] || { echo "bench-pull: needs root" >&2; exit 1; }
+work=$(mktemp -d /var/tmp/cpc-bench-pull.XXXXXX)
+registry=
+cleanup() {
+	[ -z "$registry" ] || kill "$registry" 2>/dev/null || true
+	rm -rf "$work"
+}
+trap cleanup EXIT
+export CPC_DATA_DIR=$work/cpc CPC_STATE_DIR=$work/state TMPDIR=$work HOME=$work
+
+# image: four layers, of 125 MB of files each.
+image() {
+	mkdir "$work/tree"
+	find /usr/lib /usr/share /usr/bin -xdev -type f -size -4096k -printf '%s %p\n' 2>/dev/null | sort -k2 |
+		awk -v dir="$work" '{ n = int(sum / 125000000); if (n > 3) next; sum += $1; sub(/^[0-9]+ /, ""); print > (dir "/list" n) }'
+	umoci init --layout "$work/layout"
+	umoci new --image "$work/layout:v1"
+	for n in 0 1 2 3; do
+		mkdir "$work/tree/$n"
+		tar -C / -cf - --no-recursion -T "$work/list$n" 2>/dev/null | tar -C "$work/tree/$n" -xf -
+		umoci insert --image "$work/layout:v1" "$work/tree/$n" "/part$n" >/dev/null
+	done
+	rm -rf "$work/tree"
+}
+
+serve() {
+	cat >"$work/registry.yml" <<-END
+		version: 0.1
+		log: {level: error, accesslog: {disabled: true}}
+		storage: {filesystem: {rootdirectory: $work/registry}}
+		http: {addr: "127.0.0.1:5077"}
+	END
+	docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 </dev/null &
+	registry=$!
+	for _ in $(seq 50); do
+		(echo >/dev/tcp/127.0.0.1/5077) 2>/dev/null && return
+		sleep 0.1
+	done
+	echo "bench-pull: the registry does not answer" >&2
+	return 1
+}
+
+ref=127.0.0.1:5077/bench:v1
+cpc() { bin/cpc pull -q "$ref"; }
+podman_pull() { podman --root "$work/podman" --runroot "$work/podman-run" --storage-driver overlay pull -q --tls-verify=false "$ref"; }
+skopeo_umoci() {
+	skopeo copy -q --src-tls-verify=false "docker://$ref" "oci:$work/skopeo:v1" &&
+		umoci unpack --image "$work/skopeo:v1" "$work/bundle"
+}
+forget() {
+	rm -rf "$work/cpc" "$work/skopeo" "$work/bundle"
+	[ ! -e "$work/podman" ] || podman --root "$work/podman" --runroot "$work/podman-run" --storage-driver overlay rmi -af >/dev/null 2>&1 || true
+}
+
+# once NAME COMMAND: seconds that it takes.
+once() {
+	local start end
+	sync
+	start=$(date +%s.%N)
+	"$2" >"$work/out" 2>&1 || { cat "$work/out" >&2; return 1; }
+	end=$(date +%s.%N)
+	echo "$start $end" | awk '{ printf "%.3f\n", $2 - $1 }' >>"$work/times.$1"
+}
+
+median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+image
+serve
+skopeo copy -q --dest-tls-verify=false "oci:$work/layout:v1" "docker://$ref"
+for _ in $(seq "$rounds"); do
+	forget
+	once cpc cpc
+	once podman podman_pull
+	once skopeo skopeo_umoci
+done
+forget
+echo "pull and unpack, 500 MB in 4 layers, $(find "$work/registry" -name data -size +100k -printf '%s\n' | awk '{ s += $1 } END { printf "%d MB compressed", s / 1e6 }'), $rounds rounds:"
+for name in cpc podman skopeo; do
+	ratio=$(paste "$work/times.$name" "$work/times.podman" | awk '{ print $1 / $2 }' | median)
+	printf '  %-14s %6.2f s  %5.2f of podman\n' "$name" "$(median <"$work/times.$name")" "$ratio"
+done
