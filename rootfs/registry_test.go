@@ -25,6 +25,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
@@ -349,6 +351,82 @@ func TestPullHostileLayers(t *testing.T) {
 			if left := files(t, o); len(left) != 0 {
 				t.Errorf("%s: left %v", what, left)
 			}
+		}
+	})
+}
+
+// On a full disk a pull fails with the reason, and what it had is given back.
+func TestPullOntoFullDisk(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		ref := serve(t, nil) + "/big:v1"
+		img := makeImage(t, ociKind, goruntime.GOARCH, tarOf(t, entry{name: "f", content: noise(3 << 20)}))
+		push(t, ref, func(r name.Reference) error { return remote.Write(r, img) })
+		// Room for nothing; for the blob but not the layer.
+		for _, size := range []string{"1m", "4m"} {
+			if err := unix.Mount("tmpfs", s.dir, "tmpfs", 0, "mode=700,size="+size); err != nil {
+				t.Fatal(err)
+			}
+			small, err := Open(s.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := small.Pull(t.Context(), ref, PullOptions{Unpack: true}); !errors.Is(err, unix.ENOSPC) {
+				t.Errorf("%s: %v, want ENOSPC", size, err)
+			}
+			partial, err := os.ReadDir(small.path("partial"))
+			if left := files(t, small); err != nil || len(left) != 0 || len(partial) != 0 {
+				t.Errorf("%s: left: %v %v %v", size, left, partial, err)
+			}
+			if err := unix.Unmount(s.dir, 0); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// Several that pull, remove and list at the same time do not disturb each
+// other, whether they are processes or not: each has a Store of its own.
+func TestPullConcurrently(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		host := serve(t, nil)
+		shared := tarOf(t, entry{name: "shared", content: noise(200_000)})
+		for i := range 3 {
+			img := makeImage(t, ociKind, goruntime.GOARCH, shared, tarOf(t, entry{name: "own", content: strconv.Itoa(i)}))
+			push(t, host+"/x"+strconv.Itoa(i)+":v1", func(r name.Reference) error { return remote.Write(r, img) })
+		}
+		var wg sync.WaitGroup
+		for i := range 6 {
+			wg.Go(func() {
+				ref := host + "/x" + strconv.Itoa(i%3) + ":v1"
+				o, err := Open(s.o)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for range 4 {
+					img, err := o.Pull(t.Context(), ref, PullOptions{Unpack: true})
+					if err == nil {
+						_, err = o.Layers(t.Context(), img)
+					}
+					// Another one may have removed it since.
+					if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound) {
+						t.Errorf("%s: %v", ref, err)
+					}
+					if _, err := o.Remove(t.Context(), ref); err != nil && !errors.Is(err, ErrNotFound) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if err := s.Collect(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if found, err := s.Check(t.Context(), false); err != nil || len(found) != 0 {
+			t.Errorf("check: %+v %v", found, err)
+		}
+		if left := files(t, s); len(left) != 0 {
+			t.Errorf("left: %v", left)
 		}
 	})
 }

@@ -5,7 +5,9 @@
 # bench-pull.sh [ROUNDS]: pulling and unpacking an image of 500 MB of this
 # machine's own files, in four layers, from a registry on this machine: cpc
 # beside podman, and skopeo with umoci. As root. In every round each goes once,
-# in turn; printed are medians, and the median of the ratios to podman.
+# in turn; printed are medians, and the median of the ratios to podman. Every
+# round has directories of its own: ext4 is slow to make files where some were
+# removed a moment ago. BENCH_DIR (/var/tmp) says on which file system.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5}
@@ -13,14 +15,17 @@ for need in podman skopeo umoci docker-registry; do
 	command -v "$need" >/dev/null || { echo "bench-pull: $need is missing; see scripts/setup.sh test, and apt-get install podman" >&2; exit 1; }
 done
 [ "$(id -u)" -eq 0 ] || { echo "bench-pull: needs root" >&2; exit 1; }
-work=$(mktemp -d /var/tmp/cpc-bench-pull.XXXXXX)
+work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/cpc-bench-pull.XXXXXX")
 registry=
 cleanup() {
+	for mounted in "$work"/*/podman/overlay; do
+		umount "$mounted" 2>/dev/null || true
+	done
 	[ -z "$registry" ] || kill "$registry" 2>/dev/null || true
 	rm -rf "$work"
 }
 trap cleanup EXIT
-export CPC_DATA_DIR=$work/cpc CPC_STATE_DIR=$work/state TMPDIR=$work HOME=$work
+export CPC_STATE_DIR=$work/state TMPDIR=$work HOME=$work
 
 # image: four layers, of 125 MB of files each.
 image() {
@@ -55,15 +60,11 @@ serve() {
 }
 
 ref=127.0.0.1:5077/bench:v1
-cpc() { bin/cpc pull -q "$ref"; }
-podman_pull() { podman --root "$work/podman" --runroot "$work/podman-run" --storage-driver overlay pull -q --tls-verify=false "$ref"; }
+cpc() { CPC_DATA_DIR=$work/$round/cpc bin/cpc pull -q "$ref"; }
+podman_pull() { podman --root "$work/$round/podman" --runroot "$work/podman-run" --storage-driver overlay pull -q --tls-verify=false "$ref"; }
 skopeo_umoci() {
-	skopeo copy -q --src-tls-verify=false "docker://$ref" "oci:$work/skopeo:v1" &&
-		umoci unpack --image "$work/skopeo:v1" "$work/bundle"
-}
-forget() {
-	rm -rf "$work/cpc" "$work/skopeo" "$work/bundle"
-	[ ! -e "$work/podman" ] || podman --root "$work/podman" --runroot "$work/podman-run" --storage-driver overlay rmi -af >/dev/null 2>&1 || true
+	skopeo copy -q --src-tls-verify=false "docker://$ref" "oci:$work/$round/skopeo:v1" &&
+		umoci unpack --image "$work/$round/skopeo:v1" "$work/$round/bundle"
 }
 
 # once NAME COMMAND: seconds that it takes.
@@ -81,13 +82,12 @@ median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : 
 image
 serve
 skopeo copy -q --dest-tls-verify=false "oci:$work/layout:v1" "docker://$ref"
-for _ in $(seq "$rounds"); do
-	forget
+for round in $(seq "$rounds"); do
+	mkdir "$work/$round"
 	once cpc cpc
 	once podman podman_pull
 	once skopeo skopeo_umoci
 done
-forget
 echo "pull and unpack, 500 MB in 4 layers, $(find "$work/registry" -name data -size +100k -printf '%s\n' | awk '{ s += $1 } END { printf "%d MB compressed", s / 1e6 }'), $rounds rounds:"
 for name in cpc podman skopeo; do
 	ratio=$(paste "$work/times.$name" "$work/times.podman" | awk '{ print $1 / $2 }' | median)
