@@ -45,14 +45,16 @@ func Open(runtime string) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{Dirs: d, IDs: userns.Discover(), Set: record.Set{Dirs: d}}
-	if e.init, err = findRuntime(""); err != nil {
+	if e.init, err = FindRuntime(""); err != nil {
 		return nil, err
 	}
-	e.Runtime, err = findRuntime(runtime)
+	e.Runtime, err = FindRuntime(runtime)
 	return e, err
 }
 
-func findRuntime(asked string) (string, error) {
+// FindRuntime returns the path of the OCI runtime that is asked for or, if that
+// is empty, of the cpc-runtime beside this program or in PATH.
+func FindRuntime(asked string) (string, error) {
 	if asked == "" {
 		if self, err := os.Executable(); err == nil {
 			beside := filepath.Join(filepath.Dir(self), "cpc-runtime")

@@ -18,7 +18,7 @@ type Step = step.Step
 // 1, to run steps of a build with the given runtime ("" for cpc-runtime) and
 // network.
 func NewSteps(runtime string, d dirs.Dirs, net network.Options, inUse ...string) (*step.Runner, error) {
-	path, err := findRuntime(runtime)
+	path, err := FindRuntime(runtime)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ package main
 import (
 	"os"
 
+	"github.com/claude-pocket-console/cpc/host"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 )
 
@@ -23,6 +24,8 @@ func dispatch(args []string) int {
 			return monitor.Main(explain)
 		case monitor.SweepRole:
 			return monitor.SweepMain()
+		case host.Role:
+			return host.TrialMain()
 		case workerRole:
 			return workerMain()
 		}

@@ -104,7 +104,7 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "image"
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.imageGroup(), a.containerGroup(), a.systemGroup(), a.sweepCommand(), a.versionCommand())
+	root.AddCommand(a.imageGroup(), a.containerGroup(), a.systemGroup(), a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.versionCommand())
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
 	}

@@ -32,7 +32,7 @@ unit_cgroup() { echo "/sys/fs/cgroup$(show ControlGroup)"; }
 
 install_units() {
 	cp -rT $installed / || return
-	systemd-sysusers && usermod --add-subuids 700000-765535 --add-subgids 700000-765535 cpc || return
+	systemd-sysusers && cpc setup --user cpc --yes || return
 	mkdir -p $config
 	install -d -o cpc -g cpc -m 0700 /var/lib/cpc-sandbox /run/cpc-sandbox
 	systemctl daemon-reload
@@ -177,7 +177,7 @@ sweeps() {
 }
 
 remove() {
-	true
+	cpc setup --user cpc --undo --yes || return
 	userdel cpc
 	rm -rf /var/lib/cpc-sandbox /run/cpc-sandbox /etc/cpc/sandbox
 	(cd $installed && find . -type f) | while read -r file; do

@@ -1,0 +1,185 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/host/setup"
+	"github.com/claude-pocket-console/cpc/internal/terminal"
+)
+
+// setupRecord keeps what cpc setup has changed.
+const setupRecord = "/var/lib/cpc/setup.json"
+
+// setupFlags are the flags of cpc setup as they were typed.
+type setupFlags struct {
+	user                      string
+	linger, yes, dryRun, undo bool
+}
+
+func (a *app) setupCommand() *cobra.Command {
+	f := &setupFlags{}
+	cmd := &cobra.Command{
+		Use: "setup [OPTIONS]", Short: "Prepare this machine once, as root", Args: wants(0, 0),
+		Long: `Prepare this machine for a user's sandboxes, where that takes an administrator:
+have systemd delegate cgroup controllers to users, and give the user a range of
+subordinate ids. What is there already is left as it is, and no file is ever
+overwritten. The changes are shown first, and kept on record: --undo takes back
+exactly those. What else is missing, cpc doctor says.`,
+		Example: `  sudo cpc setup
+  sudo cpc setup --user alice --linger --yes
+  sudo cpc setup --undo`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.setup(cmd) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.user, "user", "", "`NAME` of the user (default: who called sudo)")
+	fs.BoolVar(&f.linger, "linger", false, "Let the user's sandboxes go on without a session")
+	fs.BoolVarP(&f.yes, "yes", "y", false, "Do not ask")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "Only show what would be changed")
+	fs.BoolVar(&f.undo, "undo", false, "Take back what was changed; with --user only what was for that user")
+	return cmd
+}
+
+func (f *setupFlags) setup(cmd *cobra.Command) error {
+	if os.Geteuid() != 0 && !f.dryRun {
+		return errors.New("this changes the machine, so it needs root; run: sudo cpc setup (or see what it would do: cpc setup --dry-run)")
+	}
+	h := setup.Host{Record: setupRecord, Run: setup.Command}
+	if f.undo {
+		return f.takeBack(cmd, h)
+	}
+	r, err := f.request()
+	if err != nil {
+		return err
+	}
+	state, err := setup.Look(r)
+	if err != nil {
+		return err
+	}
+	steps, err := setup.Plan(r, state)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if r.User == "" {
+		fmt.Fprintln(os.Stderr, "cpc setup: no user is named, so subordinate ids are left out; add --user NAME")
+	}
+	if len(steps) == 0 {
+		_, err := fmt.Fprintln(out, "nothing to do; see: cpc doctor")
+		return err
+	}
+	if _, err := io.WriteString(out, describeSteps(steps)); err != nil || f.dryRun {
+		return err
+	}
+	if err := f.agreed(cmd); err != nil {
+		return err
+	}
+	warnings, err := h.Apply(steps)
+	for _, w := range warnings {
+		fmt.Fprintln(os.Stderr, "cpc setup: warning, in force at the next login or boot only:", w)
+	}
+	if err != nil {
+		return fmt.Errorf("%w (cpc setup --undo takes back what was done)", err)
+	}
+	_, err = fmt.Fprintln(out, "done; to see what else there is, as the user: cpc doctor")
+	return err
+}
+
+// request finds out for whom.
+func (f *setupFlags) request() (setup.Request, error) {
+	r := setup.Request{User: f.user, Linger: f.linger, Extra: profiles()}
+	if r.User == "" {
+		r.User = os.Getenv("SUDO_USER")
+	}
+	if r.User == "" && os.Geteuid() != 0 {
+		if u, err := user.Current(); err == nil {
+			r.User = u.Username
+		}
+	}
+	if r.User == "" || r.User == "root" {
+		r.User = ""
+		if f.linger {
+			return r, usageError{errors.New("--linger: whose? add --user NAME")}
+		}
+		return r, nil
+	}
+	u, err := user.Lookup(r.User)
+	if err != nil {
+		return r, fmt.Errorf("--user %s: %w", r.User, err)
+	}
+	r.UID, err = strconv.Atoi(u.Uid)
+	return r, err
+}
+
+// profiles are the files of security modules that this host should have.
+func profiles() []setup.Step { return nil }
+
+func (f *setupFlags) takeBack(cmd *cobra.Command, h setup.Host) error {
+	steps, err := h.Steps()
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if len(steps) == 0 {
+		_, err := fmt.Fprintln(out, "nothing to undo")
+		return err
+	}
+	if f.dryRun {
+		_, err := fmt.Fprint(out, "would take back:\n", describeSteps(steps))
+		return err
+	}
+	if _, err := fmt.Fprint(out, "taking back:\n", describeSteps(steps)); err != nil {
+		return err
+	}
+	if err := f.agreed(cmd); err != nil {
+		return err
+	}
+	done, err := h.Undo(f.user)
+	for _, text := range done {
+		if _, err := fmt.Fprintln(out, text); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func describeSteps(steps []setup.Step) string {
+	var b strings.Builder
+	for i, s := range steps {
+		fmt.Fprintf(&b, "%d. %s\n", i+1, s.Why)
+		for _, c := range s.Commands() {
+			fmt.Fprintf(&b, "     %s\n", c)
+		}
+	}
+	return b.String()
+}
+
+// agreed asks, at a terminal.
+func (f *setupFlags) agreed(cmd *cobra.Command) error {
+	if f.yes {
+		return nil
+	}
+	if !terminal.Is(os.Stdin) {
+		return errors.New("nothing was changed: there is no terminal to ask at; add --yes")
+	}
+	fmt.Fprint(os.Stderr, "Go on? [y/N] ")
+	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+		return errors.New("nothing was changed")
+	}
+	return nil
+}
