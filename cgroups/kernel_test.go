@@ -146,14 +146,18 @@ func TestCheckAndUsage(t *testing.T) {
 	}
 }
 
-// nextEvent waits for the first event, then for the channel's end.
-func nextEvent(t *testing.T, events <-chan Event, cancel func()) Event {
+// nextEvent waits for the first event of a kind, then for the channel's end.
+func nextEvent(t *testing.T, events <-chan Event, cancel func(), kind Kind) Event {
 	t.Helper()
 	var got Event
-	select {
-	case got = <-events:
-	case <-time.After(20 * time.Second):
-		t.Error("no event within 20 s")
+	for late := time.After(20 * time.Second); got.Kind != kind; {
+		select {
+		case got = <-events:
+			continue
+		case <-late:
+		}
+		t.Errorf("no event %s within 20 s", kind)
+		break
 	}
 	cancel()
 	timeout := time.After(10 * time.Second)
@@ -163,7 +167,9 @@ func nextEvent(t *testing.T, events <-chan Event, cancel func()) Event {
 			if !ok {
 				return got
 			}
-			got.Count = e.Count
+			if e.Kind == kind {
+				got.Count = e.Count
+			}
 		case <-timeout:
 			t.Fatal("the channel is not closed after the context's end")
 		}
@@ -181,8 +187,8 @@ func TestWatchOOM(t *testing.T) {
 	if _, err := in.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	if e := nextEvent(t, events, cancel); e.Kind != OOMKill || e.Count == 0 {
-		t.Errorf("event %+v", e)
+	if e := nextEvent(t, events, cancel, OOMKill); e.Count == 0 || e.Limit != 48<<20 || e.Victim == nil || e.Victim.Name == "" {
+		t.Errorf("event %+v, victim %+v", e, e.Victim)
 	}
 	_ = cmd.Wait() // its status says the rest
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != unix.SIGKILL {
@@ -201,7 +207,7 @@ func TestWatchPids(t *testing.T) {
 	if _, err := in.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	if e := nextEvent(t, events, cancel); e.Kind != PidsMax || e.Count == 0 {
+	if e := nextEvent(t, events, cancel, PidsMax); e.Count == 0 || e.Limit != 24 {
 		t.Errorf("event %+v", e)
 	}
 }

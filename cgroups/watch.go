@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,19 +24,39 @@ const (
 	OOMKill Kind = "oom-kill"
 	// PidsMax: a fork failed for the limit of processes.
 	PidsMax Kind = "pids-max"
+	// Memory80 and Memory95: so many percent of the memory limit are in use,
+	// files that could be dropped not counted.
+	Memory80 Kind = "memory-80"
+	// Memory95 is the second of them.
+	Memory95 Kind = "memory-95"
+	// CPUThrottled: for some seconds at least half of all periods ended with the
+	// CPU limit used up.
+	CPUThrottled Kind = "cpu-throttled"
+	// MemoryPressure, IOPressure: processes wait for memory or block I/O a large
+	// part of the time (PSI, v2 only).
+	MemoryPressure Kind = "memory-pressure"
+	// IOPressure is the second of them.
+	IOPressure Kind = "io-pressure"
 )
 
-// Event is a counter that has gone up.
+// Event is something that a limit has done, or is about to do.
 type Event struct {
 	Kind  Kind   `json:"kind"`
-	Count uint64 `json:"count"` // since the sandbox was made
+	Count uint64 `json:"count,omitempty"` // OOMKill, PidsMax: since the sandbox was made
+	// Limit is what was reached: bytes or processes; 0 if there is none now.
+	Limit uint64 `json:"limit,omitempty"`
+	// Used is what is in use: bytes, processes, or percent of the time.
+	Used uint64 `json:"used,omitempty"`
+	// Victim is whom the kernel killed, as far as that is known.
+	Victim *Victim `json:"victim,omitempty"`
 }
 
 // Watch reports violations of the limits of the sandbox that pid, its init, is
-// in. The channel is closed when ctx ends, after one last look, or when the
-// cgroup is gone. So that nothing is missed: when the init has exited, end ctx
-// and read the channel until it is closed, and only then let the runtime
-// delete the container. No event blocks; a slow reader gets sums.
+// in, also of limits that it gets later. The channel is closed when ctx ends, after
+// one last look, or when the cgroup is gone. So that nothing is missed: when the
+// init has exited, end ctx and read the channel until it is closed, and only then
+// let the runtime delete the container. No event blocks, and none of a kind comes
+// more often than once a second: a slow reader, or one of a fork bomb, gets sums.
 //
 // The error is [ErrNoCgroup] for a sandbox without a cgroup of its own.
 func (p Plan) Watch(ctx context.Context, pid int) (<-chan Event, error) {
@@ -42,7 +64,7 @@ func (p Plan) Watch(ctx context.Context, pid int) (<-chan Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch limits: %w", err)
 	}
-	w := &watcher{events: make(chan Event, 16)}
+	w := &watcher{events: make(chan Event, 16), victims: newWitness(filepath.Base(p.Path)), layout: p.Layout}
 	if err := w.open(p, at); err != nil {
 		w.close()
 		return nil, fmt.Errorf("watch limits: %w", err)
@@ -63,26 +85,32 @@ func (p Plan) Watch(ctx context.Context, pid int) (<-chan Event, error) {
 	return w.events, nil
 }
 
-// counter is one line of an events file.
+// counter is one line of an events file, and what goes with it.
 type counter struct {
-	kind      Kind
-	file, key string
-	seen      uint64
+	kind        Kind
+	dir         string
+	file, key   string
+	limit, used string // files in dir
+	seen        uint64
+	told        time.Time
 }
 
 // watcher belongs to its goroutine once that runs.
 type watcher struct {
-	counters []counter
+	layout   Layout
+	dir      string // one of the sandbox's, gone when the sandbox is
+	counters []*counter
+	levels   levels
+	victims  *witness
 	events   chan Event
 	inotify  int // of the events files
 	oom      int // v1: eventfd of memory.oom_control
 	control  *os.File
 	wake     int // eventfd that the context's end writes
-	idle     int // how long to sleep without a notification, ms; -1 is for ever
 }
 
 func (w *watcher) open(p Plan, at func(string) (string, error)) error {
-	w.inotify, w.oom, w.wake, w.idle = -1, -1, -1, -1
+	w.inotify, w.oom, w.wake = -1, -1, -1
 	var err error
 	if w.inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
 		return fmt.Errorf("inotify: %w", err)
@@ -90,57 +118,68 @@ func (w *watcher) open(p Plan, at func(string) (string, error)) error {
 	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("eventfd: %w", err)
 	}
-	if p.Limits.Pids > 0 {
-		if p.Layout != Unified {
-			w.idle = 1000 // v1 notifies nobody of pids.events
+	for _, c := range []string{ctrlPids, ctrlMemory, ctrlCPU} {
+		dir, err := at(c)
+		if err != nil {
+			if needed := p.Limits.needs(); contains(needed, c) {
+				return err
+			}
+			continue // this host has no such controller: nothing to watch
 		}
-		if err := w.addFile(at, ctrlPids, counter{kind: PidsMax, file: "pids.events", key: "max"}); err != nil {
-			return err
+		w.dir = dir
+		switch c {
+		case ctrlPids:
+			w.add(&counter{kind: PidsMax, dir: dir, file: "pids.events", key: "max", limit: "pids.max", used: "pids.current"})
+		case ctrlMemory:
+			if p.Layout != Unified {
+				if err := w.openOOMControl(dir); err != nil {
+					return err
+				}
+			}
+			w.addMemory(dir)
+		case ctrlCPU:
+			w.levels.cpu = dir
 		}
 	}
-	if p.Limits.Memory == 0 {
-		return nil
+	if w.dir == "" {
+		return errors.New("no controller to watch")
 	}
-	if p.Layout == Unified {
-		return w.addFile(at, ctrlMemory, counter{kind: OOMKill, file: "memory.events", key: "oom_kill"})
-	}
-	return w.addOOMControl(at)
-}
-
-func (w *watcher) addFile(at func(string) (string, error), controller string, c counter) error {
-	dir, err := at(controller)
-	if err != nil {
-		return err
-	}
-	c.file = filepath.Join(dir, c.file)
-	if _, err := unix.InotifyAddWatch(w.inotify, c.file, unix.IN_MODIFY); err != nil {
-		return fmt.Errorf("inotify %s: %w", c.file, err)
-	}
-	w.counters = append(w.counters, c)
 	return nil
 }
 
-// addOOMControl registers for v1's notification (the kernel's memcg_test and
+func contains(list []string, s string) bool {
+	return slices.Contains(list, s)
+}
+
+func (w *watcher) addMemory(dir string) {
+	w.levels.memory, w.victims.dir = dir, dir
+	c := &counter{kind: OOMKill, dir: dir, file: "memory.events", key: "oom_kill", limit: "memory.max", used: "memory.peak"}
+	if w.layout != Unified {
+		c.file, c.limit, c.used = "memory.oom_control", "memory.limit_in_bytes", "memory.max_usage_in_bytes"
+	}
+	w.add(c)
+}
+
+// add has the kernel tell of changes of a counter's file. On v2 that file may come
+// only later, with a limit; on v1 it tells of none: so it is looked at each second.
+func (w *watcher) add(c *counter) {
+	_, _ = unix.InotifyAddWatch(w.inotify, filepath.Join(c.dir, c.file), unix.IN_MODIFY) // see above
+	w.counters = append(w.counters, c)
+}
+
+// openOOMControl registers for v1's notification (the kernel's memcg_test and
 // cgroup-v1/memory documents): it comes when memory has run out, before the
 // kill has been counted.
-func (w *watcher) addOOMControl(at func(string) (string, error)) error {
-	dir, err := at(ctrlMemory)
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(dir, "memory.oom_control")
-	if w.control, err = os.Open(file); err != nil {
+func (w *watcher) openOOMControl(dir string) error {
+	var err error
+	if w.control, err = os.Open(filepath.Join(dir, "memory.oom_control")); err != nil {
 		return err
 	}
 	if w.oom, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("eventfd: %w", err)
 	}
 	line := fmt.Sprintf("%d %d", w.oom, w.control.Fd())
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.event_control"), []byte(line), 0); err != nil {
-		return err
-	}
-	w.counters = append(w.counters, counter{kind: OOMKill, file: file, key: "oom_kill"})
-	return nil
+	return os.WriteFile(filepath.Join(dir, "cgroup.event_control"), []byte(line), 0)
 }
 
 func (w *watcher) close() {
@@ -152,10 +191,17 @@ func (w *watcher) close() {
 	if w.control != nil {
 		_ = w.control.Close() // only read from
 	}
+	w.victims.close()
 }
 
-// run sleeps until something is notified. After that it looks again for half a
-// second, as a notification can come before the counter moves.
+const (
+	tick      = time.Second            // between two looks
+	alertTick = 100 * time.Millisecond // when memory gets scarce
+	soonTick  = 20 * time.Millisecond  // after a notification
+)
+
+// run sleeps until something is notified, a second at most. After that it looks
+// again for half a second, as a notification can come before the counter moves.
 func (w *watcher) run(ctx context.Context) {
 	fds := []unix.PollFd{{Fd: int32(w.wake), Events: unix.POLLIN}, {Fd: int32(w.inotify), Events: unix.POLLIN}}
 	if w.oom >= 0 {
@@ -163,20 +209,25 @@ func (w *watcher) run(ctx context.Context) {
 	}
 	again := 0
 	for {
-		alive := w.look()
-		if !alive || ctx.Err() != nil {
+		last := ctx.Err() != nil
+		alive := w.look(last)
+		if !alive || last {
 			return
 		}
-		timeout := w.idle
+		wait := w.levels.look(time.Now(), w.emit)
+		if wait == alertTick {
+			w.victims.look()
+		}
 		if again > 0 {
-			timeout = 20
+			wait = soonTick
 			again--
 		}
-		n, err := unix.Poll(fds, timeout)
+		n, err := unix.Poll(fds, int(wait.Milliseconds()))
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}
 		if n > 0 {
+			w.victims.look()
 			again = 25
 			w.drain()
 		}
@@ -195,23 +246,32 @@ func (w *watcher) drain() {
 	}
 }
 
-// look reports counters that went up, and whether the cgroup still is there.
-func (w *watcher) look() bool {
-	for i := range w.counters {
-		c := &w.counters[i]
-		n := keyed(c.file, c.key)
-		if n > c.seen {
-			select {
-			case w.events <- Event{Kind: c.kind, Count: n}:
-				c.seen = n
-			default:
-			}
-		}
+// emit reports whether there was room for the event.
+func (w *watcher) emit(e Event) bool {
+	select {
+	case w.events <- e:
+		return true
+	default:
+		return false
 	}
+}
+
+// look reports counters that went up, and whether the cgroup still is there. At
+// the last look what was held back is told.
+func (w *watcher) look(last bool) bool {
 	for _, c := range w.counters {
-		if _, err := os.Lstat(c.file); err != nil {
-			return false
+		n := keyed(filepath.Join(c.dir, c.file), c.key)
+		if n <= c.seen || !last && c.kind != OOMKill && time.Since(c.told) < tick {
+			continue
+		}
+		e := Event{Kind: c.kind, Count: n, Limit: number(c.dir, c.limit), Used: number(c.dir, c.used)}
+		if c.kind == OOMKill {
+			e.Victim = w.victims.victim()
+		}
+		if w.emit(e) {
+			c.seen, c.told = n, time.Now()
 		}
 	}
-	return true
+	_, err := os.Lstat(w.dir)
+	return err == nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -184,5 +185,8 @@ func (e *Engine) Remove(name string, force bool) error {
 			return err
 		}
 	}
-	return entry.Delete()
+	if err := entry.Delete(); err != nil {
+		return err
+	}
+	return journal.Common(e.Set).Append(journal.New(entry.Record, "destroy", nil))
 }

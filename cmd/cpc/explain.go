@@ -54,6 +54,7 @@ func hints() []struct {
 		{sandbox.ErrMonitorGone, defaultFailure, "What it left is removed by the next command, such as: cpc ps -a"},
 		{sandbox.ErrNoRuntime, defaultFailure, "Install cpc-runtime beside cpc (make install), or name it with --runtime PATH."},
 		{errNoSuchThing, defaultFailure, "See which there are with: cpc ps -a, and: cpc images"},
+		{errNoPS, defaultFailure, "Install it: sudo apt-get install procps"},
 		{monitor.ErrPaused, defaultFailure, "Let it go on with: cpc unpause NAME"},
 		{cgroups.ErrNoCgroup, defaultFailure, "The sandbox was started where its limits cannot be enforced; see: cpc inspect NAME"},
 		{sandbox.ErrRunning, defaultFailure, "End it first with: cpc stop NAME; or end and remove it with: cpc rm -f NAME"},

@@ -17,6 +17,7 @@ import (
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -32,10 +33,11 @@ type inspected struct {
 	State      inspectedState
 	Config     inspectedConfig
 	HostConfig inspectedHost
-	Mapping    idmap.Mapping `json:"IDMapping"`
-	Cgroup     string        `json:"CgroupPath,omitempty"`
-	LogPath    string        `json:"LogPath"`
-	Bundle     string        `json:"BundlePath"`
+	Mapping    idmap.Mapping   `json:"IDMapping"`
+	Cgroup     string          `json:"CgroupPath,omitempty"`
+	LogPath    string          `json:"LogPath"`
+	Bundle     string          `json:"BundlePath"`
+	Events     []journal.Event // the latest
 }
 
 type inspectedState struct {
@@ -43,6 +45,7 @@ type inspectedState struct {
 	Running       bool
 	Paused        bool
 	OOMKilled     bool
+	OOMVictim     string `json:",omitempty"`
 	PidsLimitHits uint64
 	Pid           int
 	MonitorPid    int
@@ -84,9 +87,9 @@ func inspectSandbox(e *record.Entry) inspected {
 	r, s, o := e.Record, e.Record.Settings, e.Record.Outcome
 	v := inspected{
 		ID: r.ID, Name: r.Name, Created: r.Created, Image: r.ImageDigest, Mapping: r.Mapping, Cgroup: s.CgroupPath,
-		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Args: []string{},
+		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Events: kept(e), Args: []string{},
 		State: inspectedState{
-			Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused, OOMKilled: o.OOMKilled, PidsLimitHits: o.PidsHits,
+			Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused, OOMKilled: o.OOMKilled, OOMVictim: o.Victim, PidsLimitHits: o.PidsHits,
 			Pid: r.PID, MonitorPid: r.MonitorPID, ExitCode: o.ExitCode, Reason: o.Reason, Error: o.Error,
 			StartedAt: r.Started, FinishedAt: r.Finished,
 		},

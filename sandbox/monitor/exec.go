@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,6 +107,8 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if err != nil {
 		hostPID = 0 // it has ended already; its exit status is still to be had
 	}
+	m.note("exec_create: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
+	m.note("exec_start: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
 	err = c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY})
 	s.conn = c
 	if req.Exec.Detach {
@@ -188,6 +191,7 @@ func (s *session) finish(c *wire.Conn) {
 	})
 	st := <-status
 	s.io.Close()
+	s.m.note("exec_die", attributes{"execID": s.name, "exitCode": strconv.Itoa(process.ExitCode(st))})
 	if c != nil {
 		_ = c.WriteJSON(wire.Exit, wire.ExitBody{Code: process.ExitCode(st)})
 	}

@@ -79,6 +79,7 @@ func (m *monitor) serveUpdate(c *wire.Conn, req wire.RequestBody) error {
 	if err != nil {
 		return err
 	}
+	m.note("update", nil)
 	return c.WriteJSON(wire.Reply, wire.ReplyBody{})
 }
 
@@ -126,6 +127,7 @@ func (m *monitor) servePause(c *wire.Conn, pause bool) error {
 	if err := m.freeze(pause); err != nil {
 		return err
 	}
+	m.note(map[bool]string{true: "pause", false: "unpause"}[pause], nil)
 	return c.WriteJSON(wire.Reply, wire.ReplyBody{})
 }
 
@@ -162,5 +164,7 @@ func (m *monitor) thaw() error {
 	if !m.paused() {
 		return nil
 	}
-	return errors.Join(m.task.Plan.Thaw(), m.setStatus(record.Running))
+	err := errors.Join(m.task.Plan.Thaw(), m.setStatus(record.Running))
+	m.note("unpause", nil)
+	return err
 }

@@ -57,10 +57,12 @@ type monitor struct {
 	endWatch func()       // stops looking for violations of limits
 	input    bundle.Input // what the sandbox, and each exec, is planned from
 	execs    execs
+	noted    bool // that the sandbox was made
 
 	changing sync.Mutex // held while limits or the freezer are changed, before mu
 	mu       sync.Mutex // guards the record and the plan from here on, and what follows
 	reason   string
+	stopped  bool // by cpc stop
 	waiters  []*wire.Conn
 	finished bool
 }
@@ -161,8 +163,10 @@ func (m *monitor) launch() error {
 		return fmt.Errorf("tell the client: %w", err)
 	}
 	if !m.task.Detached {
+		m.note("attach", nil)
 		m.out.attach(m.owner)
 	}
+	m.note("start", nil)
 	go func() {
 		defer close(m.drained)
 		m.io.Pump(m.exited, m.out.write)
@@ -181,11 +185,15 @@ func (m *monitor) finish(status unix.WaitStatus) {
 	<-m.drained
 	m.execs.end()
 	m.endWatch()
+	code := process.ExitCode(status)
+	m.blamePids(code)
+	m.noteEnd(code)
 	err := m.undo()
 	body := m.conclude(status, err)
 	r := m.entry.Record
 	if r.Settings.AutoRemove {
 		err = errors.Join(err, m.entry.Delete())
+		m.note("destroy", nil)
 	} else {
 		err = errors.Join(err, m.entry.Save())
 	}
@@ -231,6 +239,9 @@ func (m *monitor) abort(cause error) {
 	}
 	m.endWatch()
 	cause = errors.Join(cause, m.undo(), m.entry.Delete())
+	if m.noted {
+		m.note("destroy", nil)
+	}
 	code, hint := m.explain(cause)
 	_ = m.owner.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: cause.Error(), Hint: hint})
 }

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
@@ -127,6 +126,8 @@ func (m *monitor) create() error {
 	m.oci = &process.Runtime{Path: r.Settings.Runtime, Dir: m.entry.Dir, ID: r.ID}
 	m.later(m.task.Plan.Remove)
 	m.later(m.oci.Delete)
+	m.note("create", nil)
+	m.noted = true
 	if m.pid, err = m.oci.Create(m.io.Child, console); err != nil {
 		return err
 	}
@@ -169,27 +170,4 @@ func (m *monitor) checkLimits() error {
 		<-seen
 	}
 	return nil
-}
-
-func (m *monitor) onEvents(events <-chan cgroups.Event) {
-	for e := range events {
-		switch e.Kind {
-		case cgroups.OOMKill:
-			m.mu.Lock()
-			m.entry.Record.Outcome.OOMKilled = true
-			m.mu.Unlock()
-			m.blame("killed: out of memory at the " + size(m.plannedLimits().Memory) + " limit")
-			// Straight to the process: when it has ended, which the last
-			// look of the watcher finds, its clients must still be told.
-			_ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0)
-		case cgroups.PidsMax:
-			m.mu.Lock()
-			m.entry.Record.Outcome.PidsHits = e.Count
-			err := m.entry.Save() // so that inspect shows it while the sandbox runs
-			m.mu.Unlock()
-			if err != nil {
-				fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
-			}
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -99,6 +100,7 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 		if err := m.signal(unix.Signal(req.Signal)); err != nil {
 			return false, err
 		}
+		m.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
 		return false, c.WriteJSON(wire.Reply, wire.ReplyBody{})
 	case wire.OpNet:
 		if req.Net == nil {
@@ -133,6 +135,7 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 	if !m.out.attach(c) {
 		return m.addWaiter(c), nil
 	}
+	m.note("attach", nil)
 	if req.Size != nil {
 		m.io.Resize(*req.Size)
 	}
@@ -171,12 +174,17 @@ func (m *monitor) addWaiter(c *wire.Conn) bool {
 
 // serveStop asks the program to end, and after the timeout makes it end.
 func (m *monitor) serveStop(c *wire.Conn, req wire.RequestBody) (keep bool) {
+	m.mu.Lock()
+	m.stopped = true
+	m.mu.Unlock()
 	_ = m.signal(unix.Signal(req.Signal))
+	m.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
 	if req.Timeout >= 0 {
 		select {
 		case <-m.drained: // the end of the program, and of what its clients have to read
 		case <-time.After(time.Duration(req.Timeout) * time.Second):
 			_ = m.signal(unix.SIGKILL)
+			m.note("kill", attributes{"signal": strconv.Itoa(int(unix.SIGKILL))})
 		}
 	}
 	return m.addWaiter(c)

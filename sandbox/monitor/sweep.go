@@ -19,6 +19,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -87,13 +88,14 @@ func sweep(t SweepTask) error {
 		return err
 	}
 	defer store.Close()
-	return record.Set{Dirs: t.Dirs}.Sweep(cleaner{store: store, data: t.Dirs.Data})
+	return record.Set{Dirs: t.Dirs}.Sweep(cleaner{store: store, data: t.Dirs.Data, dirs: t.Dirs})
 }
 
 // cleaner implements record.Cleaner.
 type cleaner struct {
 	store *rootfs.Store
 	data  string
+	dirs  dirs.Dirs
 }
 
 // Orphan removes what a reboot has left, or the loss of the state directory:
@@ -132,13 +134,18 @@ func (c cleaner) Sandbox(e *record.Entry) error {
 	if err != nil {
 		return fmt.Errorf("sandbox %s: %w", record.Short(r.ID), err)
 	}
+	common := journal.Common(record.Set{Dirs: c.dirs})
+	why := "killed: its monitor died"
+	if !r.Started.IsZero() {
+		err = common.Append(journal.New(r, "die", map[string]string{"exitCode": "137", "reason": why}))
+	}
 	if r.Settings.AutoRemove || r.Status == record.Dead || r.Started.IsZero() {
-		return e.Delete()
+		return errors.Join(e.Delete(), common.Append(journal.New(r, "destroy", nil)), err)
 	}
 	r.Status, r.Finished, r.PID = record.Exited, time.Now().UTC(), 0
 	r.Outcome.ExitCode = 128 + int(unix.SIGKILL)
-	r.Outcome.Reason = "killed: its monitor died"
-	return e.Save()
+	r.Outcome.Reason = why
+	return errors.Join(e.Save(), err)
 }
 
 func removeCgroup(e *record.Entry) error {

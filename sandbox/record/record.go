@@ -86,7 +86,8 @@ type Settings struct {
 type Outcome struct {
 	ExitCode  int    `json:"exitCode"`
 	OOMKilled bool   `json:"oomKilled"`
-	PidsHits  uint64 `json:"pidsLimitHits"`    // forks refused by the pids limit
+	PidsHits  uint64 `json:"pidsLimitHits"` // forks refused by the pids limit
+	Victim    string `json:"oomVictim,omitempty"`
 	Reason    string `json:"reason,omitempty"` // when it was not the program's own doing
 	Error     string `json:"error,omitempty"`  // when it could not be started
 }

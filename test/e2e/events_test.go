@@ -1,0 +1,128 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+// actions are the events of a sandbox so far.
+func (w *who) actions(t *testing.T, name string) string {
+	t.Helper()
+	out := w.must(t, "events", "--since", "1h", "--until", "0s", "--filter", "container="+name, "--format", "{{.Action}}")
+	return strings.Join(lines(out), " ")
+}
+
+func TestEventsOfALife(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		name := w.name(t)
+		w.must(t, "run", "--rm", "--name", name, base, "true")
+		if got := w.actions(t, name); got != "create attach start die destroy" {
+			t.Errorf("a short life: %s", got)
+		}
+		name = w.detach(t, nil, "sleep", "60")
+		w.must(t, "exec", name, "true")
+		w.must(t, "stop", "-t", "0", name)
+		w.must(t, "rm", name)
+		if got := w.actions(t, name); got != "create start exec_create: true exec_start: true exec_die kill kill die stop destroy" {
+			t.Errorf("a longer one: %s", got)
+		}
+	})
+}
+
+func TestEventsAreFollowed(t *testing.T) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
+		name := w.name(t)
+		cmd := w.cpc(t, "events", "--until", time.Now().Add(20*time.Second).Format(time.RFC3339), "--filter", "container="+name, "--filter", "event=die", "--json")
+		done := make(chan result, 1)
+		go func() { done <- finish(t, cmd) }()
+		time.Sleep(time.Second)
+		w.run(t, "run", "--rm", "--name", name, base, "sh", "-c", "exit 7")
+		r := <-done
+		var e struct {
+			Action string
+			Actor  struct{ Attributes map[string]string }
+		}
+		if err := json.Unmarshal([]byte(r.stdout), &e); err != nil || e.Action != "die" || e.Actor.Attributes["exitCode"] != "7" {
+			t.Errorf("%+v: %v", r, err)
+		}
+	})
+}
+
+// What the limits do is told, with the victim, and on record.
+func TestEventsOfLimits(t *testing.T) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
+		name := w.name(t)
+		_, stderr, code := w.run(t, "run", "--name", name, "--memory", "64m", w.probeImage(t), "/probe", "memory", "200")
+		if code != 137 || !strings.Contains(stderr, `out of memory at the 64 MiB limit, which "probe" used up`) {
+			t.Errorf("%d: %s", code, stderr)
+		}
+		if got := w.inspect(t, name, ".State.OOMVictim"); !strings.HasPrefix(got, "probe (process ") {
+			t.Errorf("victim: %s", got)
+		}
+		if got := w.actions(t, name); !strings.Contains(got, " oom") || !strings.HasSuffix(got, " die") {
+			t.Errorf("events: %s", got)
+		}
+		name = w.detach(t, []string{"--memory", "100m"}, "sh", "-c", "head -c 85m /dev/zero >/tmp/x; sleep 60")
+		for deadline := time.Now().Add(30 * time.Second); !strings.Contains(w.actions(t, name), "memory-80"); {
+			if time.Now().After(deadline) {
+				t.Fatalf("no event of 85 %% of the memory: %s", w.actions(t, name))
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := w.actions(t, name); strings.Contains(got, "memory-95") {
+			t.Errorf("events: %s", got)
+		}
+		name = w.name(t)
+		_, stderr, code = w.run(t, "run", "--name", name, "--pids-limit", "20", w.probeImage(t), "sh", "-c", "/probe forks 40; exit 4")
+		if code != 4 || !strings.Contains(stderr, "the limit of 20 processes") {
+			t.Errorf("%d: %s", code, stderr)
+		}
+		if got := w.actions(t, name); !strings.Contains(got, "pids-max") {
+			t.Errorf("events: %s", got)
+		}
+	})
+}
+
+func TestStatsAndTop(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		name := w.detach(t, []string{"--memory", "100m"}, "sh", "-c", "head -c 20m /dev/zero >/tmp/x; sleep 60")
+		for deadline := time.Now().Add(30 * time.Second); ; {
+			got := w.must(t, "top", name, "-o", "pid,args")
+			if strings.Contains(got, "sleep 60") {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("top: %s", got)
+			}
+		}
+		var row struct {
+			Name, PIDs, MemUsage string
+			Usage                *struct {
+				Cgroup struct{ Tmpfs, MemoryLimit, Pids uint64 }
+			}
+		}
+		for deadline := time.Now().Add(30 * time.Second); ; {
+			out := w.must(t, "stats", "--no-stream", "--format", "json", name)
+			if err := json.Unmarshal([]byte(out), &row); err != nil || row.Name != name {
+				t.Fatalf("%s: %v", out, err)
+			}
+			if w.mode != root { // no cgroup here, but a row
+				return
+			}
+			if row.Usage != nil && row.Usage.Cgroup.Tmpfs == 20<<20 || time.Now().After(deadline) {
+				break
+			}
+		}
+		if c := row.Usage.Cgroup; c.Tmpfs != 20<<20 || c.MemoryLimit != 100<<20 || c.Pids < 1 {
+			t.Errorf("%+v", c)
+		}
+		if _, _, code := w.run(t, "stats", "--no-stream", "nosuch"); code == 0 {
+			t.Error("stats of what there is not")
+		}
+	})
+}
