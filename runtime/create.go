@@ -108,7 +108,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 	if o.Keep {
 		return status, nil
 	}
-	if err := r.locked(id, c.Destroy); err != nil {
+	if err := r.locked(id, func() error { return destroy(c) }); err != nil {
 		return status, fmt.Errorf("%s %s: %w", op, id, err)
 	}
 	return status, nil
@@ -167,7 +167,7 @@ func discard(c *libcontainer.Container, cause error) error {
 	if errors.Is(cause, os.ErrPermission) && !c.Config().RootlessCgroups && os.Geteuid() != 0 {
 		cause = fmt.Errorf("%w (%w)", cause, errNoCgroup)
 	}
-	if err := c.Destroy(); err != nil {
+	if err := destroy(c); err != nil {
 		logrus.Warnf("remove container %s: %v", c.ID(), err)
 	}
 	return cause

@@ -69,6 +69,9 @@ func fields() map[string]field {
 		"ioPriority": {func(s *specs.Spec) {
 			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 6}
 		}, "ioprio", "2/6"},
+		"memory policy": {func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolInterleave, Nodes: "0"}
+		}, "/proc/self/numa_maps", " interleave:0 "},
 		"rlimits": {func(s *specs.Spec) {
 			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 1234, Hard: 5678}}
 		}, "core", "1234/5678"},
@@ -151,6 +154,7 @@ func TestUnsupportedFields(t *testing.T) {
 			}, "LINUX64"},
 			"apparmor":    {func(s *specs.Spec) { s.Process.ApparmorProfile = "nosuch" }, "apparmor"},
 			"selinux":     {func(s *specs.Spec) { s.Process.SelinuxLabel = "a:b:c:d" }, "SELinux"},
+			"mount label": {func(s *specs.Spec) { s.Linux.MountLabel = "a:b:c:d" }, "SELinux"},
 			"namespace":   {func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "nosuch" }, "nosuch"},
 			"propagation": {func(s *specs.Spec) { s.Linux.RootfsPropagation = "nosuch" }, "nosuch"},
 			"sysctl":      {func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"vm.swappiness": "1"} }, "vm.swappiness"},
@@ -261,6 +265,15 @@ func TestHooks(t *testing.T) {
 			t.Errorf("failing poststart hook: %+v", r)
 		}
 		b.waitStatus("c2", "stopped")
+		last := filepath.Join(dir, "last")
+		failing = b.spec("probe", "exit", "0")
+		failing.Hooks = &specs.Hooks{Poststop: append([]specs.Hook{{Path: probe, Args: []string{"probe", "exit", "3"}}}, hook("last")...)}
+		if r := b.run(failing); r.code != 0 || !strings.Contains(r.stderr, "poststop") {
+			t.Errorf("failing poststop hook: %+v", r)
+		}
+		if _, err := os.Stat(last + ".json"); err != nil {
+			t.Errorf("the hook after a failing one: %v", err)
+		}
 		slow, second := b.spec("probe", "exit", "0"), 1
 		slow.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: probe, Args: []string{"probe", "sleep"}, Timeout: &second}}}
 		if r := b.run(slow); r.code != 1 || !strings.Contains(r.stderr, "hook") {

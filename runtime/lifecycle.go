@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/system"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -157,12 +159,34 @@ func (r Runtime) remove(id string, force bool) error {
 	}
 	switch status {
 	case libcontainer.Stopped:
-		return c.Destroy()
+		return destroy(c)
 	case libcontainer.Created:
 		return destroyKilled(c)
 	case libcontainer.Running, libcontainer.Paused:
 	}
 	return fmt.Errorf("cannot delete container %s that is not stopped: %v", id, status)
+}
+
+// destroy removes a container whose processes have ended, and runs its poststop
+// hooks: all of them, as one that fails is a warning. libcontainer stops at the
+// first.
+func destroy(c *libcontainer.Container) error {
+	hooks := c.Config().Hooks // the container's own map
+	for i, h := range hooks[configs.Poststop] {
+		hooks[configs.Poststop][i] = lenient{h}
+	}
+	return c.Destroy()
+}
+
+// lenient is a hook that does not fail.
+type lenient struct{ hook configs.Hook }
+
+// Run implements configs.Hook.
+func (l lenient) Run(s *specs.State) error {
+	if err := l.hook.Run(s); err != nil {
+		logrus.Warnf("poststop hook: %v", err)
+	}
+	return nil
 }
 
 // destroyKilled kills a container's init, waits for its end, at most ten
@@ -174,7 +198,7 @@ func destroyKilled(c *libcontainer.Container) error {
 	wait := time.Millisecond
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		if c.Signal(unix.Signal(0)) != nil {
-			return c.Destroy()
+			return destroy(c)
 		}
 		time.Sleep(wait)
 		wait = min(2*wait, 100*time.Millisecond)

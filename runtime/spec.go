@@ -66,10 +66,14 @@ func loadProcess() (*specs.Process, error) {
 	return spec.Process, nil
 }
 
-// checkSupported refuses what libcontainer would drop without an error.
+// checkSupported refuses what libcontainer would drop without an error, or what
+// the kernel would with one that does not name it.
 func checkSupported(l *specs.Linux) error {
 	if p := l.Personality; p != nil && len(p.Flags) > 0 {
 		return fmt.Errorf("personality.flags %v: not supported", p.Flags)
+	}
+	if l.MountLabel != "" && !selinux.GetEnabled() {
+		return fmt.Errorf("mountLabel %q: SELinux is not enabled", l.MountLabel)
 	}
 	r := l.Resources
 	if r == nil || !cgroups.IsCgroup2UnifiedMode() {
