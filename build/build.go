@@ -8,11 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	goruntime "runtime"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -77,7 +80,17 @@ type Options struct {
 	Fetch Fetcher
 	// Pull fetches a base image that the store does not have; nil: none is. What
 	// it passes to status is shown as output of the step that needs the image.
-	Pull func(ctx context.Context, ref string, status func(line string)) (*rootfs.Image, error)
+	Pull func(ctx context.Context, ref string, platform v1.Platform, status func(line string)) (*rootfs.Image, error)
+	// AlwaysPull asks Pull even for images that the store has.
+	AlwaysPull bool
+	// Platform is what to build for; zero is this machine's.
+	Platform v1.Platform
+	// Emulate makes steps of another platform run; nil: they cannot.
+	Emulate func(platform v1.Platform) error
+	// NoCacheStages are stages, by name, whose steps run anew.
+	NoCacheStages []string
+	// Labels are added to the image, and Annotations to its manifest.
+	Labels, Annotations map[string]string
 	// Progress is told what happens; nil: nobody is.
 	Progress Progress
 }
@@ -96,6 +109,37 @@ func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
 	return img, err
 }
 
+// Index is what BuildAll made: an image for each platform under one name.
+type Index struct {
+	Digest digest.Digest
+	Images []*rootfs.Image
+}
+
+// BuildAll builds for several platforms, one after the other, so that what
+// does not depend on the platform is built once.
+func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index, err error) {
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	o.Progress = &orderly{to: o.Progress}
+	defer func() { o.Progress.Close(err) }()
+	names := o.Tags
+	var out Index
+	step := 0
+	for _, p := range platforms {
+		o.Platform, o.Tags = p, nil
+		b := &builder{Options: o, images: map[string]*once{}, named: map[string]*tree{}, step: step, several: true}
+		img, err := b.build(ctx)
+		if err != nil {
+			return nil, err
+		}
+		step = b.step
+		out.Images = append(out.Images, img)
+	}
+	out.Digest, err = o.Store.PutIndex(ctx, out.Images, names)
+	return &out, err
+}
+
 // builder is one build.
 type builder struct {
 	Options
@@ -110,6 +154,8 @@ type builder struct {
 	images map[string]*once
 	// step counts all steps of the build, for the numbers in the output.
 	step int
+	// several: this is one of several platforms.
+	several bool
 }
 
 func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
@@ -191,24 +237,25 @@ func (b *builder) prepare() error {
 		}
 		b.epoch = time.Unix(n, 0).UTC()
 	}
-	b.plan, err = newPlan(file, planOptions{args: b.Args, target: b.Target, contexts: b.Contexts, hostNetwork: b.AllowHostNetwork})
+	b.plan, err = newPlan(file, planOptions{args: b.Args, target: b.Target, contexts: b.Contexts, hostNetwork: b.AllowHostNetwork, platform: b.Platform})
 	return err
 }
 
 // image finds an image in the store or pulls it; each once in a build.
-func (b *builder) image(ctx context.Context, ref string, info StepInfo) (*rootfs.Image, error) {
+func (b *builder) image(ctx context.Context, ref string, platform v1.Platform, info StepInfo) (*rootfs.Image, error) {
+	key := ref + " " + formatPlatform(platform)
 	b.mu.Lock()
-	o, ok := b.images[ref]
+	o, ok := b.images[key]
 	if !ok {
 		o = &once{}
-		b.images[ref] = o
+		b.images[key] = o
 	}
 	b.mu.Unlock()
-	o.Do(func() { o.img, o.err = b.findImage(ctx, ref, info) })
+	o.Do(func() { o.img, o.err = b.findImage(ctx, ref, platform, info) })
 	return o.img, o.err
 }
 
-func (b *builder) findImage(ctx context.Context, ref string, info StepInfo) (*rootfs.Image, error) {
+func (b *builder) findImage(ctx context.Context, ref string, platform v1.Platform, info StepInfo) (*rootfs.Image, error) {
 	if strings.HasPrefix(ref, "sha256:") { // a named context that is in the store
 		return b.Store.Image(ctx, ref)
 	}
@@ -216,21 +263,25 @@ func (b *builder) findImage(ctx context.Context, ref string, info StepInfo) (*ro
 	if err != nil {
 		return nil, err
 	}
-	img, err := b.Store.Image(ctx, canonical)
-	if errors.Is(err, rootfs.ErrNotFound) {
-		if b.Pull == nil {
-			return nil, withHint(fmt.Errorf("image %s: %w", visible(canonical), rootfs.ErrNotFound),
-				"fetch it with cpc pull, or make it with cpc import")
+	img, err := b.Store.ImageFor(ctx, canonical, platform)
+	if err == nil && !b.AlwaysPull || err != nil && !errors.Is(err, rootfs.ErrNotFound) {
+		return img, err
+	}
+	if other, otherErr := b.Store.Image(ctx, canonical); err != nil && otherErr == nil {
+		// Without an architecture it is for any. Where nobody asked for a
+		// platform, an image that somebody put here is what is meant.
+		if other.Config.Architecture == "" || b.Platform.Architecture == "" && platform.Architecture == HostPlatform().Architecture {
+			b.Progress.Warn(fmt.Sprintf("image %s is for %s, this machine is %s", visible(ref), visible(other.Config.Architecture), HostPlatform().Architecture))
+			return other, nil
 		}
-		img, err = b.Pull(ctx, canonical, func(line string) { b.Progress.Line(info, visible(line)) })
 	}
-	if err != nil {
-		return nil, err
+	if b.Pull == nil {
+		if err == nil {
+			return img, nil
+		}
+		return nil, withHint(fmt.Errorf("image %s: %w", visible(canonical), err), "fetch it with cpc pull, or make it with cpc import")
 	}
-	if arch := img.Config.Architecture; arch != "" && arch != goruntime.GOARCH {
-		b.Progress.Warn(fmt.Sprintf("image %s is for %s, this machine is %s", visible(ref), visible(arch), goruntime.GOARCH))
-	}
-	return img, nil
+	return b.Pull(ctx, canonical, platform, func(line string) { b.Progress.Line(info, visible(line)) })
 }
 
 // finish stores the image of the target stage.
@@ -241,9 +292,18 @@ func (b *builder) finish(ctx context.Context, s *stage) (*rootfs.Image, error) {
 		cfg.Created = &b.epoch
 	}
 	if cfg.OS == "" {
-		cfg.OS, cfg.Architecture = "linux", goruntime.GOARCH
+		cfg.Platform = b.plan.platforms[s.index]
 	}
-	img, err := b.Store.PutImage(ctx, cfg, s.layers, b.names)
+	if len(b.Labels) > 0 {
+		labels := maps.Clone(b.Labels)
+		for k, v := range cfg.Config.Labels {
+			if _, given := labels[k]; !given {
+				labels[k] = v
+			}
+		}
+		cfg.Config.Labels = labels
+	}
+	img, err := b.Store.PutAnnotated(ctx, cfg, s.layers, b.names, b.Annotations)
 	if err != nil {
 		return nil, fmt.Errorf("store the image: %w", err)
 	}

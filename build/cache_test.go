@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
@@ -229,7 +230,7 @@ func TestPull(t *testing.T) {
 		var asked []string
 		img, _ := b.rebuild(t, dir, func(o *Options) {
 			o.Tags = []string{"a", "example.org/b:2"}
-			o.Pull = func(ctx context.Context, ref string, status func(string)) (*rootfs.Image, error) {
+			o.Pull = func(ctx context.Context, ref string, _ v1.Platform, status func(string)) (*rootfs.Image, error) {
 				asked = append(asked, ref)
 				status("fetching \x1b[1m" + ref)
 				return b.store.Image(ctx, "base")

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -67,13 +68,17 @@ func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 
 // stageLabel names a stage in the output where there is more than one.
 func (b *builder) stageLabel(i int) string {
+	label := ""
+	if b.several {
+		label = formatPlatform(b.plan.platform) + " "
+	}
 	if len(b.plan.order) < 2 {
-		return ""
+		return label
 	}
 	if name := b.plan.file.stages[i].Name; name != "" {
-		return name + " "
+		return label + name + " "
 	}
-	return fmt.Sprintf("stage-%d ", i)
+	return fmt.Sprintf("%sstage-%d ", label, i)
 }
 
 // base takes over the layers and the configuration of what the stage starts from.
@@ -95,7 +100,7 @@ func (s *stage) base(ctx context.Context, info StepInfo) (rootfs.Config, error) 
 		return s.baseDirectory(ctx, from, info)
 	case fromImage, fromContext:
 	}
-	img, err := s.b.image(ctx, from.Image, info)
+	img, err := s.b.image(ctx, from.Image, s.b.plan.platforms[s.index], info)
 	if err != nil {
 		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible(from.Image), err)
 	}
@@ -229,6 +234,7 @@ func (s *stage) record(o *op, desc rootfs.LayerDescriptor, created time.Time) {
 type stepKey struct {
 	Version int             `json:"version"`
 	Arch    string          `json:"arch"`
+	Variant string          `json:"variant,omitempty"`
 	Mode    idmap.Mode      `json:"mode"`
 	Parents []digest.Digest `json:"parents"`
 	Epoch   int64           `json:"epoch,omitempty"`
@@ -241,7 +247,7 @@ type stepKey struct {
 
 // key is the step's name in the cache; content is the digest of its sources.
 func (s *stage) key(o *op, content string) (digest.Digest, error) {
-	k := stepKey{Version: 1, Arch: s.plan.Config.Architecture, Mode: s.b.Mapping.Mode, Content: content, Workdir: o.Workdir}
+	k := stepKey{Version: 1, Arch: s.plan.Config.Architecture, Variant: s.plan.Config.Variant, Mode: s.b.Mapping.Mode, Content: content, Workdir: o.Workdir}
 	for _, l := range s.layers {
 		if o.linked() {
 			break
@@ -273,7 +279,7 @@ func (s *stage) key(o *op, content string) (digest.Digest, error) {
 
 func (s *stage) lookup(key digest.Digest) (time.Time, rootfs.LayerDescriptor, bool, error) {
 	var none rootfs.LayerDescriptor
-	if s.b.NoCache {
+	if s.b.NoCache || slices.Contains(s.b.NoCacheStages, strings.ToLower(s.b.plan.file.stages[s.index].Name)) {
 		return time.Time{}, none, false, nil
 	}
 	entry, ok, err := s.b.Store.CacheGet(key)

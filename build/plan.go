@@ -99,8 +99,12 @@ func newPlan(d *dockerfile, o planOptions) (*plan, error) {
 		}
 	}
 	for i, n := range needed {
-		if n {
-			p.order = append(p.order, i)
+		if !n {
+			continue
+		}
+		p.order = append(p.order, i)
+		if base := p.bases[i]; base.Kind == fromStage {
+			p.platforms[i] = p.platforms[base.Stage]
 		}
 	}
 	p.warnUnused()
@@ -266,9 +270,6 @@ func (p *plan) stagePlatform(x *expander, asked string) (v1.Platform, error) {
 	platform, err := ParsePlatform(got)
 	if err != nil {
 		return v1.Platform{}, fmt.Errorf("FROM --platform=%s: %w", visible(asked), err)
-	}
-	if formatPlatform(platform) != formatPlatform(HostPlatform()) {
-		return platform, unsupported("FROM --platform="+visible(got), "images are built for this machine's platform, "+formatPlatform(HostPlatform()))
 	}
 	return platform, nil
 }

@@ -42,6 +42,9 @@ func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
 	if _, err := t.mkdirAll(run.Dir); err != nil {
 		return fmt.Errorf("working directory %s: %w", visible(run.Dir), err)
 	}
+	if err := w.emulate(); err != nil {
+		return err
+	}
 	mounts, env, err := w.prepareMounts(ctx)
 	if err != nil {
 		return err
@@ -68,6 +71,17 @@ func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
 		return fmt.Errorf("remove mount points: %w", err)
 	}
 	return nil
+}
+
+// emulate prepares for a step of another platform than this machine's.
+func (w *work) emulate() error {
+	b, p := w.stage.b, w.stage.plan.Config.Platform
+	if p.Architecture == "" || p.Architecture == HostPlatform().Architecture || b.Emulate == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Emulate(p)
 }
 
 // runHint says what usual exit codes mean.

@@ -36,6 +36,8 @@ type tree struct {
 	// strict: a path or symlink that leads out is an error (the context).
 	// Otherwise it is resolved as if dir were the root directory (an image).
 	strict bool
+	// lenient: what cannot be copied is left out without a word.
+	lenient bool
 	// ignore is .dockerignore; nil without one. exceptions: it has ! lines.
 	ignore     *patternmatcher.PatternMatcher
 	exceptions bool
@@ -244,6 +246,9 @@ func (w *walker) entry(p, rel string, info fs.FileInfo) (entry, bool, error) {
 		w.tree.warn(fmt.Sprintf("%s: a socket in %s is not copied", visible(p), w.tree.name))
 		return e, false, nil
 	default:
+		if w.tree.lenient {
+			return e, false, nil
+		}
 		return e, false, withHint(fmt.Errorf("%s: a device or named pipe cannot be copied", visible(p)),
 			"leave it out with .dockerignore, or copy the other files by name")
 	}

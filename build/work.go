@@ -166,7 +166,7 @@ func (w *work) layersOf(ctx context.Context, from origin) ([]rootfs.LayerDescrip
 		}
 		return s.layers, name, nil
 	}
-	img, err := b.image(ctx, from.Image, w.info)
+	img, err := b.image(ctx, from.Image, b.plan.platforms[w.stage.index], w.info)
 	if err != nil {
 		return nil, "", fmt.Errorf("--from=%s: %w", visible(from.Image), err)
 	}

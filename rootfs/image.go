@@ -287,7 +287,12 @@ func (s *Store) Tag(ctx context.Context, src, dst string) error {
 // PutImage writes configuration and manifest of an image of these layers,
 // bottom first, and gives it its names, which other images lose. It fills in
 // RootFS; History is the caller's. Empty layers are left out.
-func (s *Store) PutImage(ctx context.Context, cfg Config, layers []LayerDescriptor, names []string) (_ *Image, err error) {
+func (s *Store) PutImage(ctx context.Context, cfg Config, layers []LayerDescriptor, names []string) (*Image, error) {
+	return s.PutAnnotated(ctx, cfg, layers, names, nil)
+}
+
+// PutAnnotated is PutImage with annotations for the manifest.
+func (s *Store) PutAnnotated(ctx context.Context, cfg Config, layers []LayerDescriptor, names []string, annotations map[string]string) (_ *Image, err error) {
 	canonical, err := parseTags(names)
 	if err != nil {
 		return nil, err
@@ -297,7 +302,7 @@ func (s *Store) PutImage(ctx context.Context, cfg Config, layers []LayerDescript
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, gc.Close()) }()
-	m := v1.Manifest{MediaType: v1.MediaTypeImageManifest, Layers: []v1.Descriptor{}}
+	m := v1.Manifest{MediaType: v1.MediaTypeImageManifest, Layers: []v1.Descriptor{}, Annotations: annotations}
 	m.SchemaVersion = 2
 	cfg.RootFS = v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}
 	for _, l := range layers {

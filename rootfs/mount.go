@@ -201,7 +201,14 @@ func explainOverlay(err error, idmapped bool) error {
 // Close unmounts the merged tree. It is an error if something still uses it;
 // it is gone from the mount namespace all the same.
 func (m *Mounted) Close() error {
+	// A program that is just being started elsewhere in this process has all
+	// of its descriptors until exec, for an instant.
+	const tries, pause = 200, 10 * time.Millisecond
 	err := unix.Unmount(m.Root, unix.UMOUNT_NOFOLLOW)
+	for i := 0; errors.Is(err, unix.EBUSY) && i < tries; i++ {
+		time.Sleep(pause)
+		err = unix.Unmount(m.Root, unix.UMOUNT_NOFOLLOW)
+	}
 	if err == nil {
 		return nil
 	}

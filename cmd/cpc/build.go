@@ -9,7 +9,9 @@ import (
 	"os"
 	"strings"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/claude-pocket-console/cpc/build"
 	"github.com/claude-pocket-console/cpc/internal/config"
@@ -17,6 +19,7 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/emulate"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/step"
@@ -27,8 +30,13 @@ type buildFlags struct {
 	file, target, progress, iidfile string
 	tags, args                      []string
 	secrets, ssh, contexts, allow   []string
-	network                         string
+	network, metadata               string
+	output, platforms               []string
+	labels, annotations             []string
+	noCacheFilter                   []string
 	noCache, pull, quiet            bool
+	push, load                      bool
+	archived                        bool // an output goes to standard output
 	sbom, scan                      bool
 	scanning                        scanFlags
 	net                             netFlags
@@ -38,6 +46,8 @@ func (a *app) buildCommand() *cobra.Command {
 	f := &buildFlags{}
 	cmd := &cobra.Command{
 		Use: "build [OPTIONS] CONTEXT", Short: "Build an image from a Dockerfile", Args: wants(1, 1),
+		Long: `Build an image from a Dockerfile. CONTEXT is a directory, a tar, - for a tar or a
+Dockerfile on standard input, or the address of a git repository, a tar or a Dockerfile.`,
 		Example: "  cpc build -f Dockerfile.sandbox -t claude-pocket-console/sandbox:latest .",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.inside == nil {
@@ -46,26 +56,37 @@ func (a *app) buildCommand() *cobra.Command {
 			return a.build(cmd, f, args[0])
 		},
 	}
-	fs := cmd.Flags()
+	f.register(cmd.Flags())
+	return cmd
+}
+
+func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.file, "file", "f", "", "`PATH` of the Dockerfile (default: CONTEXT/Dockerfile); - is standard input")
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` for the image; may be given several times")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "Set a build argument: `NAME[=VALUE]`")
 	fs.StringVar(&f.target, "target", "", "Build this `STAGE`, by name or number")
+	fs.StringSliceVar(&f.platforms, "platform", nil, "Build for `PLATFORM`, such as linux/arm64; several make one index")
+	fs.StringArrayVarP(&f.output, "output", "o", nil, "Write the result: `DIRECTORY`, or type=local|tar|oci|docker|image|registry[,dest=PATH]")
+	fs.BoolVar(&f.push, "push", false, "Send the image to its registry")
+	fs.BoolVar(&f.load, "load", false, "Keep the image in the store, which is done anyway")
 	fs.BoolVar(&f.noCache, "no-cache", false, "Run every step anew")
+	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "Run the steps of these `STAGES` anew")
 	fs.BoolVar(&f.pull, "pull", false, "Look for newer base images in their registries")
+	fs.StringArrayVar(&f.labels, "label", nil, "Add a label to the image: `NAME=VALUE`")
+	fs.StringArrayVar(&f.annotations, "annotation", nil, "Add an annotation to the image's manifest: `NAME=VALUE`")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Print the image's id only")
-	fs.StringVar(&f.progress, "progress", "auto", "`HOW` to show progress: auto, tty or plain")
+	fs.StringVar(&f.progress, "progress", firstOf(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "`HOW` to show progress: auto, tty, plain, rawjson or quiet")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "Let RUN --mount=type=secret use `id=ID[,src=FILE|,env=VARIABLE]`")
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "Let RUN --mount=type=ssh use an agent or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
-	fs.StringArrayVar(&f.contexts, "build-context", nil, "A further context: `NAME=DIRECTORY` or NAME=docker-image://IMAGE")
+	fs.StringArrayVar(&f.contexts, "build-context", nil, "A further context: `NAME=DIRECTORY`, or a URL, docker-image://IMAGE or oci-layout://DIRECTORY")
 	fs.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default (the allowlist: what --egress or the default policy names), none or host")
 	f.net.register(fs)
 	fs.StringSliceVar(&f.allow, "allow", nil, "Allow what a Dockerfile may not ask for else: `network.host`")
 	fs.StringVar(&f.iidfile, "iidfile", "", "Write the image's id to `FILE`")
+	fs.StringVar(&f.metadata, "metadata-file", "", "Write what was built to `FILE`, as JSON")
 	fs.BoolVar(&f.sbom, "sbom", true, "Record the image's bill of materials (cpc sbom)")
 	fs.BoolVar(&f.scan, "scan", false, "Look the image up in security advisories (cpc scan)")
 	f.scanning.register(fs)
-	return cmd
 }
 
 // stepRunner lets the builder run commands in sandboxes.
@@ -96,6 +117,10 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err := f.canExamine(); err != nil {
 		return err
 	}
+	outs, err := f.outputs()
+	if err != nil {
+		return usageError{err}
+	}
 	store, err := a.inside.store()
 	if err != nil {
 		return err
@@ -123,18 +148,64 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if o.Progress, err = f.newProgress(); err != nil {
 		return err
 	}
-	o.Store, o.Mapping, o.Runner = store, a.inside.Mapping, stepRunner{steps}
-	o.Pull = func(ctx context.Context, ref string, status func(string)) (*rootfs.Image, error) {
-		return a.pull(ctx, store, ref, status)
-	}
-	img, err := build.Build(ctx, *o)
+	a.equip(o, store, steps)
+	result, err := f.run(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := f.report(img); err != nil {
+	if err := a.write(ctx, outs, result, o); err != nil {
 		return err
 	}
-	return a.examine(cmd, f, store, img)
+	if err := f.report(result); err != nil {
+		return err
+	}
+	for _, img := range result.images {
+		if err := a.examine(cmd, f, store, img); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// equip gives a build what it works with.
+func (a *app) equip(o *build.Options, store *rootfs.Store, steps *step.Runner) {
+	o.Store, o.Mapping, o.Runner = store, a.inside.Mapping, stepRunner{steps}
+	o.Pull = func(ctx context.Context, ref string, platform v1.Platform, status func(string)) (*rootfs.Image, error) {
+		return a.pullFor(ctx, store, ref, &platform, status)
+	}
+	o.Emulate = func(p v1.Platform) error {
+		if emulate.Native(p.Architecture) {
+			return nil
+		}
+		return emulate.Enable(a.inside.Mapping.Mode, p.Architecture)
+	}
+}
+
+// run builds for one platform or for several.
+func (f *buildFlags) run(ctx context.Context, o *build.Options) (*built, error) {
+	var platforms []v1.Platform
+	for _, name := range f.platforms {
+		p, err := build.ParsePlatform(name)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--platform: %w", err)}
+		}
+		platforms = append(platforms, p)
+	}
+	if len(platforms) > 1 {
+		idx, err := build.BuildAll(ctx, *o, platforms)
+		if err != nil {
+			return nil, err
+		}
+		return &built{images: idx.Images, digest: idx.Digest, id: idx.Digest, ref: firstOf(append(o.Tags, idx.Digest.String())...)}, nil
+	}
+	if len(platforms) == 1 {
+		o.Platform = platforms[0]
+	}
+	img, err := build.Build(ctx, *o)
+	if err != nil {
+		return nil, err
+	}
+	return &built{images: []*rootfs.Image{img}, digest: img.Digest, id: img.ConfigDigest, ref: firstOf(append(o.Tags, img.Digest.String())...)}, nil
 }
 
 // options reads the flags, and returns the paths that must stay visible.
@@ -143,7 +214,15 @@ func (f *buildFlags) options(ctx context.Context, from *build.ContextSource, con
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	o := &build.Options{Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache}
+	o := &build.Options{
+		Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache, AlwaysPull: f.pull, NoCacheStages: f.noCacheFilter,
+	}
+	if o.Labels, err = pairs("label", f.labels); err != nil {
+		return nil, nil, usageError{err}
+	}
+	if o.Annotations, err = pairs("annotation", f.annotations); err != nil {
+		return nil, nil, usageError{err}
+	}
 	if err := f.context(ctx, from, contextDir, o); err != nil {
 		return nil, nil, err
 	}
@@ -152,21 +231,6 @@ func (f *buildFlags) options(ctx context.Context, from *build.ContextSource, con
 		return nil, nil, usageError{err}
 	}
 	return o, append(inUse, o.ContextDir, o.Dockerfile), nil
-}
-
-// report says what was built.
-func (f *buildFlags) report(img *rootfs.Image) error {
-	if f.iidfile != "" {
-		if err := os.WriteFile(f.iidfile, []byte(img.ConfigDigest), 0o644); err != nil { //nolint:gosec // an id is no secret
-			return err
-		}
-	}
-	if f.quiet {
-		_, err := fmt.Fprintln(os.Stdout, img.ConfigDigest)
-		return err
-	}
-	fmt.Fprintln(os.Stderr, "Built", strings.Join(append([]string{img.ConfigDigest.String()}, f.tags...), " "))
-	return nil
 }
 
 // canExamine finds out before a build what would fail after it.
@@ -219,14 +283,16 @@ func (f *buildFlags) stepNetwork(cmd *cobra.Command) (o network.Options, err err
 func (f *buildFlags) newProgress() (build.Progress, error) {
 	tty := terminal.Is(os.Stderr)
 	switch {
-	case f.quiet:
+	case f.quiet, f.progress == "quiet", f.progress == "none":
 		return nil, nil //nolint:nilnil // build.Options: nobody is told
 	case f.progress == "plain", f.progress == "auto" && !tty:
 		return build.PlainProgress(os.Stderr), nil
+	case f.progress == "rawjson", f.progress == "json":
+		return build.JSONProgress(os.Stderr), nil
 	case f.progress == "tty", f.progress == "auto":
 		return build.TerminalProgress(os.Stderr, build.TerminalOptions{Width: stderrWidth, Color: os.Getenv("NO_COLOR") == ""}), nil
 	}
-	return nil, usageError{fmt.Errorf("--progress %q: choose auto, tty or plain", f.progress)}
+	return nil, usageError{fmt.Errorf("--progress %q: choose auto, tty, plain, rawjson or quiet", f.progress)}
 }
 
 func stderrWidth() int {

@@ -110,6 +110,32 @@ func firstOf(values ...string) string {
 	return ""
 }
 
+// pairs reads --label and --annotation. docker lets an annotation say which
+// manifest it is for; that of the image is the only one here.
+func pairs(flag string, given []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, g := range given {
+		name, value, ok := strings.Cut(g, "=")
+		if flag == "annotation" {
+			if !ok {
+				return nil, fmt.Errorf("--annotation %q: want NAME=VALUE", g)
+			}
+			for _, prefix := range []string{"manifest:", "manifest-descriptor:", "index:", "index-descriptor:"} {
+				if rest, has := strings.CutPrefix(name, prefix); has && prefix == "manifest:" {
+					name = rest
+				} else if has {
+					return nil, fmt.Errorf("--annotation %s: only a manifest can be annotated", g)
+				}
+			}
+		}
+		if name == "" {
+			return nil, fmt.Errorf("--%s %q: want NAME=VALUE", flag, g)
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
 // agents reads --ssh default|ID[=SOCKET|KEY[,KEY]].
 func agents(given []string) (out map[string]build.Agent, files []string, err error) {
 	out = map[string]build.Agent{}

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	units "github.com/docker/go-units"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -65,11 +66,16 @@ func (a *app) lookUp(ctx context.Context, ref string) (img *rootfs.Image, err er
 
 // pull pulls an image and tells of each blob, a line each.
 func (a *app) pull(ctx context.Context, store *rootfs.Store, ref string, tell func(line string)) (*rootfs.Image, error) {
+	return a.pullFor(ctx, store, ref, nil, tell)
+}
+
+// pullFor is pull for a platform; nil is this machine's.
+func (a *app) pullFor(ctx context.Context, store *rootfs.Store, ref string, platform *v1.Platform, tell func(line string)) (*rootfs.Image, error) {
 	client, err := a.registryClient(tell)
 	if err != nil {
 		return nil, err
 	}
-	return store.Pull(ctx, ref, rootfs.PullOptions{Client: client, Unpack: a.inside != nil, Progress: func(e rootfs.Event) {
+	return store.Pull(ctx, ref, rootfs.PullOptions{Client: client, Platform: platform, Unpack: a.inside != nil, Progress: func(e rootfs.Event) {
 		if text, final := words(e.Action); final {
 			tell(shortDigest(e.Digest.String()) + ": " + text + " (" + units.HumanSize(float64(e.Done)) + ")")
 		}

@@ -105,7 +105,10 @@ func newRoot(a *app) *cobra.Command {
 		c.GroupID = "image"
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.imageGroup(), a.containerGroup(), a.systemGroup(), a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.versionCommand())
+	root.AddCommand(
+		a.imageGroup(), a.builderGroup(), a.buildxGroup(), a.containerGroup(), a.systemGroup(),
+		a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.versionCommand(),
+	)
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
 	}

@@ -1,0 +1,94 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+func (a *app) builderGroup() *cobra.Command {
+	return group("builder", "Work with the build cache", a.buildCommand(), a.builderPruneCommand())
+}
+
+// buildxGroup has the words of docker's buildx. There is one builder: cpc.
+func (a *app) buildxGroup() *cobra.Command {
+	return group("buildx", "Build, by the words of docker buildx", a.buildCommand(), a.builderPruneCommand(), a.buildxListCommand(), a.buildxVersionCommand())
+}
+
+func (a *app) buildxListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List builders: there is one", Args: wants(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "NAME/NODE   DRIVER/ENDPOINT   STATUS    PLATFORMS\ncpc*        cpc               running   %s\n",
+				rootfs.FormatPlatform(rootfs.HostPlatform()))
+			return err
+		},
+	}
+}
+
+func (a *app) buildxVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show the version", Args: wants(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc buildx %s\n", version())
+			return err
+		},
+	}
+}
+
+func (a *app) builderPruneCommand() *cobra.Command {
+	var p pruning
+	cmd := &cobra.Command{
+		Use: "prune [OPTIONS]", Short: "Remove the build cache: results of steps, and cache mounts", Args: wants(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			unused, err := unusedFor(p.filters)
+			if err != nil {
+				return usageError{err}
+			}
+			return a.inStore(func(store *rootfs.Store) error {
+				if err := p.confirm("the build cache"); err != nil {
+					return err
+				}
+				before, err := store.Usage(cmd.Context())
+				if err != nil {
+					return err
+				}
+				freed, err := store.PruneCacheMounts(unused)
+				err = errors.Join(err, store.PruneCache(unused), store.Collect(cmd.Context()))
+				after, usageErr := store.Usage(cmd.Context())
+				if err = errors.Join(err, usageErr); err != nil {
+					return err
+				}
+				return tellFreed(cmd, freed+before.Blobs+before.Layers-after.Blobs-after.Layers)
+			})
+		},
+	}
+	p.register(cmd)
+	cmd.Flags().BoolP("all", "a", false, "Accepted for docker's sake: all of the cache goes anyway")
+	return cmd
+}
+
+// unusedFor reads --filter until=TIME or unused-for=TIME.
+func unusedFor(filters []string) (time.Duration, error) {
+	var unused time.Duration
+	for _, f := range filters {
+		name, value, _ := strings.Cut(f, "=")
+		if name != "until" && name != "unused-for" {
+			return 0, fmt.Errorf("--filter %s: only until is known", f)
+		}
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return 0, fmt.Errorf("--filter %s: want a time such as 24h", f)
+		}
+		unused = d
+	}
+	return unused, nil
+}
