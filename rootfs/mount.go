@@ -29,6 +29,8 @@ type MountOptions struct {
 	// StoreUpper: the upper directory holds store ids, so that it can become
 	// a layer. As root it is mounted idmapped then, as the layers are.
 	StoreUpper bool
+	// Label is the SELinux context of all that is in it; "" leaves the files'.
+	Label string
 	// Volatile leaves out syncing: for what does not outlive the sandbox.
 	Volatile bool
 }
@@ -86,6 +88,9 @@ func planMount(o MountOptions) (plan, error) {
 	}
 	if o.Volatile {
 		p.options = append(p.options, "volatile")
+	}
+	if o.Label != "" {
+		p.options = append(p.options, `context="`+o.Label+`"`)
 	}
 	return p, nil
 }

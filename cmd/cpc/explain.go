@@ -17,6 +17,7 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/confine"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
@@ -75,6 +76,9 @@ func hints() []struct {
 		{errNoAdvisories, defaultFailure, "Leave out --offline once, to fetch them, or name some with --db PATH."},
 		{tar.ErrHeader, defaultFailure, "It should be the tar of a root file system, as it is or compressed with gzip, zstd or bzip2."},
 		{io.ErrUnexpectedEOF, defaultFailure, "It ends too early: make it, or get it, once more."},
+		{confine.ErrNotLoaded, defaultFailure, "Load it, as root, with: apparmor_parser -r FILE; see which there are with: aa-status"},
+		{confine.ErrNoAppArmor, defaultFailure, "Leave the option out: a profile is only applied where AppArmor is enabled."},
+		{confine.ErrNotConfined, defaultFailure, "Look for a runtime that ignores process.apparmorProfile, and in the kernel's log (dmesg)."},
 		{userns.ErrNoHelper, defaultFailure, "Install them: sudo apt-get install uidmap"},
 		{userns.ErrNoRange, defaultFailure, "Give your user one: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""},
 		{userns.ErrDisabled, defaultFailure, userNamespaceHint},

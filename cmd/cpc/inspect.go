@@ -38,6 +38,8 @@ type inspected struct {
 	LogPath    string          `json:"LogPath"`
 	Bundle     string          `json:"BundlePath"`
 	Events     []journal.Event // the latest
+	// What the kernel says that the program runs under; the label is SELinux's.
+	AppArmorProfile, ProcessLabel string
 }
 
 type inspectedState struct {
@@ -87,6 +89,7 @@ func inspectSandbox(e *record.Entry) inspected {
 	r, s, o := e.Record, e.Record.Settings, e.Record.Outcome
 	v := inspected{
 		ID: r.ID, Name: r.Name, Created: r.Created, Image: r.ImageDigest, Mapping: r.Mapping, Cgroup: s.CgroupPath,
+		AppArmorProfile: s.AppArmor, ProcessLabel: s.SELinux,
 		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Events: kept(e), Args: []string{},
 		State: inspectedState{
 			Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused, OOMKilled: o.OOMKilled, OOMVictim: o.Victim, PidsLimitHits: o.PidsHits,

@@ -53,7 +53,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.readOnly, "read-only", true, "Mount the root file system read-only")
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "Mount a tmpfs: `PATH[:OPTIONS]`")
 	fs.StringVar(&f.shmSize, "shm-size", "64m", "Size of /dev/shm in `BYTES`")
-	fs.StringArrayVar(&f.securityOpts, "security-opt", nil, "`OPTION`: no-new-privileges[=false], seccomp=FILE or seccomp=unconfined")
+	fs.StringArrayVar(&f.securityOpts, "security-opt", nil, "`OPTION`: no-new-privileges[=false], seccomp=FILE, apparmor=PROFILE (either can be unconfined), label=disable or label=type:TYPE and the like")
 	fs.StringArrayVar(&f.capAdd, "cap-add", nil, "Add a `CAPABILITY`")
 	fs.StringArrayVar(&f.capDrop, "cap-drop", nil, "Drop a `CAPABILITY`, or ALL")
 	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "Resource limit: `NAME=SOFT[:HARD]`")
@@ -257,7 +257,7 @@ func (f *runFlags) parseSecurity(req *sandbox.RunRequest) error {
 	if s.NoNewPrivileges != nil {
 		req.Options.NoNewPrivileges = *s.NoNewPrivileges
 	}
-	req.Options.Seccomp = s.Seccomp
+	req.Options.Seccomp, req.Options.AppArmor, req.Options.SELinux = s.Seccomp, s.AppArmor, s.Labels
 	return nil
 }
 

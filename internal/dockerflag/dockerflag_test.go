@@ -219,7 +219,11 @@ func TestParseSecurity(t *testing.T) {
 		"seccomp=unconfined no-new-privileges": {NoNewPrivileges: &yes, Seccomp: SeccompUnconfined},
 		"seccomp=builtin":                      {},
 		"seccomp=/a=b:c.json seccomp=/a=b:c.json": {Seccomp: "/a=b:c.json"},
-		"seccomp:p.json": {Seccomp: "p.json"},
+		"seccomp:p.json":      {Seccomp: "p.json"},
+		"apparmor=unconfined": {AppArmor: "unconfined"},
+		"apparmor:docker-default apparmor=docker-default": {AppArmor: "docker-default"},
+		"label=type:spc_t label:level:s0:c1,c2":           {Labels: []string{"type:spc_t", "level:s0:c1,c2"}},
+		"label=disable":                                   {Labels: []string{"disable"}},
 	} {
 		got, err := ParseSecurity(strings.Fields(in))
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -227,8 +231,13 @@ func TestParseSecurity(t *testing.T) {
 		}
 	}
 	check(t, func(s string) (Security, error) { return ParseSecurity(strings.Fields(s)) }, []parseCase{
-		{in: "apparmor=x", says: "not supported yet"},
-		{in: "label=disable", says: "not supported yet"},
+		{in: "apparmor", says: "apparmor=PROFILE"},
+		{in: "apparmor=a apparmor=b", says: "twice"},
+		{in: "apparmor=\x01", says: "strange"},
+		{in: "apparmor=" + strings.Repeat("a", 256), says: "too long"},
+		{in: "label", says: "label=disable"},
+		{in: "label=type:", says: "label=type:VALUE"},
+		{in: "label=color:red", says: "user:"},
 		{in: "nnp", says: "unknown"},
 		{in: "no-new-privileges=maybe", says: "=true or =false"},
 		{in: "seccomp", says: "seccomp=FILE"},

@@ -14,6 +14,11 @@ type Security struct {
 	NoNewPrivileges *bool
 	// Seccomp is "" for the default profile, "unconfined", or a file name.
 	Seccomp string
+	// AppArmor is "" for the default profile, "unconfined", or a profile's name.
+	AppArmor string
+	// Labels are SELinux options: disable, or user:, role:, type:, level: and
+	// filetype: with a value.
+	Labels []string
 }
 
 // SeccompUnconfined is the value that turns the system call filter off.
@@ -38,13 +43,13 @@ func ParseSecurity(options []string) (Security, error) {
 			}
 			seccomp = true
 		case "apparmor":
-			err = errors.New("AppArmor profiles are not supported yet")
+			err = s.setAppArmor(value)
 		case "label":
-			err = errors.New("SELinux labels are not supported yet")
+			err = s.addLabel(value)
 		case "systempaths", "writable-cgroups":
 			err = errors.New("not supported: the sandbox's masked paths and read-only cgroups stay")
 		default:
-			err = errors.New("unknown (known: no-new-privileges, seccomp=FILE, seccomp=unconfined)")
+			err = errors.New("unknown (known: no-new-privileges, seccomp=FILE, apparmor=PROFILE, label=disable or label=type:TYPE and the like)")
 		}
 		if err != nil {
 			return Security{}, fmt.Errorf("security option %q: %w", o, err)
@@ -82,4 +87,38 @@ func seccompOf(value string) (string, error) {
 		return "", nil
 	}
 	return value, nil
+}
+
+// maxProfile bounds the name of an AppArmor profile.
+const maxProfile = 255
+
+func (s *Security) setAppArmor(value string) error {
+	switch {
+	case value == "":
+		return errors.New("want apparmor=PROFILE or apparmor=unconfined")
+	case s.AppArmor != "" && s.AppArmor != value:
+		return errors.New("given twice, with different values")
+	case len(value) > maxProfile:
+		return errors.New("the profile's name is too long")
+	case strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return errors.New("the profile's name has spaces or other strange characters")
+	}
+	s.AppArmor = value
+	return nil
+}
+
+// addLabel takes what podman and docker take; the kernel judges the values.
+func (s *Security) addLabel(value string) error {
+	key, v, _ := strings.Cut(value, ":")
+	switch {
+	case value == "disable":
+	case key == "user", key == "role", key == "type", key == "level", key == "filetype":
+		if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' }) {
+			return fmt.Errorf("want label=%s:VALUE", key)
+		}
+	default:
+		return errors.New("want label=disable, or label= with user:, role:, type:, level: or filetype: and a value")
+	}
+	s.Labels = append(s.Labels, value)
+	return nil
 }

@@ -14,11 +14,11 @@ const Module = "github.com/claude-pocket-console/cpc"
 // ARCHITECTURE.md draws the same picture, .golangci.yml shows it in editors.
 func Imports() map[string][]string {
 	return map[string][]string{
-		"cmd/cpc":         {"sandbox", "host", "build", "rootfs", "netns", "cgroups", "seccomp", "sbom", "internal"},
+		"cmd/cpc":         {"sandbox", "host", "build", "rootfs", "netns", "cgroups", "seccomp", "sbom", "deploy", "internal"},
 		"cmd/cpc-runtime": {"runtime", "seccomp", "cgroups", "internal"},
 		"cmd/cpc-scan":    {"sbom"},
-		"sandbox":         {"rootfs", "netns", "cgroups", "seccomp", "internal"},
-		"host":            {"cgroups", "internal"},
+		"sandbox":         {"rootfs", "netns", "cgroups", "seccomp", "deploy", "internal"},
+		"host":            {"cgroups", "deploy", "internal"},
 		"build":           {"rootfs", "internal"},
 		"runtime":         {"seccomp", "cgroups", "internal"},
 		"rootfs":          {"internal"},

@@ -80,7 +80,9 @@ type Options struct {
 	CapBase         []string // what a sandbox has without CapAdd and CapDrop
 	CapAdd, CapDrop []string
 	NoNewPrivileges bool
-	Seccomp         string // "": the default; "unconfined"; or a path (the caller loads it)
+	Seccomp         string   // "": the default; "unconfined"; or a path (the caller loads it)
+	AppArmor        string   // "": the default, if it is loaded; "unconfined"; or a profile
+	SELinux         []string // options of --security-opt label=
 	Ulimits         []specs.POSIXRlimit
 	ShmSize         int64 // bytes; 0: 64 MiB
 	Init            bool
@@ -166,9 +168,17 @@ type Input struct {
 	Cgroup  cgroups.Plan
 	Rootfs  string // mounted root, absolute
 	Seccomp *specs.LinuxSeccomp
+	Confine Confine
 	Files   Files
 	Init    Init
 	Host    Host
+}
+
+// Confine is what Options.AppArmor and SELinux came to on this host.
+type Confine struct {
+	AppArmor   string // profile, or "" for none
+	Label      string // SELinux label of the processes, or ""
+	MountLabel string // and of what is mounted
 }
 
 // Files are files of the host that are bound into the sandbox's /etc; "" leaves

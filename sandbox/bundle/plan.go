@@ -100,6 +100,7 @@ func (in *Input) linux() *specs.Linux {
 		Resources:     in.Cgroup.Resources,
 		CgroupsPath:   in.Cgroup.Path,
 		Seccomp:       in.Seccomp,
+		MountLabel:    in.Confine.MountLabel,
 		MaskedPaths:   append(maskedPaths(), in.Host.Thermal...),
 		ReadonlyPaths: readonlyPaths(),
 	}

@@ -100,6 +100,10 @@ func TestPlanGolden(t *testing.T) {
 		"hybrid":        with(root, func(in *Input) { in.Cgroup = limitsOf(cgroups.Hybrid, in.Limits, true) }),
 		"no-limits":     with(idmap.ForMapped(), func(in *Input) { in.Cgroup = cgroups.Plan{Layout: cgroups.Hybrid} }),
 		"unconfined":    with(root, func(in *Input) { in.Options.Seccomp = SeccompUnconfined; in.Seccomp = nil }),
+		"apparmor":      with(idmap.ForMapped(), func(in *Input) { in.Confine.AppArmor = "cpc-sandbox" }),
+		"selinux": with(root, func(in *Input) {
+			in.Confine = Confine{Label: "system_u:system_r:container_t:s0:c1,c2", MountLabel: "system_u:object_r:container_file_t:s0:c1,c2"}
+		}),
 		"build-step": with(idmap.ForMapped(), func(in *Input) {
 			in.Options = BuildStep()
 			in.Args = []string{"/bin/sh", "-c", "apt-get update"}

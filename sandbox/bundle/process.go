@@ -50,6 +50,8 @@ func (in *Input) process() (*specs.Process, error) {
 		Capabilities:    caps,
 		Rlimits:         rlimits,
 		NoNewPrivileges: in.NoNewPrivileges,
+		ApparmorProfile: in.Confine.AppArmor,
+		SelinuxLabel:    in.Confine.Label,
 		OOMScoreAdj:     &adjust,
 	}, nil
 }

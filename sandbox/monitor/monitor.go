@@ -18,6 +18,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/confine"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -54,7 +55,9 @@ type monitor struct {
 	cleanup []func() error // undone in reverse order
 	config  []byte         // config.json
 
-	endWatch func()       // stops looking for violations of limits
+	endWatch func() // stops looking for violations of limits
+	appArmor string // profile, "" for none
+	labels   confine.Labels
 	input    bundle.Input // what the sandbox, and each exec, is planned from
 	execs    execs
 	noted    bool // that the sandbox was made
@@ -148,6 +151,9 @@ func (m *monitor) launch() error {
 		m.io.Resize(*m.task.Size)
 	}
 	if err := m.oci.Start(); err != nil {
+		return err
+	}
+	if err := m.checkLabels(); err != nil {
 		return err
 	}
 	m.mu.Lock()

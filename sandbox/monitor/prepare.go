@@ -55,8 +55,11 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 	if err := os.Mkdir(target, 0o711); err != nil {
 		return fmt.Errorf("mount point: %w", err)
 	}
+	if err := m.planLabels(); err != nil {
+		return err
+	}
 	m.mounted, err = rootfs.Mount(rootfs.MountOptions{
-		Layers: layers, Scratch: scratch, Target: target, Mapping: r.Mapping, Volatile: true,
+		Layers: layers, Scratch: scratch, Target: target, Mapping: r.Mapping, Volatile: true, Label: m.labels.Mount,
 	})
 	if err != nil {
 		return err
@@ -82,9 +85,12 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	if err != nil {
 		return err
 	}
+	if err := m.labels.Mark(files.Hostname, files.Hosts, files.ResolvConf); err != nil {
+		return err
+	}
 	m.input = bundle.Input{
 		Options: o, ID: r.ID, Image: img.Config.Config, User: user, Mapping: r.Mapping, Cgroup: m.task.Plan,
-		Rootfs: m.mounted.Root, Seccomp: m.task.Seccomp, Files: files, Host: host,
+		Rootfs: m.mounted.Root, Seccomp: m.task.Seccomp, Confine: m.confinement(), Files: files, Host: host,
 		Init: bundle.Init{Path: m.task.Init, Args: []string{"reaper"}},
 	}
 	spec, err := bundle.Plan(m.input)

@@ -75,6 +75,8 @@ type Settings struct {
 	CapDrop     []string          `json:"capDrop,omitempty"`
 	SecurityOpt []string          `json:"securityOpt,omitempty"`
 	Limits      cgroups.Limits    `json:"limits"`
+	AppArmor    string            `json:"appArmor,omitempty"` // profile, read back from the kernel
+	SELinux     string            `json:"selinux,omitempty"`  // label, likewise
 	NotEnforced []string          `json:"notEnforced,omitempty"`
 	CgroupPath  string            `json:"cgroupPath,omitempty"`
 	StopSignal  string            `json:"stopSignal,omitempty"`

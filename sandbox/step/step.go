@@ -23,6 +23,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/confine"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -205,6 +206,9 @@ func (s *Runner) plan(step Step, input bundle.Input, dir string) (bundle.Input, 
 		return input, err
 	}
 	if input.Cgroup, err = limits.WithoutSystemd().Plan(input.ID, o.Limits); err != nil {
+		return input, err
+	}
+	if input.Confine.AppArmor, err = confine.AppArmor(o.AppArmor); err != nil {
 		return input, err
 	}
 	input.Options, input.Mapping, input.Seccomp = o, step.Mapping, s.seccomp
