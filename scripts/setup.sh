@@ -55,6 +55,8 @@ table() {
 			shellcheck shellcheck
 			procps ps
 			bsdutils script
+			e2fsprogs mkfs.ext4
+			fuse2fs fuse2fs
 		END
 		;;
 	base)

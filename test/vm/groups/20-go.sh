@@ -8,7 +8,7 @@ build() {
 	local package
 	rm -rf "$stage/tests" "$stage/tools"
 	mkdir -p "$stage/tests" "$stage/tools"
-	for package in cgroups rootfs; do
+	for package in cgroups rootfs rootfs/disk; do
 		CGO_ENABLED=0 scripts/go test -c -trimpath -o "$stage/tests/${package//\//_}.test" "./$package"
 	done
 	# Static, as the VM's libc is another than the host's.
@@ -19,7 +19,7 @@ build() {
 }
 
 run() {
-	inside root /work-cpc/test/vm/gotests.sh cgroups rootfs runtime
+	inside root /work-cpc/test/vm/gotests.sh cgroups rootfs rootfs/disk runtime
 	# Root runs the runtime's tests in a user's namespaces too.
 	inside user /work-cpc/test/vm/gotests.sh cgroups rootfs
 }
