@@ -242,7 +242,9 @@ type RuleStatus struct {
 
 // Status is what can be seen of a sandbox's network.
 type Status struct {
-	Version int            `json:"policy"`
+	Version int `json:"policy"`
+	// Limited: another policy narrows the rules.
+	Limited bool           `json:"limited"`
 	Rules   []RuleStatus   `json:"rules"`
 	Totals  []event.Total  `json:"totals"`
 	Conns   []gateway.Conn `json:"connections"`
@@ -257,7 +259,7 @@ type Status struct {
 func (n *Net) Status() (Status, error) {
 	p := n.pol.Load()
 	count := n.rec.ByRule()
-	s := Status{Version: p.Version(), Totals: n.rec.Totals(), Conns: n.gw.Conns()}
+	s := Status{Version: p.Version(), Limited: len(p.Limits()) > 0, Totals: n.rec.Totals(), Conns: n.gw.Conns()}
 	for _, side := range []struct {
 		deny  bool
 		rules []policy.Rule

@@ -82,11 +82,16 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	got, err := p.ResolvConf([]string{".", "Corp.test"}, []string{"ndots:2", "rotate"})
-	if err != nil || got != "nameserver 198.18.0.1\nsearch corp.test\n" {
+	if err != nil || got != "nameserver 198.18.0.1\nsearch corp.test\noptions ndots:2 rotate\n" {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, err := p.ResolvConf([]string{"a\nnameserver 8.8.8.8"}, nil); err == nil {
 		t.Error("a search domain of two lines")
+	}
+	for _, bad := range []string{"", "a b", "ndots:", "ndots:x", "ndots:1\nnameserver 8.8.8.8", "NDOTS:1", "a:1:2"} {
+		if got, err := p.ResolvConf(nil, []string{bad}); err == nil {
+			t.Errorf("resolver option %q: %q", bad, got)
+		}
 	}
 }
 

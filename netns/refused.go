@@ -28,6 +28,7 @@ const (
 	nflogCommand  = 1
 	nflogBind     = 1
 	nflogMode     = 2
+	nflogThresh   = 5
 	nflogCopyPkt  = 2
 	nflogPayload  = 9
 	nflogSnaplen  = 128
@@ -49,6 +50,9 @@ func refusedPackets(t *thread, r *os.File, group uint16) (*netlink.Conn, error) 
 	for _, a := range []netlink.Attribute{
 		{Type: nflogCommand, Data: []byte{nflogBind}},
 		{Type: nflogMode, Data: mode},
+		// Each at once: the kernel holds them for a second otherwise, and the
+		// sandbox may be gone by then.
+		{Type: nflogThresh, Data: binary.BigEndian.AppendUint32(nil, 1)},
 	} {
 		attr, err := netlink.MarshalAttributes([]netlink.Attribute{a})
 		if err != nil {

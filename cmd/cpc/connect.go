@@ -19,14 +19,18 @@ import (
 // connection says how a session is connected to this process.
 type connection struct {
 	stdin bool
-	keys  []byte // that detach
-	proxy bool   // pass signals on to the program
+	keys  []byte   // that detach
+	proxy bool     // pass signals on to the program
+	out   *os.File // for the program's output; nil is standard output
 }
 
 // connect connects the session to this process's standard streams until it
 // ends. The terminal is as it was when connect returns, however that is.
 func connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 	st := sandbox.Streams{Out: os.Stdout, Err: os.Stderr}
+	if c.out != nil {
+		st.Out = c.out
+	}
 	if c.stdin {
 		st.In = os.Stdin
 	}

@@ -71,6 +71,7 @@ func hints() []struct {
 		{rootfs.ErrInUse, defaultFailure, "End the sandbox that uses it first; see: cpc ps"},
 		{sbom.ErrNoProgram, defaultFailure, "Install cpc-scan beside cpc (make install); cpc build does without it with: --sbom=false"},
 		{netns.ErrUnavailable, defaultFailure, networkHint},
+		{sandbox.ErrNoDecisions, defaultFailure, "Sandboxes that were started with --network allowlist, the default, have some."},
 		{network.ErrNoCA, defaultFailure, "Name the bundle: --host-ca=FILE"},
 		{errOldAdvisories, defaultFailure, "Fetch them anew, or take them as they are with: --max-age 0"},
 		{errNoAdvisories, defaultFailure, "Leave out --offline once, to fetch them, or name some with --db PATH."},

@@ -222,8 +222,8 @@ func (f *netFlags) policy(label string) (policy.Spec, error) {
 			s.Label = ""
 		}
 	}
-	if f.learn {
-		return policy.Spec{Allow: given.Allow, Deny: given.Deny}, nil
+	if f.learn && s.Given.Allow == nil { // what is denied is learnt
+		s.Given.Allow = []string{}
 	}
 	spec, notes, err := s.Compose()
 	f.notes = append(f.notes, notes...)

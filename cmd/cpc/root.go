@@ -90,7 +90,7 @@ func newRoot(a *app) *cobra.Command {
 	)
 	for _, c := range []*cobra.Command{
 		a.runCommand(), a.execCommand(), a.attachCommand(), a.psCommand(), a.logsCommand(), a.stopCommand(),
-		a.killCommand(), a.waitCommand(), a.rmCommand(), a.inspectCommand(), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
+		a.killCommand(), a.waitCommand(), a.rmCommand(), a.inspectCommand(), a.netCommand(), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
 		a.eventsCommand(), a.statsCommand(), a.topCommand(),
 	} {
 		c.GroupID = "sandbox"

@@ -40,41 +40,48 @@ as the image's user, or as uid 1000 if it names none.`,
 	return cmd
 }
 
-func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
-	var err error
+// prepareRun makes sense of the command line and finds the image, and warns of
+// what a person should know before a sandbox runs.
+func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *sandbox.Engine, req sandbox.RunRequest, err error) {
 	if f.net.config, err = config.Load(); err != nil {
-		return err
+		return nil, req, err
 	}
-	req, err := f.request(cmd.Flags(), args)
-	if err != nil {
-		return usageError{err}
+	if req, err = f.request(cmd.Flags(), args); err != nil {
+		return nil, req, usageError{err}
 	}
-	e, err := a.engine()
-	if err != nil {
-		return err
+	if e, err = a.engine(); err != nil {
+		return nil, req, err
 	}
 	img, err := a.findImage(cmd.Context(), req.Image, f.pull)
 	if err != nil {
-		return err
+		return nil, req, err
 	}
 	req.ImageDigest = img.Digest.String()
 	if req.Options.Network == bundle.NetworkAllowlist {
 		if req.Network.Policy, err = f.net.policy(img.Config.Config.Labels[policy.Label]); err != nil {
-			return err
+			return nil, req, err
 		}
 	}
-	keys, err := f.keys()
-	if err != nil {
-		return usageError{err}
-	}
 	if req.Options.TTY && req.Stdin && !req.Detach && !terminal.Is(os.Stdin) {
-		return errors.New("standard input is not a terminal; leave out -t to pipe into the sandbox")
+		return nil, req, errors.New("standard input is not a terminal; leave out -t to pipe into the sandbox")
 	}
 	if rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr); ok {
 		req.Size = &wire.Size{Rows: rows, Cols: cols}
 	}
 	a.warn(e, req)
-	f.net.tell("cpc run")
+	f.net.tell(cmd.CommandPath())
+	return e, req, nil
+}
+
+func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
+	keys, err := f.keys()
+	if err != nil {
+		return usageError{err}
+	}
+	e, req, err := a.prepareRun(cmd, f, args)
+	if err != nil {
+		return err
+	}
 	s, err := f.start(cmd.Context(), e, req)
 	if err != nil {
 		return err

@@ -114,17 +114,13 @@ func (p *Policy) Allowing(rules []string) (*Policy, error) {
 	return p.unless(next), nil
 }
 
-// Denying returns the next version with the rules among those that deny and
-// not among those that allow; nil if that is so already.
+// Denying returns the next version with the rules among those that deny; nil
+// if they are so already. Those that allow stay: a deny rule wins, and when it
+// is removed they hold again.
 func (p *Policy) Denying(rules []string) (*Policy, error) {
 	next, err := p.With(nil, rules)
 	if err != nil {
 		return nil, err
-	}
-	for _, text := range rules {
-		if next.allow, err = dropRules(next.allow, text, ParseRule); err != nil {
-			return nil, err
-		}
 	}
 	return p.unless(next), nil
 }

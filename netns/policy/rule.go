@@ -257,3 +257,35 @@ func parsePort(s string) (uint16, error) {
 	}
 	return uint16(n), nil
 }
+
+// ParseTarget reads what a person calls a place on the network, host, host:port
+// or the URL of a page, and returns its canonical host and port, 443 if none is
+// named.
+func ParseTarget(s string) (host string, port uint16, err error) {
+	rest, ports := s, []uint16(nil)
+	scheme, after, isURL := strings.Cut(s, "://")
+	if isURL {
+		rest, _, _ = strings.Cut(after, "/")
+		if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+			rest = rest[i+1:]
+		}
+	}
+	if rest, ports, err = cutPorts(rest); err != nil {
+		return "", 0, fmt.Errorf("host %q: %w", clip(s), err)
+	}
+	switch {
+	case len(ports) > 1:
+		return "", 0, fmt.Errorf("host %q: one port", clip(s))
+	case len(ports) == 1:
+		port = ports[0]
+	case isURL && strings.EqualFold(scheme, "http"):
+		port = 80
+	default:
+		port = 443
+	}
+	h, err := ParseHost(strings.TrimSuffix(strings.TrimPrefix(rest, "["), "]"))
+	if err != nil {
+		return "", 0, fmt.Errorf("host %q: %w", clip(s), err)
+	}
+	return h.String(), port, nil
+}

@@ -1,0 +1,313 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/netns"
+	"github.com/claude-pocket-console/cpc/netns/event"
+	"github.com/claude-pocket-console/cpc/netns/policy"
+	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
+)
+
+func (a *app) netCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "net COMMAND", Short: "See and change what sandboxes reach of the network", Args: unknownCommand,
+		Long: `See and change what sandboxes reach of the network.
+
+A sandbox's policy is a version that never changes; each change makes the next
+one, at once, and cuts the connections that it does not allow. What was decided
+is kept beside the sandbox's log.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	for _, c := range []*cobra.Command{
+		a.netShowCommand(), a.netChangeCommand(wire.NetAllow, "Let a sandbox out to what rules name"),
+		a.netChangeCommand(wire.NetDeny, "Cut a sandbox off from what rules name"),
+		a.netChangeCommand(wire.NetRemove, "Take rules out of a sandbox's policy"),
+		a.netTestCommand(), a.netLogCommand(), a.netLearnCommand(), a.netPresetsCommand(),
+	} {
+		c.DisableFlagsInUseLine = true
+		cmd.AddCommand(c)
+	}
+	return cmd
+}
+
+// netState is what cpc net show has of one sandbox.
+type netState struct {
+	Sandbox string `json:"sandbox"`
+	netns.Status
+}
+
+func (a *app) netShowCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "show [OPTIONS] SANDBOX...", Short: "Show policies in force, with counters", Args: wants(1, many),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			states := []netState{}
+			var failed error
+			for _, name := range args {
+				s := netState{Sandbox: name}
+				if err := e.Network(name, wire.NetRequest{Do: wire.NetShow}, &s.Status); err != nil {
+					failed = errors.Join(failed, err)
+					continue
+				}
+				states = append(states, s)
+			}
+			if asJSON {
+				return errors.Join(printJSON(cmd.OutOrStdout(), states), failed)
+			}
+			for _, s := range states {
+				if err := s.print(cmd.OutOrStdout()); err != nil {
+					return err
+				}
+			}
+			return failed
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "Print a JSON array")
+	return cmd
+}
+
+func (s netState) print(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(tw, "%s: policy %d, %d connections open, %d packets refused\n", s.Sandbox, s.Version, len(s.Conns), s.Refused)
+	if len(s.Rules) > 0 {
+		fmt.Fprintln(tw, "  RULE\tFROM\tVERDICT\tCONNECTIONS")
+	}
+	for _, r := range s.Rules {
+		verdict := "allow"
+		if r.Deny {
+			verdict = "deny"
+		}
+		fmt.Fprintf(tw, "  %s\t%s\t%s\t%d\n", r.Rule, r.Preset, verdict, r.Count)
+	}
+	if s.Limited {
+		fmt.Fprintln(tw, "  and of these, what the host's policy allows (cpc net test tells)")
+	}
+	for i, c := range s.Conns {
+		if i == 0 {
+			fmt.Fprintln(tw, "  OPEN\tSINCE\tSENT\tRECEIVED")
+		}
+		fmt.Fprintf(tw, "  %s:%d\t%s\t%d\t%d\n", c.Host, c.Port, ago(c.Since), c.Sent, c.Received)
+	}
+	return tw.Flush()
+}
+
+func (a *app) netChangeCommand(do, short string) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: do + " [OPTIONS] SANDBOX RULE...", Short: short, Args: wants(2, many),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkRules(do, args[1:]); err != nil {
+				return usageError{err}
+			}
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			var c network.Change
+			if err := e.Network(args[0], wire.NetRequest{Do: do, Rules: args[1:]}, &c); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), c)
+			}
+			for _, r := range c.Ineffective {
+				fmt.Fprintf(os.Stderr, "%s: note: %s has no effect: the host's policy does not allow it\n", cmd.CommandPath(), r)
+			}
+			if !c.Changed {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "policy %d, which says so already\n", c.Version)
+			} else {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "policy %d, %d connections cut\n", c.Version, c.Cut)
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
+	return cmd
+}
+
+// checkRules finds mistakes where the person is.
+func checkRules(do string, rules []string) error {
+	var err error
+	switch do {
+	case wire.NetAllow:
+		_, err = policy.New(rules, nil)
+	default: // what is removed may be of either kind
+		_, err = policy.New(nil, rules)
+	}
+	return err
+}
+
+// netAnswer is what cpc net test has of one host.
+type netAnswer struct {
+	Host string `json:"host"`
+	Port uint16 `json:"port"`
+	policy.Decision
+}
+
+func (a *app) netTestCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "test [OPTIONS] SANDBOX HOST[:PORT]|URL...", Short: "Say whether hosts would be let out to, and by which rule", Args: wants(2, many),
+		Long: `Say whether a sandbox would be let out to hosts, and by which rule. Without a
+port it is 443. The exit status is 1 if one would not.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			answers := []netAnswer{}
+			for _, text := range args[1:] {
+				host, port, err := policy.ParseTarget(text)
+				if err != nil {
+					return usageError{err}
+				}
+				w := netAnswer{Host: host, Port: port}
+				if err := e.Network(args[0], wire.NetRequest{Do: wire.NetTest, Host: host, Port: port}, &w.Decision); err != nil {
+					return err
+				}
+				answers = append(answers, w)
+			}
+			return printAnswers(cmd.OutOrStdout(), answers, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "Print a JSON array")
+	return cmd
+}
+
+func printAnswers(w io.Writer, answers []netAnswer, asJSON bool) error {
+	denied := false
+	var b strings.Builder
+	for _, d := range answers {
+		denied = denied || !d.Allowed
+		by := d.Rule
+		if d.Preset != "" {
+			by += " (" + d.Preset + ")"
+		}
+		switch {
+		case d.Allowed:
+			fmt.Fprintf(&b, "%s:%d allowed by %s, checked as %s\n", d.Host, d.Port, by, d.Proto)
+		case by != "":
+			fmt.Fprintf(&b, "%s:%d denied: %s: %s\n", d.Host, d.Port, d.Reason, by)
+		default:
+			fmt.Fprintf(&b, "%s:%d denied: %s\n", d.Host, d.Port, d.Reason)
+		}
+	}
+	var err error
+	if asJSON {
+		err = printJSON(w, answers)
+	} else {
+		_, err = io.WriteString(w, b.String())
+	}
+	if err == nil && denied {
+		return exitStatus(1)
+	}
+	return err
+}
+
+func (a *app) netLogCommand() *cobra.Command {
+	var follow, asJSON, denied bool
+	cmd := &cobra.Command{
+		Use: "log [OPTIONS] SANDBOX", Short: "Show what a sandbox's network has decided", Args: wants(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := a.engine()
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			err = e.Decisions(cmd.Context(), args[0], follow, func(d event.Event) error {
+				if denied && d.Verdict == event.Allowed {
+					return nil
+				}
+				if asJSON {
+					return json.NewEncoder(out).Encode(d)
+				}
+				_, err := fmt.Fprintln(out, strings.Map(printable, decisionLine(d)))
+				return err
+			})
+			if errors.Is(err, context.Canceled) {
+				return exitStatus(130)
+			}
+			return err
+		},
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&follow, "follow", "f", false, "Go on until the sandbox ends")
+	fs.BoolVar(&denied, "denied", false, "Only what was refused or failed")
+	fs.BoolVar(&asJSON, "json", false, "Print each decision as a line of JSON")
+	return cmd
+}
+
+// decisionLine words a decision for a person.
+func decisionLine(d event.Event) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %s", d.Time.Local().Format("2006-01-02 15:04:05.000"), d.Kind, d.Verdict)
+	host := d.Name
+	if host == "" && d.Addr.IsValid() {
+		host = d.Addr.String()
+	}
+	if host != "" {
+		b.WriteString(" " + host)
+	}
+	if d.Port != 0 {
+		fmt.Fprintf(&b, ":%d", d.Port)
+	}
+	for _, f := range []struct{ head, text string }{
+		{"", d.Query}, {"", d.Reason}, {"said ", d.Said}, {"by ", d.Rule}, {"of ", d.Preset}, {"from ", d.Process},
+	} {
+		if f.text != "" && (f.head != "said " || f.text != d.Name) {
+			b.WriteString(", " + f.head + f.text)
+		}
+	}
+	switch {
+	case d.Kind == event.Close:
+		fmt.Fprintf(&b, ", %d bytes sent, %d received in %v", d.Sent, d.Received, d.Duration)
+	case d.Kind == event.Policy:
+		fmt.Fprintf(&b, ", version %d", d.Version)
+	case d.Count > 1:
+		fmt.Fprintf(&b, ", %d times", d.Count)
+	}
+	return b.String()
+}
+
+func (a *app) netPresetsCommand() *cobra.Command {
+	var l listing
+	cmd := &cobra.Command{
+		Use: "presets [OPTIONS]", Short: "List the presets that rules can name", Args: wants(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return printRows(cmd.OutOrStdout(), l, []column{
+				{"NAME", "{{.Name}}"}, {"DEFAULT", "{{if .Default}}yes{{end}}"}, {"ABOUT", "{{.About}}"}, {"HOSTS", `{{join .Hosts " "}}`},
+			}, policy.Presets())
+		},
+	}
+	l.register(cmd)
+	return cmd
+}
+
+// learnt reads what a sandbox that has ended would have needed.
+func learnt(ctx context.Context, e *sandbox.Engine, id string) ([]string, error) {
+	var seen []event.Event
+	err := e.Decisions(ctx, id, false, func(d event.Event) error {
+		seen = append(seen, d)
+		return nil
+	})
+	return netns.Smallest(seen), err
+}

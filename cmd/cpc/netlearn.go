@@ -1,0 +1,88 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/netns/policy"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+)
+
+func (a *app) netLearnCommand() *cobra.Command {
+	f := &runFlags{}
+	f.net.learn = true
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "learn [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short: "Run a command with everything denied, and print the policy that it needs",
+		Long: `Run a command in a new sandbox that is let out to nothing but what --egress names,
+and print the smallest policy under which every connection that it tried would
+have been allowed, as --egress-file reads it. What the command prints goes to
+standard error.
+
+A program seldom goes on after its first connection fails: run it again with what
+was learnt, until nothing is added.`,
+		Example: `  cpc net learn debian:trixie-slim apt-get update >policy.toml
+  cpc net learn --egress-file policy.toml debian:trixie-slim apt-get update`,
+		Args: wants(1, many),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.learn(cmd, f, args, asJSON) },
+	}
+	f.register(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
+	for _, name := range []string{"detach", "dry-run", "rm", "cidfile"} {
+		_ = cmd.Flags().MarkHidden(name) // run has it: see register
+	}
+	return cmd
+}
+
+func (a *app) learn(cmd *cobra.Command, f *runFlags, args []string, asJSON bool) error {
+	if f.detach || f.dryRun {
+		return usageError{errors.New("it waits for the command's end: leave out --detach and --dry-run")}
+	}
+	e, req, err := a.prepareRun(cmd, f, args)
+	if err != nil {
+		return err
+	}
+	if req.Options.Network != bundle.NetworkAllowlist {
+		return usageError{fmt.Errorf("learning needs --network %s", bundle.NetworkAllowlist)}
+	}
+	req.Network.Learn, req.AutoRemove = true, false
+	keys, err := f.keys()
+	if err != nil {
+		return usageError{err}
+	}
+	s, err := e.Run(cmd.Context(), req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = e.Remove(s.ID, true) }()
+	defer s.Close()
+	exit, err := connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr})
+	if err != nil {
+		return ended(err)
+	}
+	s.AwaitEnd()
+	rules, err := learnt(cmd.Context(), e, s.ID)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "cpc net learn: the command ended with status %d and asked for %d hosts\n", exit.Code, len(rules))
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), policy.Spec{Allow: rules})
+	}
+	var b strings.Builder
+	b.WriteString("allow = [\n")
+	for _, r := range rules {
+		fmt.Fprintf(&b, "\t%q,\n", r)
+	}
+	b.WriteString("]\n")
+	_, err = fmt.Fprint(cmd.OutOrStdout(), b.String())
+	return err
+}
