@@ -6,8 +6,9 @@
 //
 // The packages below it: record knows which sandboxes there are, bundle plans
 // the OCI bundle, process runs a program under an OCI runtime, wire is the
-// language of the control socket, logfile keeps output, monitor is the process
-// that looks after one sandbox, step runs RUN instructions. This package is
+// language of the control socket, logfile keeps output, journal what happened,
+// monitor is the process that looks after one sandbox, step runs RUN
+// instructions. This package is
 // the client's side: it runs in the host's namespaces as the calling user and
 // needs no privilege.
 package sandbox

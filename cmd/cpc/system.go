@@ -22,7 +22,7 @@ import (
 )
 
 func (a *app) systemGroup() *cobra.Command {
-	return group("system", "Look after what cpc keeps on disk", a.dfCommand(), a.systemPruneCommand(), a.checkCommand())
+	return group("system", "Look after what cpc keeps on disk", a.dfCommand(), a.systemPruneCommand(), a.checkCommand(), a.eventsCommand())
 }
 
 // dfRow is a kind of thing as cpc system df shows it. The field names are docker's.

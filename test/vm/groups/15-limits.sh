@@ -1,0 +1,10 @@
+#!/bin/bash
+# Copyright the cpc authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# limits: all of them, changed on a running sandbox, exceeded on purpose, and
+# what cpc says of it.
+run() {
+	inside root /work-cpc/test/vm/limits.sh
+	inside user /work-cpc/test/vm/limits.sh
+}

@@ -1,0 +1,224 @@
+#!/bin/bash
+# Copyright the cpc authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# limits.sh [FUNCTION…]: runs inside the VM, as root or as a user in a login
+# session: every limit, cpc update, pause, events and stats on cgroup v2. With
+# functions' names: only these checks. CPC_VM_RUNS is how many runs in a row must
+# leave the cgroup tree as it was (20; each takes seconds under emulation).
+# shellcheck disable=SC2016 # expanded inside the sandbox
+set -u
+# shellcheck source=test/vm/check.sh
+. "$(dirname "$0")/check.sh"
+
+image=docker.io/library/debian:trixie-slim
+as_root=$([ "$(id -u)" -eq 0 ] && echo yes)
+
+import_base() {
+	cpc inspect --type image "$image" >/dev/null 2>&1 || [ -n "$(cpc import /var/tmp/base.tar "$image")" ]
+}
+
+# files NAME FILE…: what is in files of the sandbox's cgroup.
+files() {
+	local name=$1
+	shift
+	cpc exec "$name" sh -c 'cd /sys/fs/cgroup && cat "$@"' - "$@"
+}
+
+# actions NAME: its events.
+actions() { cpc events --since 1h --until 0s --filter "container=$1" --format '{{.Action}}' | tr '\n' ' '; }
+
+# await NAME ACTION SECONDS
+await() {
+	local end=$((SECONDS + $3))
+	until [[ " $(actions "$1")" == *" $2 "* ]]; do
+		if [ $SECONDS -ge $end ]; then
+			echo "no event $2: $(actions "$1")"
+			return 1
+		fi
+		sleep 0.5
+	done
+}
+
+other_limits() {
+	cpc run -d --name lim -m 200m --memory-swap 300m --memory-reservation 50m --memory-high 150m --cpu-shares 512 \
+		--cpu-quota 20000 --cpu-period 50000 --pids-limit 40 "$image" sleep 600 >/dev/null || return
+	local out
+	out=$(files lim memory.max memory.swap.max memory.low memory.high cpu.weight cpu.max pids.max)
+	echo "$out"
+	cpc rm -f lim
+	words_are "$out" "209715200 104857600 52428800 157286400 59 20000 50000 40"
+}
+
+# A user has these two controllers only if an administrator delegates them.
+cpuset_and_io() {
+	local out status=0
+	if [ -z "$as_root" ]; then
+		out=$(cpc run --rm --cpuset-cpus 0 "$image" true 2>&1) || status=$?
+		echo "$out"
+		[ $status -eq 125 ] && [[ $out == *"does not delegate the cpuset controller"*delegate.conf* ]]
+		return
+	fi
+	cpc run -d --name io --cpuset-cpus 1 --cpuset-mems 0 --device-write-bps /dev/vda:1m --device-read-iops /dev/vda:5000 \
+		--read-only=false "$image" sleep 600 >/dev/null || return
+	out=$(files io cpuset.cpus cpuset.mems io.max)
+	echo "$out"
+	local begin=$SECONDS
+	cpc exec -u 0 io sh -c 'dd if=/dev/zero of=/x bs=1M count=6 oflag=direct' 2>&1
+	local took=$((SECONDS - begin))
+	echo "6 MiB took $took s"
+	cpc update --device-write-bps /dev/vda:2m --cpuset-cpus 0-1 io
+	local after
+	after=$(files io cpuset.cpus io.max)
+	echo "$after"
+	cpc rm -f io
+	words_are "$out" "1 0 254:0 rbps=max wbps=1048576 riops=5000 wiops=max" &&
+		words_are "$after" "0-1 254:0 rbps=max wbps=2097152 riops=5000 wiops=max" && [ $took -ge 4 ]
+}
+
+update_live() {
+	cpc run -d --name up --pids-limit -1 -m 128m "$image" sh -c 'head -c 60M /dev/zero >/tmp/x; sleep 600' >/dev/null || return
+	cpc update -m 200m --memory-high 180m --pids-limit 50 --cpus 0.5 --cpu-shares 2048 up
+	local one two status=0 out
+	one=$(files up memory.max memory.high pids.max cpu.max cpu.weight)
+	echo "$one"
+	cpc inspect --format '{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}' up
+	until [ "$(cpc exec up stat -c %s /tmp/x)" = 62914560 ]; do sleep 0.5; done
+	out=$(cpc update --pids-limit 60 -m 20m --memory-high 0 up 2>&1) || status=$?
+	echo "status $status: $out"
+	two=$(files up memory.max memory.high pids.max cpu.max cpu.weight)
+	echo "$two"
+	[ $status -eq 1 ] && [[ $out == *"the sandbox uses"* ]] && [ "$one" = "$two" ] &&
+		words_are "$one" "209715200 188743680 50 50000 100000 174" &&
+		cpc update -m 0 --memory-high 0 --pids-limit -1 --cpus 0 --cpu-shares 0 up &&
+		words_are "$(files up memory.max memory.high pids.max cpu.max cpu.weight)" "max max max max 100000 100"
+	status=$?
+	files up memory.max memory.high pids.max cpu.max cpu.weight
+	cpc rm -f up
+	return $status
+}
+
+# share NAME: thousandths of a CPU that it has over 5 s.
+share() {
+	cpc exec "$1" bash -c '
+		used() { sed -n "s/usage_usec //p" /sys/fs/cgroup/cpu.stat; }
+		a=$(used) b=${EPOCHREALTIME/./}; sleep 5; c=$(used) d=${EPOCHREALTIME/./}
+		echo $(((c - a) * 1000 / (d - b)))'
+}
+
+# Within 10 % of what it was given, and then of what it is given.
+share_follows() {
+	cpc run -d --name spin --cpus 0.4 "$image" bash -c 'while :; do :; done & while :; do :; done' >/dev/null || return
+	sleep 1
+	local first second status
+	first=$(share spin)
+	cpc update --cpus 0.2 spin
+	sleep 1
+	second=$(share spin)
+	echo "thousandths of a CPU: $first of 400, $second of 200"
+	await spin cpu-throttled 30 && [ "$first" -ge 360 ] && [ "$first" -le 440 ] && [ "$second" -ge 180 ] && [ "$second" -le 220 ]
+	status=$?
+	cpc rm -f spin
+	return $status
+}
+
+out_of_memory() {
+	local out status=0
+	out=$(cpc run --name oom -m 64m "$image" tail /dev/zero 2>&1) || status=$?
+	echo "status $status: $out"
+	cpc ps -a
+	actions oom
+	cpc inspect --format '{{.State.OOMKilled}} {{.State.OOMVictim}}: {{.State.Reason}}' oom
+	[ $status -eq 137 ] && [[ $out == *'killed: out of memory at the 64 MiB limit'* ]] && [[ $(cpc ps -a) == *"out of memory"* ]] &&
+		[[ $(actions oom) == *" oom "*"die "* ]] && [[ $(cpc inspect --format '{{.State.OOMKilled}}' oom) = true ]] &&
+		[[ $(cpc events --since 1h --until 0s --filter container=oom --filter event=oom) == *limit=67108864*name=oom* ]]
+	status=$?
+	# Whom the kernel killed: root may read its log, a user's monitor has looked.
+	if [ -n "$as_root" ] && [[ $(cpc inspect --format '{{.State.OOMVictim}}' oom) != "tail (process "* ]]; then
+		echo "not the victim"
+		status=1
+	fi
+	cpc rm -f oom
+	return $status
+}
+
+refused_forks() {
+	local out status=0
+	out=$(cpc run --name forks --pids-limit 20 "$image" perl -e 'for (1..60) { my $p = fork; exit 9 unless defined $p; sleep 600 unless $p }' 2>&1) || status=$?
+	echo "status $status: $out"
+	actions forks
+	[ $status -eq 9 ] && [[ $out == *"the limit of 20 processes"* ]] && [[ $(actions forks) == *" pids-max "* ]]
+	status=$?
+	cpc rm -f forks
+	return $status
+}
+
+nearly_full() {
+	cpc run -d --name full -m 100m "$image" sh -c 'head -c 85M /dev/zero >/tmp/x; sleep 20; head -c 11M /dev/zero >/tmp/y; sleep 600' >/dev/null || return
+	await full memory-80 20 && [[ $(actions full) != *memory-95* ]] && await full memory-95 60 &&
+		[[ $(cpc stats --no-stream --format '{{.Name}} {{.Tmpfs}} {{.PIDsLimit}} {{.Pressure}}' full) == "full 9"*MiB" 100 "*/*/* ]]
+	local status=$?
+	actions full
+	cpc stats --no-stream full
+	cpc rm -f full
+	return $status
+}
+
+paused() {
+	cpc run -d --name pau "$image" sh -c 'while :; do date +%N; sleep 0.1; done' >/dev/null || return
+	cpc pause pau
+	cpc ps
+	local before after status
+	before=$(cpc logs pau | wc -l)
+	sleep 2
+	after=$(cpc logs pau | wc -l)
+	echo "$before lines before, $after after"
+	[ "$before" -eq "$after" ] && [[ $(cpc ps) == *"(Paused)"* ]] && ! cpc exec pau true && cpc unpause pau && cpc exec pau true
+	status=$?
+	cpc pause pau
+	kill -9 "$(cpc inspect --format '{{.State.MonitorPid}}' pau)"
+	sleep 1
+	cpc ps -a
+	[[ $(cpc inspect --format '{{.State.Status}}' pau) = exited ]] || status=1
+	cpc rm -f pau
+	return $status
+}
+
+processes_shown() {
+	cpc run -d --name top "$image" sh -c 'sleep 601 & sleep 602' >/dev/null || return
+	sleep 1
+	local out status
+	out=$(cpc top top -o pid,args)
+	echo "$out"
+	[[ $out == *"sleep 601"* && $out == *"sleep 602"* ]]
+	status=$?
+	cpc rm -f top
+	return $status
+}
+
+tree() { find /sys/fs/cgroup -type d | grep -v '/session-\|/run-' | sort; }
+many_runs() {
+	local before n=${CPC_VM_RUNS:-20}
+	before=$(tree)
+	for _ in $(seq "$n"); do
+		cpc run --rm --limits enforce "$image" true || return
+	done
+	sleep 1
+	diff <(echo "$before") <(tree)
+}
+
+check "an image" import_base
+if [ $# -gt 0 ]; then
+	for what in "$@"; do check "$what" "$what"; done
+	exit
+fi
+check "every other limit, read from inside" other_limits
+check "cpuset and io" cpuset_and_io
+check "update of a running sandbox; refused values leave the old ones" update_live
+check "the share of the CPU follows an update, throttling is told" share_follows
+check "out of memory: event, victim and record" out_of_memory
+check "refused forks: event and record" refused_forks
+check "memory at 80 and 95 percent, stats" nearly_full
+check "pause, also with a monitor that is killed" paused
+check "top" processes_shown
+check "${CPC_VM_RUNS:-20} runs leave the cgroup tree as it was" many_runs
