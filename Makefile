@@ -66,7 +66,7 @@ generate: ## write docs/cli, docs/man and docs/completion anew from the commands
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-bench: build ## measure cpc-runtime against runc, crun and bwrap (as root, some minutes)
+bench: build ## measure runtime and network against runc, crun, bwrap, pasta, slirp4netns (root, minutes)
 	scripts/bench.sh
 
 install: build ## install programs, man pages, completions and units below PREFIX (/usr/local)

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Measures bin/cpc-runtime against the newest runc, built here as cpc-runtime
-# is, and the runtimes that are installed. See docs/performance.md.
+# is, and the runtimes that are installed; then the network of a sandbox against
+# a plain veth, pasta and slirp4netns. See docs/performance.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,3 +41,8 @@ done
 echo
 echo "== with cgroup v2 only, no limits"
 "$open/bench" -n "$rounds" -unified "${contenders[@]}"
+
+echo
+echo "== the network of a sandbox"
+scripts/go build -o "$open/net" ./test/bench/net
+"$open/net" -n "$(((rounds + 3) / 4))"

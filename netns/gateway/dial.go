@@ -35,11 +35,7 @@ func defaultResolve(ctx context.Context, name string) ([]netip.Addr, error) {
 func defaultDial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
 	var d net.Dialer
 	d.SetMultipathTCP(false) // splice(2) wants plain TCP
-	c, err := d.DialContext(ctx, "tcp", to.String())
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.TCPConn), nil
+	return d.DialTCP(ctx, "tcp", netip.AddrPort{}, to)
 }
 
 // target is what may be dialled for a connection.
@@ -73,7 +69,35 @@ func (g *Gateway) dial(ctx context.Context, c *conn) (*net.TCPConn, target, erro
 	if err != nil {
 		return nil, target{}, err
 	}
-	return g.race(ctx, targets)
+	if len(targets) > 1 {
+		up, t, err := g.race(ctx, targets)
+		return g.ownless(up, t, err)
+	}
+	up, err := g.dialOne(ctx, targets[0])
+	return g.ownless(up, targets[0], err)
+}
+
+// dialOne connects to one target, and to nothing else.
+func (g *Gateway) dialOne(ctx context.Context, t target) (*net.TCPConn, error) {
+	up, err := g.o.Dial(ctx, t.addr)
+	if err == nil && remote(up) != t.addr {
+		_ = up.Close()
+		err = refusal(fmt.Sprintf("connected to %s instead of %s", remote(up), t.addr))
+	}
+	return up, err
+}
+
+// ownless refuses a connection of the host with itself, which no rule grants: its
+// addresses may have changed since they were asked for.
+func (g *Gateway) ownless(up *net.TCPConn, t target, err error) (*net.TCPConn, target, error) {
+	if err != nil || !g.late || t.grant.IsValid() {
+		return up, t, err
+	}
+	if local, ok := up.LocalAddr().(*net.TCPAddr); ok && local.AddrPort().Addr().Unmap() == t.addr.Addr() {
+		_ = up.Close()
+		return nil, target{}, refusal(fmt.Sprintf("address %s is the host's own, and no rule grants it", t.addr.Addr()))
+	}
+	return up, t, nil
 }
 
 // targets returns the addresses to try, in order, of which there is at least
@@ -161,11 +185,7 @@ func (g *Gateway) race(ctx context.Context, targets []target) (*net.TCPConn, tar
 		targets = targets[1:]
 		running++
 		go func() {
-			up, err := g.o.Dial(ctx, t.addr)
-			if err == nil && remote(up) != t.addr {
-				_ = up.Close()
-				err = refusal(fmt.Sprintf("connected to %s instead of %s", remote(up), t.addr))
-			}
+			up, err := g.dialOne(ctx, t)
 			results <- dialled{up, t, err}
 		}()
 	}

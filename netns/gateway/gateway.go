@@ -80,6 +80,7 @@ type Options struct {
 type Gateway struct {
 	o     Options
 	limit *rate.Limiter
+	late  bool // Own may not know the newest address, see ownless
 
 	mu    sync.Mutex // guards what follows, and the fields of conns that say so
 	conns map[*conn]struct{}
@@ -96,15 +97,16 @@ func New(o Options) *Gateway {
 	if o.Dial == nil {
 		o.Dial = defaultDial
 	}
-	if o.Own == nil {
-		o.Own = ownAddrs
+	late := o.Own == nil
+	if late {
+		o.Own = remembered(ownAddrs)
 	}
 	if o.OriginalDst == nil {
 		o.OriginalDst = originalDst
 	}
 	per := o.Limits.PerSecond
 	return &Gateway{
-		o: o, limit: rate.NewLimiter(rate.Limit(per), 2*per),
+		o: o, late: late, limit: rate.NewLimiter(rate.Limit(per), 2*per),
 		conns: map[*conn]struct{}{}, names: map[string]int{},
 	}
 }

@@ -731,3 +731,38 @@ func TestProxy(t *testing.T) {
 		t.Errorf("asked %q", got)
 	}
 }
+
+// The host's addresses are asked for once in a while. One that it has got since
+// is noticed by the connection itself.
+func TestOwnAddressLate(t *testing.T) {
+	asked := 0
+	own := remembered(func() ([]netip.Addr, error) { asked++; return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil })
+	for range 3 {
+		if got, err := own(); err != nil || len(got) != 1 {
+			t.Errorf("%v, %v", got, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	at := netip.MustParseAddrPort(l.Addr().String())
+	for late, want := range map[bool]bool{true: false, false: true} {
+		g := &Gateway{o: Options{Dial: defaultDial}, late: late}
+		up, err := g.dialOne(t.Context(), target{addr: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, _, err = g.ownless(up, target{addr: at}, nil)
+		if (err == nil) != want {
+			t.Errorf("late %v: %v", late, err)
+		}
+		if up != nil {
+			_ = up.Close()
+		}
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
+	"time"
 )
 
 // block is a range of addresses that are not the public internet's.
@@ -87,6 +89,30 @@ func special(addr netip.Addr, own []netip.Addr) (b block, ok bool) {
 		}
 	}
 	return b, ok
+}
+
+// ownFor is how long the host's addresses are taken to be the same: to ask for
+// them takes longer than to connect. See ownless for those that are newer.
+const ownFor = time.Second
+
+// remembered asks for the host's addresses at most every ownFor.
+func remembered(ask func() ([]netip.Addr, error)) func() ([]netip.Addr, error) {
+	var mu sync.Mutex // guards what follows
+	var own []netip.Addr
+	var asked time.Time
+	return func() ([]netip.Addr, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(asked) < ownFor {
+			return own, nil
+		}
+		now, err := ask()
+		if err != nil {
+			return nil, err
+		}
+		own, asked = now, time.Now()
+		return own, nil
+	}
 }
 
 // ownAddrs returns the addresses of the host's interfaces.
