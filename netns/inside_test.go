@@ -7,11 +7,13 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -20,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -44,9 +48,11 @@ type order struct {
 	Do   string
 	Addr string // host:port
 	Send string
-	SNI  string
-	N    int
-	Wait time.Duration // for a connection; 0 is patience
+	// Bytes are what to send that is no text.
+	Bytes []byte
+	SNI   string
+	N     int
+	Wait  time.Duration // for a connection; 0 is patience
 }
 
 type result struct {
@@ -112,7 +118,9 @@ func obey(o order) (r result, err error) {
 			return r, err
 		}
 		defer c.Close()
-		return exchange(c, o.Send)
+		return exchange(c, o.Send+string(o.Bytes))
+	case "two":
+		return two(o)
 	case "tls":
 		var c net.Conn
 		if c, err = dial(o); err != nil {
@@ -134,7 +142,15 @@ func obey(o order) (r result, err error) {
 	case "raw":
 		return r, raw(o.Addr)
 	case "frame":
-		return r, frame([]byte(o.Send))
+		return r, frame(o.Bytes)
+	case "nft":
+		return r, ownFilter()
+	case "syns":
+		return r, syns(o)
+	case "slow":
+		return slow(o)
+	case "ask":
+		return r, askMany(o)
 	case "arp":
 		return r, netAdmin()
 	default:
@@ -273,6 +289,134 @@ func netAdmin() error {
 	}
 	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: all, Src: net.IPv4(10, 9, 9, 9), Gw: net.IPv4(198, 18, 0, 1)}
 	return netlink.RouteAdd(route)
+}
+
+// ownFilter has the sandbox's packet filter let everything through, rewritten
+// as if it came from elsewhere.
+func ownFilter() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "mine"})
+	chain := c.AddChain(&nftables.Chain{
+		Name: "out", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+	})
+	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{
+		&expr.Payload{Base: expr.PayloadBaseNetworkHeader, DestRegister: 1, Offset: 16, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: net.IPv4(93, 184, 216, 34).To4()},
+		&expr.Immediate{Register: 1, Data: []byte{10, 9, 9, 9}},
+		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
+	}})
+	return c.Flush()
+}
+
+// syns begins N connections, each from another port, and completes none.
+func syns(o order) error {
+	to, err := netip.ParseAddrPort(o.Addr)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	dst := to.Addr().As4()
+	for n := range o.N {
+		h := binary.BigEndian.AppendUint16(nil, uint16(20000+n))
+		h = binary.BigEndian.AppendUint16(h, to.Port())
+		h = append(h, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0)
+		pseudo := append([]byte{198, 18, 0, 2}, dst[:]...)
+		pseudo = append(append(pseudo, 0, 6, 0, byte(len(h))), h...)
+		var sum uint32
+		for i := 0; i < len(pseudo); i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(pseudo[i:]))
+		}
+		sum = sum&0xffff + sum>>16
+		binary.BigEndian.PutUint16(h[16:], ^uint16(sum+sum>>16))
+		if err := unix.Sendto(fd, h, 0, &unix.SockaddrInet4{Addr: dst}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// two sends a request, reads its answer, and then sends Bytes.
+func two(o order) (r result, err error) {
+	c, err := dial(o)
+	if err != nil {
+		return r, err
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, o.Send); err != nil {
+		return r, err
+	}
+	var got []byte
+	for b := make([]byte, 4096); !strings.Contains(string(got), "hello from"); {
+		n, err := c.Read(b)
+		if err != nil {
+			return r, fmt.Errorf("first answer: %w: %q", err, got)
+		}
+		got = append(got, b[:n]...)
+	}
+	return exchange(c, string(o.Bytes))
+}
+
+// slow opens N connections, sends each a byte now and then, and counts those
+// that the other side ends.
+func slow(o order) (r result, err error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range o.N {
+		wg.Go(func() {
+			c, err := dial(o)
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			go func() {
+				for range 20 {
+					if _, err := c.Write([]byte{0x16}); err != nil {
+						return
+					}
+					time.Sleep(300 * time.Millisecond)
+				}
+			}()
+			if _, err := io.Copy(io.Discard, c); !errors.Is(err, os.ErrDeadlineExceeded) {
+				mu.Lock()
+				r.N++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return r, nil
+}
+
+// askMany asks for N names, and does not wait for answers.
+func askMany(o order) error {
+	c, err := net.Dial("udp", o.Addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for n := range o.N {
+		q := new(dns.Msg)
+		q.SetQuestion(fmt.Sprintf("n%d.evil.test.", n), dns.TypeA)
+		raw, err := q.Pack()
+		if err != nil {
+			return err
+		}
+		if _, err := c.Write(raw); err != nil {
+			return err
+		}
+		if n%20 == 19 {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	time.Sleep(time.Second)
+	return nil
 }
 
 // box is a sandbox: a program in namespaces of its own.

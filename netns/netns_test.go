@@ -382,7 +382,7 @@ func TestDenied(t *testing.T) {
 		// Forged frames, then other addresses and routes.
 		before := w.reached(public + ":80")
 		for _, f := range frames() {
-			b.works(order{Do: "frame", Send: string(f)})
+			b.works(order{Do: "frame", Bytes: f})
 		}
 		b.works(order{Do: "arp"})
 		b.fails(order{Do: "tcp", Addr: public + ":80", Send: get("good.test"), Wait: time.Second}, 3*time.Second, refused, "timeout", prohibited)

@@ -240,7 +240,7 @@ func (a *app) netLogCommand() *cobra.Command {
 				if asJSON {
 					return json.NewEncoder(out).Encode(d)
 				}
-				_, err := fmt.Fprintln(out, strings.Map(printable, decisionLine(d)))
+				_, err := fmt.Fprintln(out, visible(decisionLine(d)))
 				return err
 			})
 			if errors.Is(err, context.Canceled) {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -234,14 +233,6 @@ func (f *netFlags) policy(label string) (policy.Spec, error) {
 func (f *netFlags) tell(command string) {
 	slices.Sort(f.notes)
 	for _, n := range slices.Compact(f.notes) {
-		fmt.Fprintf(os.Stderr, "%s: note: %s\n", command, strings.Map(printable, n))
+		fmt.Fprintf(os.Stderr, "%s: note: %s\n", command, visible(n))
 	}
-}
-
-// printable keeps what an image says from the terminal's control sequences.
-func printable(r rune) rune {
-	if r < ' ' || r >= 0x7f && r < 0xa0 {
-		return '?'
-	}
-	return r
 }
