@@ -77,6 +77,7 @@ func (s *Session) awaitStart() error {
 				return err
 			}
 			s.PID, s.TTY = b.PID, b.TTY
+			s.Notes = append(s.Notes, b.Notes...)
 			return nil
 		case wire.Reply:
 			var b wire.ReplyBody

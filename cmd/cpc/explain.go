@@ -15,6 +15,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/rootfs/disk"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/confine"
@@ -77,6 +78,7 @@ func hints() []struct {
 		{errNoAdvisories, defaultFailure, "Leave out --offline once, to fetch them, or name some with --db PATH."},
 		{tar.ErrHeader, defaultFailure, "It should be the tar of a root file system, as it is or compressed with gzip, zstd or bzip2."},
 		{io.ErrUnexpectedEOF, defaultFailure, "It ends too early: make it, or get it, once more."},
+		{disk.ErrNone, defaultFailure, "Install e2fsprogs, and fuse2fs for users; see which tiers there are in docs/disk.md."},
 		{confine.ErrNotLoaded, defaultFailure, "Load it, as root, with: apparmor_parser -r FILE; see which there are with: aa-status"},
 		{confine.ErrNoAppArmor, defaultFailure, "Leave the option out: a profile is only applied where AppArmor is enabled."},
 		{confine.ErrNotConfined, defaultFailure, "Look for a runtime that ignores process.apparmorProfile, and in the kernel's log (dmesg)."},

@@ -40,6 +40,16 @@ type inspected struct {
 	Events     []journal.Event // the latest
 	// What the kernel says that the program runs under; the label is SELinux's.
 	AppArmorProfile, ProcessLabel string
+	Disk                          *inspectedDisk // nil: nothing is on one
+}
+
+// inspectedDisk is a record.Disk.
+type inspectedDisk struct {
+	Size  int64 // bytes
+	Tier  string
+	Paths []string
+	Why   []string
+	Asked int64
 }
 
 type inspectedState struct {
@@ -89,7 +99,7 @@ func inspectSandbox(e *record.Entry) inspected {
 	r, s, o := e.Record, e.Record.Settings, e.Record.Outcome
 	v := inspected{
 		ID: r.ID, Name: r.Name, Created: r.Created, Image: r.ImageDigest, Mapping: r.Mapping, Cgroup: s.CgroupPath,
-		AppArmorProfile: s.AppArmor, ProcessLabel: s.SELinux,
+		AppArmorProfile: s.AppArmor, ProcessLabel: s.SELinux, Disk: (*inspectedDisk)(s.Disk),
 		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Events: kept(e), Args: []string{},
 		State: inspectedState{
 			Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused, OOMKilled: o.OOMKilled, OOMVictim: o.Victim, PidsLimitHits: o.PidsHits,

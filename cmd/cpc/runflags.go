@@ -27,6 +27,7 @@ type runFlags struct {
 	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop     []string
 	ulimits                                                         []string
 	stopTimeout                                                     int
+	disk                                                            diskFlags
 	limited                                                         limitFlags
 	net                                                             netFlags
 }
@@ -51,6 +52,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	f.limited.register(fs, "2g", "1.0", "100")
 	fs.StringVar(&f.limits, "limits", defaultLimits(), "`MODE`: enforce, or best-effort to run also where limits cannot be enforced")
 	fs.BoolVar(&f.readOnly, "read-only", true, "Mount the root file system read-only")
+	f.disk.register(fs)
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "Mount a tmpfs: `PATH[:OPTIONS]`")
 	fs.StringVar(&f.shmSize, "shm-size", "64m", "Size of /dev/shm in `BYTES`")
 	fs.StringArrayVar(&f.securityOpts, "security-opt", nil, "`OPTION`: no-new-privileges[=false], seccomp=FILE, apparmor=PROFILE (either can be unconfined), label=disable or label=type:TYPE and the like")
@@ -94,6 +96,9 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 	o := &req.Options
 	o.Args, o.TTY, o.ReadOnly, o.Init = args[1:], f.tty, f.readOnly, f.init
 	o.User, o.Workdir, o.Hostname, o.StopSignal = f.user, f.workdir, f.hostname, f.stopSignal
+	if err := f.disk.parse(fs, o); err != nil {
+		return req, err
+	}
 	if fs.Changed("entrypoint") {
 		o.Entrypoint = &f.entrypoint
 	}

@@ -79,6 +79,25 @@ func ParseMemory(s string) (int64, error) {
 	return n, nil
 }
 
+const (
+	minDisk = 16 << 20
+	maxDisk = 16 << 40 // of an ext4 file system's default format
+)
+
+// ParseDisk parses --disk. There is always a limit.
+func ParseDisk(s string) (int64, error) {
+	n, err := ParseSize(s)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("disk %w", err)
+	case n < minDisk:
+		return 0, fmt.Errorf("disk size %q: the minimum is 16m", s)
+	case n >= maxDisk:
+		return 0, fmt.Errorf("disk size %q: the maximum is below 16t", s)
+	}
+	return n &^ 4095, nil // whole blocks
+}
+
 // ParseCPUs parses --cpus into thousandths of a processor; "0" is no limit. More
 // than the host's hostCPUs is an error, as is less than a hundredth of one.
 func ParseCPUs(s string, hostCPUs int) (int64, error) {

@@ -8,7 +8,7 @@
 // the [Input]; [ResolveUser] and [ProbeHost] are the only functions that read
 // files. The monitor runs it, `cpc run --dry-run` prints what it returns, and
 // the image, its passwd file included, is taken to be hostile: it chooses
-// command, environment, user and working directory, and nothing else.
+// command, environment, user, working directory and volumes, and nothing else.
 //
 // Invariants: a sandbox always has a user namespace of its own, and the id
 // mapping of [Input.Mapping]; no input but [Options] can add a capability,
@@ -75,6 +75,8 @@ type Options struct {
 	TTY        bool
 	ReadOnly   bool    // root filesystem
 	Tmpfs      []Tmpfs // no two on one path
+	Disk       int64   // bytes: what a writable root and volumes are on
+	DiskAsked  bool    // then /var/tmp is on it too; see DiskPaths
 	Binds      []Bind
 
 	CapBase         []string // what a sandbox has without CapAdd and CapDrop
@@ -103,6 +105,7 @@ func Defaults() Options {
 		CapBase:         []string{"CAP_CHOWN", "CAP_SETGID", "CAP_SETUID"},
 		NoNewPrivileges: true,
 		ShmSize:         defaultShm,
+		Disk:            DefaultDisk,
 		Network:         NetworkAllowlist,
 		Limits:          cgroups.Limits{Memory: 2 << 30, MilliCPU: 1000, Pids: 100},
 	}
@@ -169,6 +172,7 @@ type Input struct {
 	Rootfs  string // mounted root, absolute
 	Seccomp *specs.LinuxSeccomp
 	Confine Confine
+	Disk    *Disk // nil without one
 	Files   Files
 	Init    Init
 	Host    Host

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -21,6 +22,12 @@ const stopSignalKey = "org.opencontainers.image.stopSignal"
 
 // systemdKey would set properties of the sandbox's scope past the plan.
 const systemdKey = "org.systemd.property."
+
+// Annotations that say which disk the sandbox has.
+const (
+	diskTierKey = "io.cpc.disk.tier"
+	diskSizeKey = "io.cpc.disk.size" // bytes
+)
 
 // Plan returns the config.json of a sandbox.
 func Plan(in Input) (*specs.Spec, error) {
@@ -117,6 +124,9 @@ func (in *Input) annotations() (map[string]string, error) {
 		if strings.HasPrefix(k, systemdKey) {
 			return nil, fmt.Errorf("annotation %s: would change the sandbox's systemd scope", k)
 		}
+	}
+	if in.Disk != nil {
+		out[diskTierKey], out[diskSizeKey] = in.Disk.Tier, strconv.FormatInt(in.Disk.Size, 10)
 	}
 	name := in.StopSignal
 	if name == "" {

@@ -58,6 +58,8 @@ type monitor struct {
 	endWatch func() // stops looking for violations of limits
 	appArmor string // profile, "" for none
 	labels   confine.Labels
+	disk     *bundle.Disk
+	notes    []string     // for the person who started it
 	input    bundle.Input // what the sandbox, and each exec, is planned from
 	execs    execs
 	noted    bool // that the sandbox was made
@@ -165,7 +167,7 @@ func (m *monitor) launch() error {
 	}
 	// Output waits in its pipe until the owner has been told: the first frame
 	// that it gets is this one.
-	if err := m.owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: r.Settings.TTY}); err != nil {
+	if err := m.owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: r.Settings.TTY, Notes: m.notes}); err != nil {
 		return fmt.Errorf("tell the client: %w", err)
 	}
 	if !m.task.Detached {

@@ -47,6 +47,12 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 		return err
 	}
 	m.later(func() error { return store.RemoveScratch(r.ID) })
+	return m.mountRoot(img, layers, scratch)
+}
+
+// mountRoot mounts the root file system and what is on the sandbox's disk.
+func (m *monitor) mountRoot(img *rootfs.Image, layers []rootfs.Layer, scratch string) error {
+	r := m.entry.Record
 	stage, err := userns.Stage(m.task.Dirs.Data, m.task.Dirs.State, r.Settings.Runtime, m.task.Init, m.task.Network.HostCA)
 	if err != nil {
 		return err
@@ -58,6 +64,20 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 	if err := m.planLabels(); err != nil {
 		return err
 	}
+	paths, err := bundle.DiskPaths(m.task.Options, img.Config.Config)
+	if err != nil {
+		return err
+	}
+	dir, err := m.openDisk(stage, scratch, paths)
+	if err != nil {
+		return err
+	}
+	if dir != "" && !m.task.Options.ReadOnly {
+		scratch = filepath.Join(dir, "root")
+		if err := os.Mkdir(scratch, 0o700); err != nil {
+			return fmt.Errorf("disk: %w", err)
+		}
+	}
 	m.mounted, err = rootfs.Mount(rootfs.MountOptions{
 		Layers: layers, Scratch: scratch, Target: target, Mapping: r.Mapping, Volatile: true, Label: m.labels.Mount,
 	})
@@ -65,6 +85,11 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 		return err
 	}
 	m.later(m.mounted.Close)
+	binds, err := m.fillDisk(dir, paths)
+	if err != nil {
+		return err
+	}
+	m.task.Options.Binds = append(m.task.Options.Binds, binds...)
 	return m.plan(img, stage)
 }
 
@@ -90,7 +115,7 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	}
 	m.input = bundle.Input{
 		Options: o, ID: r.ID, Image: img.Config.Config, User: user, Mapping: r.Mapping, Cgroup: m.task.Plan,
-		Rootfs: m.mounted.Root, Seccomp: m.task.Seccomp, Confine: m.confinement(), Files: files, Host: host,
+		Rootfs: m.mounted.Root, Seccomp: m.task.Seccomp, Confine: m.confinement(), Disk: m.disk, Files: files, Host: host,
 		Init: bundle.Init{Path: m.task.Init, Args: []string{"reaper"}},
 	}
 	spec, err := bundle.Plan(m.input)

@@ -78,10 +78,20 @@ type Settings struct {
 	AppArmor    string            `json:"appArmor,omitempty"` // profile, read back from the kernel
 	SELinux     string            `json:"selinux,omitempty"`  // label, likewise
 	NotEnforced []string          `json:"notEnforced,omitempty"`
+	Disk        *Disk             `json:"disk,omitempty"` // nil: nothing is on one
 	CgroupPath  string            `json:"cgroupPath,omitempty"`
 	StopSignal  string            `json:"stopSignal,omitempty"`
 	StopTimeout int               `json:"stopTimeout"` // seconds
 	Runtime     string            `json:"runtime"`
+}
+
+// Disk is the disk that a sandbox was given.
+type Disk struct {
+	Size  int64    `json:"size"`          // bytes
+	Tier  string   `json:"tier"`          // loop, fuse2fs or tmpfs
+	Paths []string `json:"paths"`         // what is on it
+	Why   []string `json:"why,omitempty"` // it is not of a better tier
+	Asked int64    `json:"asked"`         // bytes
 }
 
 // Outcome is how a sandbox ended.

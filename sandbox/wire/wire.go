@@ -124,6 +124,8 @@ type ReplyBody struct {
 type StartedBody struct {
 	PID int  `json:"pid"` // as the host counts
 	TTY bool `json:"tty"`
+	// Notes are weaker guarantees of this start that a person should know of.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // ExitBody says how the program ended.
