@@ -137,6 +137,9 @@ func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index
 		out.Images = append(out.Images, img)
 	}
 	out.Digest, err = o.Store.PutIndex(ctx, out.Images, names)
+	for _, img := range out.Images {
+		img.Index = out.Digest
+	}
 	return &out, err
 }
 
@@ -221,6 +224,9 @@ func (b *builder) prepare() error {
 	}
 	file, err := parseDockerfile(visible(name), data)
 	if err != nil {
+		return err
+	}
+	if err := checkFrontend(b.Args); err != nil {
 		return err
 	}
 	for _, tag := range b.Tags {

@@ -84,7 +84,18 @@ func (d *dockerfile) checkSyntax(data []byte) error {
 	if dockerSyntax.MatchString(syntax) {
 		return nil
 	}
-	return d.fault(loc, unsupported("# syntax="+visible(syntax), "only docker/dockerfile:1 is understood"))
+	return d.fault(loc, unsupported("# syntax="+visible(syntax),
+		"only docker/dockerfile:1 is understood, which is built in: another frontend would be a program of its author's that runs the build"))
+}
+
+// frontendArg asks for another frontend, as # syntax= does.
+const frontendArg = "BUILDKIT_SYNTAX"
+
+func checkFrontend(args map[string]string) error {
+	if v := args[frontendArg]; v != "" && !dockerSyntax.MatchString(v) {
+		return fmt.Errorf("build argument %s=%s: not supported: only docker/dockerfile:1 is understood, and it is built in", frontendArg, visible(v))
+	}
+	return nil
 }
 
 // readInstructions types each node; it is instructions.Parse, but it keeps the

@@ -57,6 +57,9 @@ table() {
 			bsdutils script
 			e2fsprogs mkfs.ext4
 			fuse2fs fuse2fs
+			qemu-user-static qemu-aarch64-static
+			xz-utils xz
+			mmdebstrap mmdebstrap
 		END
 		;;
 	base)
@@ -81,6 +84,7 @@ table() {
 			crun crun
 			bubblewrap bwrap
 			podman podman
+			buildah buildah
 			passt pasta
 			slirp4netns slirp4netns
 			uidmap newuidmap newgidmap
