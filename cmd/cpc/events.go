@@ -34,7 +34,9 @@ func (a *app) eventsCommand() *cobra.Command {
 		Long: `Show what happens to sandboxes, as it happens: create, start, attach, exec_start,
 pause, unpause, update, kill, die, stop, destroy, and what their limits do: oom,
 pids-max, memory-80 and memory-95 (percent of the limit), cpu-throttled,
-memory-pressure and io-pressure.
+memory-pressure and io-pressure; network-policy when cpc net changes what a
+sandbox reaches, and network-denied for the first of what it was not let out to
+(cpc net log has all).
 
 A TIME is a date, a number of seconds since 1970, or a duration before now.`,
 		Example: `  cpc events --filter event=oom

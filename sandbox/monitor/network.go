@@ -9,7 +9,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/event"
@@ -67,11 +72,47 @@ func (m *monitor) recordDecisions() (func(event.Event), error) {
 		return nil, err
 	}
 	m.later(log.Close)
+	tell := m.denials()
 	return func(e event.Event) {
 		if line, err := json.Marshal(e); err == nil {
 			_ = log.Append(logfile.Stdout, line)
 		}
+		if e.Verdict == event.Denied {
+			tell(e)
+		}
 	}, nil
+}
+
+// Denials that are told of in the journal of all sandboxes, whose room one
+// sandbox must not use up: so many at once, and one a minute. The log has all.
+const (
+	denialsAtOnce = 10
+	denialsEvery  = time.Minute
+)
+
+// denials returns what tells of denied decisions in the journals. It is called
+// by one at a time.
+func (m *monitor) denials() func(event.Event) {
+	limit := rate.NewLimiter(rate.Every(denialsEvery), denialsAtOnce)
+	var untold uint64
+	return func(e event.Event) {
+		if !limit.Allow() {
+			untold += max(e.Count, 1)
+			return
+		}
+		more := attributes{"decision": string(e.Kind), "reason": e.Reason, "host": e.Name}
+		if e.Name == "" && e.Addr.IsValid() {
+			more["host"] = e.Addr.String()
+		}
+		if e.Port != 0 {
+			more["port"] = strconv.Itoa(int(e.Port))
+		}
+		if untold > 0 {
+			more["untold"] = strconv.FormatUint(untold, 10)
+		}
+		untold = 0
+		m.note("network-denied", more)
+	}
 }
 
 // connectNetwork connects the sandbox, which exists and does not run yet.
@@ -90,6 +131,11 @@ func (m *monitor) serveNet(c *wire.Conn, req wire.NetRequest) error {
 	state, err := m.outlet.do(req)
 	if err != nil {
 		return err
+	}
+	if change, ok := state.(network.Change); ok && change.Changed {
+		m.note("network-policy", attributes{
+			"version": strconv.Itoa(change.Version), "change": req.Do, "rules": strings.Join(req.Rules, " "), "cut": strconv.Itoa(change.Cut),
+		})
 	}
 	raw, err := json.Marshal(state)
 	if err != nil {

@@ -51,6 +51,12 @@ func TestNetLive(t *testing.T) {
 		if resolves("deb.debian.org") {
 			t.Error("a host resolves though its rule was removed")
 		}
+		told := w.must(t, "events", "--since", "10m", "--until", "0s", "--filter", "container="+name)
+		for _, want := range []string{"network-policy", "rules=example.org", "network-denied", "host=example.org", "reason=no rule names this host"} {
+			if !strings.Contains(told, want) {
+				t.Errorf("cpc events lacks %q: %s", want, told)
+			}
+		}
 		var shown []struct {
 			Policy int `json:"policy"`
 			Rules  []struct {
