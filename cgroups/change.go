@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Change is the plan with other limits, and what to tell the OCI runtime to get
@@ -75,18 +76,31 @@ func (p Plan) Ready(pid int) error {
 	if err != nil {
 		return err
 	}
-	for range 5 {
-		used := number(dir, "memory.current")
-		if used <= uint64(limit) { //nolint:gosec // positive
-			return nil
+	used := number(dir, "memory.current")
+	if most := uint64(limit); used > most { //nolint:gosec // positive
+		// Only files can be dropped; to look for more takes the kernel long.
+		stat := filepath.Join(dir, "memory.stat")
+		if files := keyed(stat, "inactive_file") + keyed(stat, "active_file"); used-most <= files {
+			reclaim(dir, used-most)
+			used = number(dir, "memory.current")
 		}
-		more := strconv.FormatUint(used-uint64(limit), 10)                          //nolint:gosec // positive
-		_ = os.WriteFile(filepath.Join(dir, "memory.reclaim"), []byte(more), 0o600) // since Linux 5.19; the next look tells
-	}
-	if used := number(dir, "memory.current"); used > uint64(limit) { //nolint:gosec // positive
-		return fmt.Errorf("memory limit of %d bytes: the sandbox uses %d", limit, used)
+		if used > most {
+			return fmt.Errorf("memory limit of %d bytes: the sandbox uses %d", limit, used)
+		}
 	}
 	return nil
+}
+
+// reclaim has the kernel take memory back (since Linux 5.19); how far that went, a
+// look at what is used tells. The kernel answers EAGAIN if it was not all, for
+// which a file of package os would wait.
+func reclaim(dir string, n uint64) {
+	fd, err := unix.Open(filepath.Join(dir, "memory.reclaim"), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	_, _ = unix.Write(fd, []byte(strconv.FormatUint(n, 10))) // see above
+	_ = unix.Close(fd)                                       // nothing is buffered
 }
 
 // Thaw lets a frozen sandbox go on. On v1 a frozen process cannot even be

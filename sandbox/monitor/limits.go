@@ -122,7 +122,7 @@ func (m *monitor) servePause(c *wire.Conn, pause bool) error {
 	case !m.paused() && !pause:
 		return ErrNotPaused
 	case m.task.Plan.Path == "":
-		return fmt.Errorf("pause: %w", cgroups.ErrNoCgroup)
+		return cgroups.ErrNoCgroup
 	}
 	if err := m.freeze(pause); err != nil {
 		return err

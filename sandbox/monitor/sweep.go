@@ -134,10 +134,11 @@ func (c cleaner) Sandbox(e *record.Entry) error {
 	if err != nil {
 		return fmt.Errorf("sandbox %s: %w", record.Short(r.ID), err)
 	}
-	common := journal.Common(record.Set{Dirs: c.dirs})
+	common, own := journal.Common(record.Set{Dirs: c.dirs}), journal.Of(e)
 	why := "killed: its monitor died"
 	if !r.Started.IsZero() {
-		err = common.Append(journal.New(r, "die", map[string]string{"exitCode": "137", "reason": why}))
+		die := journal.New(r, "die", map[string]string{"exitCode": "137", "reason": why})
+		err = errors.Join(common.Append(die), own.Append(die))
 	}
 	if r.Settings.AutoRemove || r.Status == record.Dead || r.Started.IsZero() {
 		return errors.Join(e.Delete(), common.Append(journal.New(r, "destroy", nil)), err)
