@@ -88,7 +88,7 @@ if [ -n "${CPC_VM_PORT:-}" ]; then
 	vm_port=$CPC_VM_PORT
 	vm_image=$("$vm_here/image.sh")
 else
-	vm_start "${CPC_VM_TIMEOUT:-1500}"
+	vm_start "${CPC_VM_TIMEOUT:-2400}"
 fi
 inside root /work-cpc/test/vm/prepare.sh
 : >"$vm_dir/results"
