@@ -14,7 +14,7 @@ image=docker.io/library/debian:trixie-slim
 tier=${2:-}
 data=${XDG_DATA_HOME:-$HOME/.local/share}/cpc
 [ "$(id -u)" -ne 0 ] || data=/var/lib/cpc
-# norange has no session, and so no cgroups of its own.
+# One without a session has no cgroups of its own.
 limits=
 [ "$who" != norange ] || limits=best-effort
 export CPC_LIMITS=$limits
@@ -25,15 +25,15 @@ import_base() { cpc images -q "$image" | grep -q . || [ -n "$(cpc import /var/tm
 # Writing ends with ENOSPC at the limit, and what is deleted can be used again.
 bounded() {
 	local out
-	out=$(cpc run --rm --disk 32m "$@" "$image" sh -c '
-		head -c 100m /dev/zero >/var/tmp/f && echo no limit
+	out=$(cpc run --rm --disk 16m "$@" "$image" sh -c '
+		head -c 24m /dev/zero >/var/tmp/f && echo no limit
 		wc -c </var/tmp/f
-		rm /var/tmp/f && head -c 10m /dev/zero >/var/tmp/g && echo again' 2>&1)
+		rm /var/tmp/f && head -c 5m /dev/zero >/var/tmp/g && echo again' 2>&1)
 	echo "$out"
 	[[ $out == *"No space left on device"*again && $out != *"no limit"* ]] || return
 	local size
 	size=$(grep -x '[0-9]*' <<<"$out")
-	[ "$size" -gt 25000000 ] && [ "$size" -le 33554432 ]
+	[ "$size" -gt 12000000 ] && [ "$size" -le 16777216 ]
 }
 
 on_record() {
@@ -49,7 +49,7 @@ on_record() {
 # Files of several owners, links, modes and renames, as programs expect them.
 behaves() {
 	local out
-	out=$(cpc run --rm --user 0 --cap-add ALL --disk 64m "$image" sh -c '
+	out=$(cpc run --rm --user 0 --cap-add ALL --disk 32m "$image" sh -c '
 		set -e
 		cd /var/tmp
 		echo a >a && chown 5:7 a && chmod 640 a && mkdir -p d/e && mv a d/e/b && ln d/e/b c && ln -s c l
@@ -67,8 +67,8 @@ behaves() {
 writable_root() {
 	local out want=$tier
 	[ "$tier" = loop ] || want=tmpfs
-	cpc run --name rw --read-only=false --user 0 --cap-add ALL --disk 32m "$image" sh -c '
-		head -c 100m /dev/zero >/opt/f; rm /opt/f; mkdir /opt/d && rm -r /srv && mkdir /srv && echo done' 2>&1 | tee /dev/stderr | grep -q 'No space left' || return
+	cpc run --name rw --read-only=false --user 0 --cap-add ALL --disk 16m "$image" sh -c '
+		head -c 24m /dev/zero >/opt/f; rm /opt/f; mkdir /opt/d && rm -r /srv && mkdir /srv && echo done' 2>&1 | tee /dev/stderr | grep -q 'No space left' || return
 	out=$(cpc inspect --format '{{.Disk.Tier}} {{.Disk.Paths}} {{.State.ExitCode}}' rw)
 	cpc rm rw >/dev/null
 	echo "$out"
@@ -78,7 +78,7 @@ writable_root() {
 # The server has no rights of its user's: namespaces and Landlock.
 server() {
 	[ "$tier" = fuse2fs ] || return 0
-	cpc run -d --name served --disk 32m "$image" sleep 300 >/dev/null || return
+	cpc run -d --name served --disk 16m "$image" sleep 300 >/dev/null || return
 	local monitor pid bad=0
 	monitor=$(cpc inspect --format '{{.State.MonitorPid}}' served)
 	pid=$(pgrep -P "$monitor" -x fuse2fs)
@@ -99,7 +99,7 @@ server() {
 # SIGKILL of the monitor: server, mount and loop device go with it, the file
 # with the next command.
 killed() {
-	cpc run -d --name killed --disk 32m "$image" sh -c 'echo x >/var/tmp/x; sleep 300' >/dev/null || return
+	cpc run -d --name killed --disk 16m "$image" sh -c 'echo x >/var/tmp/x; sleep 300' >/dev/null || return
 	kill -KILL "$(cpc inspect --format '{{.State.MonitorPid}}' killed)"
 	sleep 2
 	cpc rm -f killed

@@ -9,6 +9,5 @@ run() {
 	inside root /work-cpc/test/vm/apparmor.sh load
 	inside root /work-cpc/test/vm/apparmor.sh sandbox
 	inside user /work-cpc/test/vm/apparmor.sh sandbox
-	inside norange /work-cpc/test/vm/apparmor.sh sandbox
 	inside root /work-cpc/test/vm/apparmor.sh after
 }

@@ -6,7 +6,6 @@
 run() {
 	inside root /work-cpc/test/vm/disk.sh all loop
 	inside user /work-cpc/test/vm/disk.sh all fuse2fs
-	inside norange /work-cpc/test/vm/disk.sh short fuse2fs
 	inside root /work-cpc/test/vm/disk.sh close-fuse
 	inside user /work-cpc/test/vm/disk.sh short tmpfs
 	inside root /work-cpc/test/vm/disk.sh open-fuse
