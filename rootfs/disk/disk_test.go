@@ -281,3 +281,41 @@ func TestForget(t *testing.T) {
 		t.Errorf("%d left, %v", len(left), err)
 	}
 }
+
+// TestHostIsFull: where the host has no room for what a disk holds the sandbox
+// gets an error, and the disk can be taken down.
+func TestHostIsFull(t *testing.T) {
+	if !enter(t, "root") {
+		loopsOf(t, 0)
+		return
+	}
+	o := options(t)
+	o.Root = true
+	small := filepath.Join(t.TempDir(), "small")
+	if err := errors.Join(os.Mkdir(small, 0o700), unix.Mount("small", small, "tmpfs", 0, "size=24m")); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Unmount(small, unix.MNT_DETACH) }()
+	o.Image = filepath.Join(small, "image")
+	d, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(o.Target, "big"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk := bytes.Repeat([]byte("x"), 1<<20)
+	for range 48 {
+		if _, err = f.Write(chunk); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, f.Sync()); !errors.Is(err, unix.EIO) && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EROFS) {
+		t.Errorf("48 MiB on a host with 24: %v", err)
+	}
+	_ = f.Close()
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
