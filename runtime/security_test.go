@@ -206,6 +206,40 @@ func TestCVE_2025_31133(t *testing.T) {
 	})
 }
 
+// The same in a directory that is mounted on /dev, where no devices are made.
+func TestCVE_2025_31133_Mounted(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		outside := b.canary()
+		b.file("etc/marker", "marker", 0o666)
+		for i, target := range []string{"/etc/marker", "/proc/sys/kernel/core_pattern", "/bin/probe"} {
+			dev := filepath.Join(b.dir, "dev"+strconv.Itoa(i))
+			if err := os.MkdirAll(filepath.Join(dev, "pts"), 0o755); err != nil {
+				b.t.Fatal(err)
+			}
+			if err := os.Symlink(target, filepath.Join(dev, "null")); err != nil {
+				b.t.Fatal(err)
+			}
+			spec := b.spec("probe", "paths", "/proc/uptime")
+			for i := range spec.Mounts {
+				if spec.Mounts[i].Destination == "/dev" {
+					spec.Mounts[i] = specs.Mount{Destination: "/dev", Type: "bind", Source: dev, Options: []string{"rbind"}}
+				}
+			}
+			spec.Linux.MaskedPaths = []string{"/proc/uptime"}
+			r := b.run(spec)
+			if r.code == 0 {
+				var got map[string]seen
+				decode(b.t, r.stdout, &got)
+				if got["/proc/uptime"].Rdev != "1:3" {
+					b.t.Errorf("mounted /dev/null → %s: masked path %+v", target, got["/proc/uptime"])
+				}
+			}
+			b.t.Logf("mounted /dev/null → %s: exit %d %s", target, r.code, r.stderr)
+			outside.check(b.t, target)
+		}
+	})
+}
+
 // A /dev/console that is a link must not have the terminal mounted elsewhere.
 func TestCVE_2025_52565(t *testing.T) {
 	inSettings(t, func(b *bench) {
@@ -278,6 +312,29 @@ func TestCVE_2025_52881(t *testing.T) {
 			b.t.Logf("%s: %s", m.Destination, r.stderr)
 			outside.check(b.t, m.Destination)
 		}
+	})
+}
+
+// What another container could mount there in the right moment, a hook does.
+func TestCVE_2025_52881_Late(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		outside := b.canary()
+		const sysctl = "proc/sys/net/ipv4/ping_group_range"
+		mount, err := exec.LookPath("mount")
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		spec := b.spec("probe", "exit", "0")
+		spec.Linux.Sysctl = map[string]string{"net.ipv4.ping_group_range": "0 0"}
+		spec.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{
+			Path: mount, Args: []string{"mount", "-n", "--bind", outside.path, filepath.Join(b.dir, "rootfs", sysctl)},
+		}}}
+		r := b.run(spec)
+		b.t.Logf("mounted late: exit %d %s", r.code, r.stderr)
+		if strings.Contains(r.stderr, "hook") {
+			b.t.Errorf("the hook did not work: %s", r.stderr)
+		}
+		outside.check(b.t, "mounted late")
 	})
 }
 
