@@ -69,6 +69,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 bench: build ## measure runtime and network against runc, crun, bwrap, pasta, slirp4netns (root, minutes)
 	scripts/bench.sh
 	scripts/bench-build.sh
+	scripts/bench-pull.sh
 
 install: build ## install programs, man pages, completions and units below PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1

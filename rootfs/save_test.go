@@ -240,6 +240,42 @@ func TestSaveForOthers(t *testing.T) {
 	})
 }
 
+// podman and buildah, where they are installed, read what is saved here, and
+// the other way round.
+func TestSaveForPodman(t *testing.T) {
+	for program, words := range map[string]struct{ read, write []string }{
+		"podman":  {[]string{"load", "-i", "mine.tar"}, []string{"save", "--format", "oci-archive", "-o", "theirs.tar", "docker.io/library/one:v1"}},
+		"buildah": {[]string{"pull", "docker-archive:mine.tar"}, []string{"push", "docker.io/library/one:v1", "oci-archive:theirs.tar:docker.io/library/one:v1"}},
+	} {
+		t.Run(program, func(t *testing.T) {
+			if _, err := exec.LookPath(program); err != nil {
+				t.Skip(program + " is not installed")
+			}
+			modetest.In(t, []idmap.Mode{idmap.Root}, func(t modetest.T) {
+				s, dir := openStore(t, t.Mapping), t.TempDir()
+				img := importTar(t, s, "one:v1", entry{name: "f", content: "one"})
+				mustWrite(t, filepath.Join(dir, "mine.tar"), string(save(t, s, DockerArchive, "one:v1")))
+				for _, args := range [][]string{words.read, words.write} {
+					cmd := exec.CommandContext(t.Context(), program, append([]string{"--root", dir + "/root", "--runroot", dir + "/run", "--storage-driver", "vfs"}, args...)...)
+					cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
+					if out, err := cmd.CombinedOutput(); err != nil {
+						t.Fatalf("%s: %v\n%s", program, err, out)
+					}
+				}
+				data, err := os.ReadFile(filepath.Join(dir, "theirs.tar"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := otherStore(t)
+				load(t, o, data)
+				if got := find(t, o, "one:v1"); !slices.Equal(got.Config.RootFS.DiffIDs, img.Config.RootFS.DiffIDs) {
+					t.Errorf("layers %s, want %s", got.Config.RootFS.DiffIDs, img.Config.RootFS.DiffIDs)
+				}
+			})
+		})
+	}
+}
+
 func TestIndexOfPlatforms(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
 		host := importTar(t, s, "host:v1", entry{name: "f", content: "host"})

@@ -6,6 +6,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -83,6 +84,17 @@ func (e *Engine) Attach(name string, size *wire.Size) (*Session, error) {
 // Exec starts a further program in a running sandbox.
 func (e *Engine) Exec(name string, req wire.ExecRequest, stdin bool, size *wire.Size) (*Session, error) {
 	return e.stream(name, wire.RequestBody{Op: wire.OpExec, Exec: &req, Stdin: stdin, Size: size})
+}
+
+// Export writes the root file system of a running sandbox as a tar.
+func (e *Engine) Export(name string, w io.Writer) error {
+	s, err := e.stream(name, wire.RequestBody{Op: wire.OpExport})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = s.receive(Streams{Out: w}, nil)
+	return err
 }
 
 func (e *Engine) stream(name string, req wire.RequestBody) (*Session, error) {

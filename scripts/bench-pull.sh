@@ -2,7 +2,7 @@
 # Copyright the cpc authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# bench-pull.sh [ROUNDS]: pulling and unpacking an image of 500 MB of this
+# bench-pull.sh [ROUNDS]: pulling, unpacking and first running an image of 500 MB of this
 # machine's own files, in four layers, from a registry on this machine: cpc
 # beside podman, and skopeo with umoci. As root. In every round each goes once,
 # in turn; printed are medians, and the median of the ratios to podman. Every
@@ -11,15 +11,13 @@
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5}
-for need in podman skopeo umoci docker-registry; do
-	command -v "$need" >/dev/null || { echo "bench-pull: $need is missing; see scripts/setup.sh test, and apt-get install podman" >&2; exit 1; }
-done
+scripts/setup.sh bench
 [ "$(id -u)" -eq 0 ] || { echo "bench-pull: needs root" >&2; exit 1; }
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/cpc-bench-pull.XXXXXX")
 registry=
 cleanup() {
 	for mounted in "$work"/*/podman/overlay; do
-		umount "$mounted" 2>/dev/null || true
+		while umount -l "$mounted" 2>/dev/null; do :; done
 	done
 	[ -z "$registry" ] || kill "$registry" 2>/dev/null || true
 	rm -rf "$work"
@@ -39,6 +37,7 @@ image() {
 		tar -C / -cf - --no-recursion -T "$work/list$n" 2>/dev/null | tar -C "$work/tree/$n" -xf -
 		umoci insert --image "$work/layout:v1" "$work/tree/$n" "/part$n" >/dev/null
 	done
+	umoci insert --image "$work/layout:v1" bin/cpc-runtime /program >/dev/null # static: it runs anywhere
 	rm -rf "$work/tree"
 }
 
@@ -67,6 +66,12 @@ skopeo_umoci() {
 		umoci unpack --image "$work/$round/skopeo:v1" "$work/$round/bundle"
 }
 
+cpc_run() { CPC_DATA_DIR=$work/$round/cpc bin/cpc run --rm --limits best-effort --network none "$ref" /program --version; }
+podman_run() {
+	podman --root "$work/$round/podman" --runroot "$work/podman-run" --storage-driver overlay --cgroup-manager cgroupfs \
+		run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$ref" /program --version
+}
+
 # once NAME COMMAND: seconds that it takes.
 once() {
 	local start end
@@ -87,9 +92,15 @@ for round in $(seq "$rounds"); do
 	once cpc cpc
 	once podman podman_pull
 	once skopeo skopeo_umoci
+	once cpc-run cpc_run
+	once podman-run podman_run
 done
 echo "pull and unpack, 500 MB in 4 layers, $(find "$work/registry" -name data -size +100k -printf '%s\n' | awk '{ s += $1 } END { printf "%d MB compressed", s / 1e6 }'), $rounds rounds:"
-for name in cpc podman skopeo; do
-	ratio=$(paste "$work/times.$name" "$work/times.podman" | awk '{ print $1 / $2 }' | median)
-	printf '  %-14s %6.2f s  %5.2f of podman\n' "$name" "$(median <"$work/times.$name")" "$ratio"
-done
+report() {
+	local ratio
+	ratio=$(paste "$work/times.$1" "$work/times.$2" | awk '{ print $1 / $2 }' | median)
+	printf '  %-16s %7.2f s  %5.2f of podman\n' "$1" "$(median <"$work/times.$1")" "$ratio"
+}
+for name in cpc podman skopeo; do report "$name" podman; done
+echo "the first run after it:"
+for name in cpc-run podman-run; do report "$name" podman-run; done

@@ -87,6 +87,9 @@ table() {
 			buildah buildah
 			passt pasta
 			slirp4netns slirp4netns
+			skopeo skopeo
+			umoci umoci
+			docker-registry docker-registry
 			uidmap newuidmap newgidmap
 		END
 		;;

@@ -45,7 +45,7 @@ func (a *app) containerGroup() *cobra.Command {
 		called(a.psCommand(), "ls", "ps", "list"), a.runCommand(), a.execCommand(), a.attachCommand(), a.logsCommand(),
 		a.stopCommand(), a.killCommand(), a.waitCommand(), called(a.rmCommand(), "rm", "remove"),
 		a.containerPruneCommand(), a.inspectKind("sandbox"), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
-		a.statsCommand(), a.topCommand(),
+		a.statsCommand(), a.topCommand(), a.exportCommand(),
 	)
 }
 

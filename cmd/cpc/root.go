@@ -99,7 +99,7 @@ func newRoot(a *app) *cobra.Command {
 	for _, c := range []*cobra.Command{
 		a.buildCommand(), a.imagesCommand(), a.pullCommand(), a.importCommand(), a.tagCommand(), a.rmiCommand(),
 		a.sbomCommand(), a.scanCommand(),
-		a.historyCommand(), a.saveCommand(), a.loadCommand(),
+		a.historyCommand(), a.saveCommand(), a.loadCommand(), a.exportCommand(),
 		a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.searchCommand(), a.referrersCommand(),
 	} {
 		c.GroupID = "image"

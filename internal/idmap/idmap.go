@@ -88,6 +88,18 @@ func (m Mapping) ToCaller(id uint32) (uint32, error) {
 	return m.Base + id, nil
 }
 
+// FromCaller returns which id of the image an id is that this process sees in
+// a mounted root file system: the inverse of ToCaller.
+func (m Mapping) FromCaller(id uint32) (uint32, error) {
+	if m.NeedsIDMappedLayers() {
+		if id < m.Base || id-m.Base >= m.Size {
+			return 0, fmt.Errorf("id %d: not one of the sandbox's", id)
+		}
+		return id - m.Base, nil
+	}
+	return m.FromStore(id)
+}
+
 // NeedsIDMappedLayers reports whether layers must be mounted with ids 0 to
 // Size-1 shifted to Base: true where disk ids and sandbox ids differ.
 func (m Mapping) NeedsIDMappedLayers() bool { return m.Mode == Root && m.Base != 0 }

@@ -28,6 +28,10 @@ type PackOptions struct {
 	Limits Limits
 	// Warn, if set, is told what a layer cannot hold: sockets.
 	Warn func(string)
+	// Live: the tree is one that is in use, mounted, and whoever uses it may
+	// change it at any time. What vanishes meanwhile is left out, and device
+	// nodes are.
+	Live bool
 }
 
 // Changed reports whether the upper directory says that anything differs from
@@ -86,11 +90,15 @@ type packer struct {
 
 // header returns what is common to entries of every type.
 func (p *packer) header(name string, st *unix.Stat_t) (*tar.Header, error) {
-	uid, err := p.o.Mapping.FromStore(st.Uid)
+	from := p.o.Mapping.FromStore
+	if p.o.Live {
+		from = p.o.Mapping.FromCaller
+	}
+	uid, err := from(st.Uid)
 	if err != nil {
 		return nil, fmt.Errorf("%s: user %w", quote(name), err)
 	}
-	gid, err := p.o.Mapping.FromStore(st.Gid)
+	gid, err := from(st.Gid)
 	if err != nil {
 		return nil, fmt.Errorf("%s: group %w", quote(name), err)
 	}
@@ -101,7 +109,7 @@ func (p *packer) header(name string, st *unix.Stat_t) (*tar.Header, error) {
 }
 
 func (p *packer) dir(name string, st *unix.Stat_t) error {
-	fd, err := openDir(p.root, name)
+	fd, err := p.open(name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
@@ -132,11 +140,44 @@ func (p *packer) dir(name string, st *unix.Stat_t) error {
 	}
 	slices.Sort(names)
 	for _, n := range names {
-		if err := p.entry(path.Join(name, n)); err != nil {
+		if err := p.entry(path.Join(name, n)); err != nil && !p.vanished(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// open opens a name of the tree, and nothing that a link in it leads to: who
+// uses a live tree may put one anywhere.
+func (p *packer) open(name string, flags uint64) (int, error) {
+	return unix.Openat2(p.root, name, &unix.OpenHow{
+		Flags:   flags | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+}
+
+// errChanged is the end of an entry that became another under one's hands.
+var errChanged = errors.New("it changes while it is read")
+
+// vanished reports whether an error says that a live tree has changed.
+func (p *packer) vanished(err error) bool {
+	return p.o.Live && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, errChanged))
+}
+
+// stat looks at a name of the tree, and at where a symbolic link points.
+func (p *packer) stat(name string) (st unix.Stat_t, target string, err error) {
+	fd, err := p.open(name, unix.O_PATH)
+	if err != nil {
+		return st, "", err
+	}
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		buf := make([]byte, maxPath+1)
+		var n int
+		if n, err = unix.Readlinkat(fd, "", buf); err == nil {
+			target = string(buf[:n])
+		}
+	}
+	return st, target, errors.Join(err, unix.Close(fd))
 }
 
 // marker writes the empty file that stands for a removal.
@@ -170,12 +211,12 @@ func (p *packer) write(hdr *tar.Header, attrs map[string]string) error {
 }
 
 func (p *packer) entry(name string) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(p.root, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	st, target, err := p.stat(name)
+	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
 	base := path.Base(name)
-	if isWhiteout(&st) {
+	if isWhiteout(&st) && !p.o.Live {
 		return p.marker(path.Join(path.Dir(name), whPrefix+base), &st)
 	}
 	if strings.HasPrefix(base, whPrefix) {
@@ -195,7 +236,7 @@ func (p *packer) entry(name string) error {
 	case unix.S_IFREG:
 		return p.file(name, &st)
 	case unix.S_IFLNK:
-		return p.symlink(name, &st)
+		return p.symlink(name, target, &st)
 	case unix.S_IFIFO:
 		hdr, err := p.header(name, &st)
 		if err != nil {
@@ -206,6 +247,10 @@ func (p *packer) entry(name string) error {
 	case unix.S_IFSOCK:
 		delete(p.links, inode{st.Dev, st.Ino})
 		p.warn(fmt.Sprintf("%s: a layer cannot hold a socket", quote(name)))
+		return nil
+	}
+	if p.o.Live {
+		delete(p.links, inode{st.Dev, st.Ino})
 		return nil
 	}
 	return fmt.Errorf("%s: a layer may not hold a device node", quote(name))
@@ -226,31 +271,34 @@ func (p *packer) hardLink(name, first string, st *unix.Stat_t) error {
 	return p.write(hdr, nil)
 }
 
-func (p *packer) symlink(name string, st *unix.Stat_t) error {
+func (p *packer) symlink(name, target string, st *unix.Stat_t) error {
 	hdr, err := p.header(name, st)
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, maxPath+1)
-	n, err := unix.Readlinkat(p.root, name, buf)
-	if err != nil {
-		return fmt.Errorf("%s: %w", quote(name), err)
-	}
-	hdr.Typeflag, hdr.Linkname = tar.TypeSymlink, string(buf[:n])
+	hdr.Typeflag, hdr.Linkname = tar.TypeSymlink, target
 	return p.write(hdr, nil)
 }
 
 func (p *packer) file(name string, st *unix.Stat_t) (err error) {
-	hdr, err := p.header(name, st)
-	if err != nil {
-		return err
-	}
-	fd, err := unix.Openat(p.root, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := p.open(name, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer func() { err = errors.Join(err, f.Close()) }()
+	var now unix.Stat_t
+	if err := unix.Fstat(fd, &now); err != nil {
+		return fmt.Errorf("%s: %w", quote(name), err)
+	}
+	if now.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("%s: %w", quote(name), errChanged)
+	}
+	st.Size = now.Size
+	hdr, err := p.header(name, &now)
+	if err != nil {
+		return err
+	}
 	attrs, _, err := attributes(fd, p.opaque)
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
@@ -263,10 +311,22 @@ func (p *packer) file(name string, st *unix.Stat_t) (err error) {
 	if err := p.write(hdr, attrs); err != nil {
 		return err
 	}
-	if _, err := io.CopyN(p.tw, ctxReader{p.ctx, f}, st.Size); err != nil {
+	n, err := io.CopyN(p.tw, ctxReader{p.ctx, f}, st.Size)
+	if errors.Is(err, io.EOF) && p.o.Live { // shorter by now
+		_, err = io.CopyN(p.tw, zeroes{}, st.Size-n)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
 	return nil
+}
+
+// zeroes is an endless stream of them.
+type zeroes struct{}
+
+func (zeroes) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // ctxReader ends a copy when the context does.

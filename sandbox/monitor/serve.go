@@ -94,6 +94,8 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 		return m.serveAttach(c, req)
 	case wire.OpExec:
 		return false, m.serveExec(c, req)
+	case wire.OpExport:
+		return false, m.serveExport(c)
 	case wire.OpWait:
 		return m.addWaiter(c), nil
 	case wire.OpSignal:

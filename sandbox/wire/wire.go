@@ -5,7 +5,7 @@
 // monitor's control socket: frames of a type byte, a 32-bit big-endian length
 // and that many bytes.
 //
-// A client opens a connection with one Request. Attach, Run and Exec requests
+// A client opens a connection with one Request. Attach, Run, Exec and Export requests
 // then turn the connection into a stream of terminal or pipe data; all others
 // get one Reply. Both ends run as the same user; the socket lies in a
 // directory that only this user can enter.
@@ -82,6 +82,7 @@ const (
 	OpSignal  = "signal"
 	OpStop    = "stop"
 	OpWait    = "wait"
+	OpExport  = "export"
 	OpUpdate  = "update"
 	OpPause   = "pause"
 	OpUnpause = "unpause"

@@ -1,0 +1,59 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
+)
+
+func (a *app) exportCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use: "export [OPTIONS] NAME", Short: "Write the file system of a running sandbox, or of an image, as a tar",
+		Long: `Write the file system of a running sandbox, or of an image, as a tar, without
+what is mounted in it (/tmp, /proc and the like). Nothing is left of the file system
+of a sandbox that has ended.`,
+		Example: "  cpc export -o files.tar box\n  cpc export debian:trixie-slim | tar t",
+		Args:    wants(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.inside == nil {
+				done, err := a.exportSandbox(args[0], output)
+				if done || err != nil {
+					return err
+				}
+				if _, err := a.lookUp(cmd.Context(), args[0]); errors.Is(err, rootfs.ErrNotFound) {
+					return fmt.Errorf("%w: %s", errNoSuchThing, args[0])
+				}
+			}
+			return a.inStore(func(store *rootfs.Store) error {
+				img, err := store.Image(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return writeOutput(output, func(w io.Writer) error { return store.Export(cmd.Context(), img, w) })
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to `FILE` (default: standard output)")
+	return cmd
+}
+
+// exportSandbox exports a sandbox, if there is one of that name.
+func (a *app) exportSandbox(name, output string) (done bool, err error) {
+	e, err := a.engine()
+	if err != nil {
+		return false, err
+	}
+	if _, err := e.Set.Find(name); errors.Is(err, record.ErrNotFound) {
+		return false, nil
+	}
+	return true, writeOutput(output, func(w io.Writer) error { return e.Export(name, w) })
+}
