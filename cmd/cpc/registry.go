@@ -16,21 +16,24 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/claude-pocket-console/cpc/internal/config"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
 // registryClient reaches registries as the configuration says.
 func (a *app) registryClient(tell func(string)) (*registry.Client, error) {
-	files := []string{"/etc/cpc/config.toml"}
-	certs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
-	if dir, err := os.UserConfigDir(); err == nil {
-		files = append(files, filepath.Join(dir, "cpc/config.toml"))
-		certs = append(certs, filepath.Join(dir, "containers/certs.d"))
-	}
-	hosts, err := registry.LoadHosts(files...)
+	conf, err := config.Load()
 	if err != nil {
 		return nil, err
+	}
+	hosts, err := registry.Hosts(conf)
+	if err != nil {
+		return nil, err
+	}
+	certs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+	if dir, err := os.UserConfigDir(); err == nil {
+		certs = append(certs, filepath.Join(dir, "containers/certs.d"))
 	}
 	var keys authn.Keychain
 	if a.inside != nil && a.inside.keys != nil {

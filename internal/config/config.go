@@ -34,6 +34,21 @@ type File struct {
 	Path    string  `toml:"-"`
 	Egress  Egress  `toml:"egress"`
 	Network Network `toml:"network"`
+	// Registries says how image registries are reached, by host or host:port.
+	Registries map[string]Registry `toml:"registries"`
+}
+
+// Registry says how an image registry is reached.
+type Registry struct {
+	// Mirrors are asked first, in this order: host[:port][/path].
+	Mirrors []string `toml:"mirrors"`
+	// Insecure: plain HTTP, or a certificate that cannot be verified, will do.
+	Insecure bool `toml:"insecure"`
+	// CA is a file of certificates, further ones that may sign the host's.
+	CA string `toml:"ca"`
+	// Cert and Key are files of a certificate to show to the host.
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
 }
 
 // Egress is what sandboxes may reach: rules as `cpc run --egress` has them.

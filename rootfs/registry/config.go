@@ -6,89 +6,46 @@ package registry
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/BurntSushi/toml"
+	"github.com/claude-pocket-console/cpc/internal/config"
 )
 
 // Host says how a registry is reached.
-type Host struct {
-	// Mirrors are asked first, in this order: host[:port][/path].
-	Mirrors []string `toml:"mirrors"`
-	// Insecure: plain HTTP, or a certificate that cannot be verified, will do.
-	Insecure bool `toml:"insecure"`
-	// CA is a file of certificates, further ones that may sign the host's.
-	CA string `toml:"ca"`
-	// Cert and Key are files of a certificate to show to the host.
-	Cert string `toml:"cert"`
-	Key  string `toml:"key"`
-}
+type Host = config.Registry
 
-// maxConfig bounds a configuration file.
-const maxConfig = 1 << 20
-
-// LoadHosts reads the table [registries."HOST"] of configuration files. What a
-// later file says of a host replaces what an earlier one says. Files need not
-// exist.
-func LoadHosts(files ...string) (map[string]Host, error) {
+// Hosts returns how registries are reached. What the user says of one replaces
+// what the administrator says.
+func Hosts(c config.Config) (map[string]Host, error) {
 	all := make(map[string]Host)
-	for _, f := range files {
-		st, err := os.Stat(f)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+	for _, f := range []config.File{c.System, c.User} {
+		if err := checkHosts(f.Registries); err != nil {
+			return nil, fmt.Errorf("configuration %s: %w", f.Path, err)
 		}
-		if err == nil && st.Size() > maxConfig {
-			err = fmt.Errorf("%s: larger than %d bytes", f, maxConfig)
-		}
-		var data []byte
-		if err == nil {
-			data, err = os.ReadFile(f)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("configuration: %w", err)
-		}
-		hosts, err := parseHosts(string(data))
-		if err != nil {
-			return nil, fmt.Errorf("configuration %s: %w", f, err)
-		}
-		maps.Copy(all, hosts)
+		maps.Copy(all, f.Registries)
 	}
 	return all, nil
 }
 
-// parseHosts reads the table of registries, and nothing else.
-func parseHosts(text string) (map[string]Host, error) {
-	var c struct {
-		Registries map[string]Host `toml:"registries"`
-	}
-	meta, err := toml.Decode(text, &c)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range meta.Undecoded() {
-		if len(key) > 1 && key[0] == "registries" {
-			return nil, fmt.Errorf("%s: no such setting: choose mirrors, insecure, ca, cert or key", key)
-		}
-	}
-	for h, conf := range c.Registries {
+func checkHosts(hosts map[string]Host) error {
+	for h, conf := range hosts {
 		if h == "" || strings.ContainsAny(h, "/@ ") {
-			return nil, fmt.Errorf("registries.%q: want host or host:port, without https://", h)
+			return fmt.Errorf("registries.%q: want host or host:port, without https://", h)
 		}
 		for _, m := range conf.Mirrors {
 			if m == "" || strings.Contains(m, "://") || strings.HasSuffix(m, "/") {
-				return nil, fmt.Errorf("registries.%q: mirror %q: want host[:port][/path], without https://", h, m)
+				return fmt.Errorf("registries.%q: mirror %q: want host[:port][/path], without https://", h, m)
 			}
 		}
 		if (conf.Cert == "") != (conf.Key == "") {
-			return nil, fmt.Errorf("registries.%q: cert and key come together", h)
+			return fmt.Errorf("registries.%q: cert and key come together", h)
 		}
 	}
-	return c.Registries, nil
+	return nil
 }
 
 // certificates returns the TLS configuration of a host that has certificates

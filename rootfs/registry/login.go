@@ -12,7 +12,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/docker/cli/cli/config"
+	dockerconfig "github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -108,7 +108,7 @@ func denied(err error) error {
 // configuration names, or else in the configuration, not encrypted, of which it
 // warns on standard error.
 func Store(host string, cred Credentials) error {
-	cf, err := config.Load(config.Dir())
+	cf, err := dockerconfig.Load(dockerconfig.Dir())
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func Store(host string, cred Credentials) error {
 
 // Erase removes credentials; had reports whether there were any.
 func Erase(host string) (had bool, err error) {
-	cf, err := config.Load(config.Dir())
+	cf, err := dockerconfig.Load(dockerconfig.Dir())
 	if err != nil {
 		return false, err
 	}
@@ -139,7 +139,7 @@ func Erase(host string) (had bool, err error) {
 
 // Stored returns the user that is logged in to a registry, if there is one.
 func Stored(host string) (Credentials, error) {
-	cf, err := config.Load(config.Dir())
+	cf, err := dockerconfig.Load(dockerconfig.Dir())
 	if err != nil {
 		return Credentials{}, err
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/claude-pocket-console/cpc/internal/config"
 )
 
 func TestServerName(t *testing.T) {
@@ -31,47 +33,31 @@ func TestServerName(t *testing.T) {
 	}
 }
 
-func TestLoadHosts(t *testing.T) {
-	dir := t.TempDir()
-	first, second := filepath.Join(dir, "1.toml"), filepath.Join(dir, "2.toml")
-	write := func(file, text string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+func TestHosts(t *testing.T) {
+	file := func(path string, hosts map[string]Host) config.File {
+		return config.File{Path: path, Registries: hosts}
 	}
-	write(first, `
-		memory = "2g"
-		[registries."docker.io"]
-		mirrors = ["mirror.example.com/hub", "localhost:5000"]
-		[registries."10.0.0.1:5000"]
-		insecure = true
-	`)
-	write(second, "[registries.\"docker.io\"]\nca = \"/ca.pem\"\n")
-	hosts, err := LoadHosts(first, filepath.Join(dir, "none.toml"), second)
+	hosts, err := Hosts(config.Config{
+		System: file("/s", map[string]Host{"docker.io": {Mirrors: []string{"mirror.example.com/hub"}}, "10.0.0.1:5000": {Insecure: true}}),
+		User:   file("/u", map[string]Host{"docker.io": {CA: "/ca.pem"}}),
+	})
 	if err != nil || len(hosts) != 2 || hosts["docker.io"].CA != "/ca.pem" || len(hosts["docker.io"].Mirrors) != 0 || !hosts["10.0.0.1:5000"].Insecure {
 		t.Errorf("%+v, %v", hosts, err)
 	}
-	for _, bad := range []string{
-		"[registries.\"https://x\"]\n", "[registries.x]\nmirror = [\"y\"]\n", "[registries.x]\nmirrors = [\"https://y\"]\n",
-		"[registries.x]\ninsecure = \"yes\"\n", "[registries.x]\ncert = \"c\"\n", "[registries\n",
-	} {
-		write(first, bad)
-		if hosts, err := LoadHosts(first); err == nil || !strings.Contains(err.Error(), first) {
-			t.Errorf("%q: %+v, %v; want an error that names the file", bad, hosts, err)
+	for name, bad := range map[string]Host{"https://x": {}, "": {}, "x": {Mirrors: []string{"https://y"}}, "y": {Cert: "c"}, "z": {Mirrors: []string{""}}} {
+		if hosts, err := Hosts(config.Config{User: file("/u", map[string]Host{name: bad})}); err == nil || !strings.Contains(err.Error(), "/u") {
+			t.Errorf("%q %+v: %+v, %v; want an error that names the file", name, bad, hosts, err)
 		}
 	}
 }
 
-func FuzzHosts(f *testing.F) {
-	f.Add("[registries.\"docker.io\"]\nmirrors = [\"a\"]\n")
-	f.Fuzz(func(_ *testing.T, text string) {
-		hosts, err := parseHosts(text)
-		if err != nil {
-			return
+func FuzzEndpoints(f *testing.F) {
+	f.Add("mirror.example.com/hub", "docker.io/library/debian:x")
+	f.Fuzz(func(_ *testing.T, mirror, image string) {
+		hosts := map[string]Host{"docker.io": {Mirrors: []string{mirror}}}
+		if checkHosts(hosts) == nil {
+			_, _ = New(Options{Hosts: hosts}).Endpoints(image) // malformed, maybe; no panic
 		}
-		c := New(Options{Hosts: hosts})
-		_, _ = c.Endpoints("docker.io/library/debian:x") // a mirror may be malformed; no panic
 	})
 }
 
