@@ -16,8 +16,8 @@ scripts/setup.sh bench
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/cpc-bench-pull.XXXXXX")
 registry=
 cleanup() {
-	for mounted in "$work"/*/podman/overlay; do
-		while umount -l "$mounted" 2>/dev/null; do :; done
+	awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mounted; do
+		umount -l "$mounted"
 	done
 	[ -z "$registry" ] || kill "$registry" 2>/dev/null || true
 	rm -rf "$work"
@@ -69,7 +69,7 @@ skopeo_umoci() {
 cpc_run() { CPC_DATA_DIR=$work/$round/cpc bin/cpc run --rm --limits best-effort --network none "$ref" /program --version; }
 podman_run() {
 	podman --root "$work/$round/podman" --runroot "$work/podman-run" --storage-driver overlay --cgroup-manager cgroupfs \
-		run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$ref" /program --version
+		run --runtime runc --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$ref" /program --version
 }
 
 # once NAME COMMAND: seconds that it takes.
