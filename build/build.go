@@ -89,6 +89,8 @@ type Options struct {
 	Emulate func(platform v1.Platform) error
 	// NoCacheStages are stages, by name, whose steps run anew.
 	NoCacheStages []string
+	// Used, if set, is told the cache keys of all steps.
+	Used func(key digest.Digest)
 	// Labels are added to the image, and Annotations to its manifest.
 	Labels, Annotations map[string]string
 	// Progress is told what happens; nil: nobody is.

@@ -274,7 +274,13 @@ func (s *stage) key(o *op, content string) (digest.Digest, error) {
 	if err != nil {
 		return "", fmt.Errorf("cache key: %w", err)
 	}
-	return digest.FromBytes(data), nil
+	name := digest.FromBytes(data)
+	if s.b.Used != nil {
+		s.b.mu.Lock()
+		defer s.b.mu.Unlock()
+		s.b.Used(name)
+	}
+	return name, nil
 }
 
 func (s *stage) lookup(key digest.Digest) (time.Time, rootfs.LayerDescriptor, bool, error) {

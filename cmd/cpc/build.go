@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,6 +36,8 @@ type buildFlags struct {
 	output, platforms               []string
 	labels, annotations             []string
 	noCacheFilter                   []string
+	cacheFrom, cacheTo              []string
+	used                            []digest.Digest // cache keys
 	noCache, pull, quiet            bool
 	push, load                      bool
 	archived                        bool // an output goes to standard output
@@ -70,6 +74,8 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.push, "push", false, "Send the image to its registry")
 	fs.BoolVar(&f.load, "load", false, "Keep the image in the store, which is done anyway")
 	fs.BoolVar(&f.noCache, "no-cache", false, "Run every step anew")
+	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "Use the cache that --cache-to wrote: `type=local,src=DIRECTORY`")
+	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "Write the cache of this build: `type=local,dest=DIRECTORY`")
 	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "Run the steps of these `STAGES` anew")
 	fs.BoolVar(&f.pull, "pull", false, "Look for newer base images in their registries")
 	fs.StringArrayVar(&f.labels, "label", nil, "Add a label to the image: `NAME=VALUE`")
@@ -87,6 +93,17 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.sbom, "sbom", true, "Record the image's bill of materials (cpc sbom)")
 	fs.BoolVar(&f.scan, "scan", false, "Look the image up in security advisories (cpc scan)")
 	f.scanning.register(fs)
+	// What docker has and means nothing here.
+	for _, name := range []string{"rm", "force-rm", "compress"} {
+		fs.Bool(name, false, "Accepted for docker's sake")
+		_ = fs.MarkHidden(name) // it is there
+	}
+	for _, name := range []string{"provenance", "attest", "builder"} {
+		fs.String(name, "", "Accepted for docker's sake")
+		fs.Lookup(name).NoOptDefVal = "true"
+		_ = fs.MarkHidden(name) // it is there
+	}
+	fs.Lookup("builder").NoOptDefVal = ""
 }
 
 // stepRunner lets the builder run commands in sandboxes.
@@ -149,11 +166,14 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 		return err
 	}
 	a.equip(o, store, steps)
+	if err := f.importCaches(ctx, o); err != nil {
+		return err
+	}
 	result, err := f.run(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := a.write(ctx, outs, result, o); err != nil {
+	if err := errors.Join(f.exportCaches(ctx, o), a.write(ctx, outs, result, o)); err != nil {
 		return err
 	}
 	if err := f.report(result); err != nil {

@@ -1,0 +1,172 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rootfs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// cacheType is the media type of a list of cache entries in an OCI layout.
+const cacheType = "application/vnd.claude-pocket-console.cpc.buildcache.v1+json"
+
+// ExportCache writes entries of the build cache, with their layers, as an OCI
+// image layout into a directory, over what an earlier export left there.
+func (s *Store) ExportCache(ctx context.Context, dir string, keys []digest.Digest) error {
+	blobs := filepath.Join(dir, v1.ImageBlobsDir, "sha256")
+	if err := os.MkdirAll(blobs, 0o755); err != nil { //nolint:gosec // for other programs to read
+		return fmt.Errorf("export cache: %w", err)
+	}
+	entries := make(map[digest.Digest]CacheEntry, len(keys))
+	for _, key := range keys {
+		e, ok, err := s.CacheGet(key)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		entries[key] = e
+		if e.Layer.Empty {
+			continue
+		}
+		if err := s.exportBlob(ctx, filepath.Join(blobs, e.Layer.Descriptor.Digest.Encoded()), e.Layer.Descriptor); err != nil {
+			return fmt.Errorf("export cache: %w", err)
+		}
+	}
+	list, err := json.Marshal(entries)
+	if err != nil {
+		return err
+	}
+	d := v1.Descriptor{MediaType: cacheType, Digest: digest.FromBytes(list), Size: int64(len(list))}
+	idx := newIndex()
+	idx.Manifests = []v1.Descriptor{d}
+	index, err := json.Marshal(idx)
+	if err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{
+		filepath.Join(blobs, d.Digest.Encoded()): list,
+		filepath.Join(dir, v1.ImageLayoutFile):   []byte(`{"imageLayoutVersion":"` + v1.ImageLayoutVersion + `"}`),
+		filepath.Join(dir, v1.ImageIndexFile):    index,
+	} {
+		if err := os.WriteFile(name, data, 0o644); err != nil { //nolint:gosec // see above
+			return fmt.Errorf("export cache: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) exportBlob(ctx context.Context, to string, d v1.Descriptor) (err error) {
+	if st, err := os.Stat(to); err == nil && st.Size() == d.Size {
+		return nil
+	}
+	in, err := s.openBlob(d)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := os.Create(to + ".new")
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err = errors.Join(err, out.Close(), ctx.Err()); err != nil {
+		return errors.Join(err, os.Remove(to+".new"))
+	}
+	return os.Rename(to+".new", to)
+}
+
+// ImportCache takes the entries that ExportCache wrote. Every layer is verified
+// by its digest; what an entry says of a step is as good as who wrote it, so an
+// entry of the store's own is never replaced.
+func (s *Store) ImportCache(ctx context.Context, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("import cache: %w", err)
+	}
+	defer root.Close()
+	var idx v1.Index
+	if err := readJSON(root, v1.ImageIndexFile, "", &idx); err != nil {
+		return fmt.Errorf("import cache %s: %w", dir, err)
+	}
+	if len(idx.Manifests) != 1 || idx.Manifests[0].MediaType != cacheType || checkDigest(idx.Manifests[0].Digest) != nil {
+		return fmt.Errorf("import cache %s: it is none of cpc's", dir)
+	}
+	entries := map[digest.Digest]CacheEntry{}
+	d := idx.Manifests[0].Digest
+	if err := readJSON(root, v1.ImageBlobsDir+"/sha256/"+d.Encoded(), d, &entries); err != nil {
+		return fmt.Errorf("import cache %s: %w", dir, err)
+	}
+	for key, e := range entries {
+		if err := s.importEntry(ctx, root, key, e); err != nil {
+			return fmt.Errorf("import cache %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// readJSON reads a bounded document; want, if not "", is its digest.
+func readJSON(root *os.Root, name string, want digest.Digest, v any) error {
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxDocument))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if want != "" && digest.FromBytes(data) != want {
+		return &CorruptError{Digest: want, Path: name, Why: "content has another digest"}
+	}
+	return json.Unmarshal(data, v)
+}
+
+func (s *Store) importEntry(ctx context.Context, root *os.Root, key digest.Digest, e CacheEntry) (err error) {
+	if _, have, err := s.CacheGet(key); err != nil || have {
+		return err
+	}
+	if e.Layer.Empty {
+		return s.CachePut(key, e)
+	}
+	d := e.Layer.Descriptor
+	if err := errors.Join(checkDigest(d.Digest), checkDigest(e.Layer.DiffID)); err != nil {
+		return err
+	}
+	if err := s.keepGarbage(ctx); err != nil {
+		return err
+	}
+	f, err := root.Open(v1.ImageBlobsDir + "/sha256/" + d.Digest.Encoded())
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w, err := s.newWorkspace(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	b, err := w.newBlob("blob")
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(b, io.LimitReader(f, d.Size+1)); err != nil {
+		return errors.Join(err, b.f.Close())
+	}
+	if b.digest() != d.Digest || b.size != d.Size {
+		return errors.Join(&CorruptError{Digest: d.Digest, Path: f.Name(), Why: "content has another digest"}, b.f.Close())
+	}
+	if _, err := b.commit(s); err != nil {
+		return err
+	}
+	return s.CachePut(key, e)
+}
