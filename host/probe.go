@@ -76,17 +76,13 @@ func (f *Facts) probeCgroups(l cgroups.Limits) error {
 	if f.Cgroups.Layout != cgroups.Unified || f.Cgroups.Base == "" {
 		return nil
 	}
-	if f.Cgroups.Driver == cgroups.DriverSystemd && f.Cgroups.Privileged {
-		f.Controllers = strings.Fields(read("/sys/fs/cgroup/cgroup.controllers"))
-		return nil
+	dir := f.Cgroups.Base
+	if f.Cgroups.Driver == cgroups.DriverSystemd {
+		// The slice has those only that somebody in it uses by now, if it was
+		// made at all; systemd turns on what is asked for of those above.
+		dir = filepath.Dir(dir)
 	}
-	// A slice that systemd has not made yet has no files; what is above it has.
-	for dir := f.Cgroups.Base; strings.HasPrefix(dir, "/sys/fs/cgroup"); dir = filepath.Dir(dir) {
-		if exists(dir + "/cgroup.controllers") {
-			f.Controllers = strings.Fields(read(dir + "/cgroup.controllers"))
-			return nil
-		}
-	}
+	f.Controllers = strings.Fields(read(dir + "/cgroup.controllers"))
 	return nil
 }
 

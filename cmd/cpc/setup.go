@@ -15,8 +15,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/deploy/apparmor"
 	"github.com/claude-pocket-console/cpc/host/setup"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
+	"github.com/claude-pocket-console/cpc/sandbox/confine"
 )
 
 // setupRecord keeps what cpc setup has changed.
@@ -33,8 +35,8 @@ func (a *app) setupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "setup [OPTIONS]", Short: "Prepare this machine once, as root", Args: wants(0, 0),
 		Long: `Prepare this machine for a user's sandboxes, where that takes an administrator:
-have systemd delegate cgroup controllers to users, and give the user a range of
-subordinate ids. What is there already is left as it is, and no file is ever
+have systemd delegate cgroup controllers to users, give the user a range of
+subordinate ids, and load cpc's AppArmor profiles. What is there already is left as it is, and no file is ever
 overwritten. The changes are shown first, and kept on record: --undo takes back
 exactly those. What else is missing, cpc doctor says.`,
 		Example: `  sudo cpc setup
@@ -63,7 +65,11 @@ func (f *setupFlags) setup(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	state, err := setup.Look(r)
+	taken, err := h.Steps()
+	if err != nil && !errors.Is(err, os.ErrPermission) { // a dry run sees no record
+		return err
+	}
+	state, err := setup.Look(r, taken)
 	if err != nil {
 		return err
 	}
@@ -122,8 +128,36 @@ func (f *setupFlags) request() (setup.Request, error) {
 	return r, err
 }
 
-// profiles are the files of security modules that this host should have.
-func profiles() []setup.Step { return nil }
+// profiles are the files of AppArmor's that a host with it should have.
+func profiles() []setup.Step {
+	if !confine.AppArmorEnabled() {
+		return nil
+	}
+	var steps []setup.Step
+	for _, p := range apparmor.Profiles() {
+		path := "/etc/apparmor.d/" + p.Name
+		steps = append(steps, setup.Step{
+			Kind: setup.File, Path: path, Content: p.Text, Why: "the AppArmor profile " + p.Name,
+			Then:   [][]string{{"apparmor_parser", "--replace", "--write-cache", path}},
+			Unload: unloads(p),
+		})
+	}
+	return steps
+}
+
+// unloads are the commands that take a file's profiles out of the kernel, the
+// first one last: it is this program's own, and who has lost its profile may not
+// remove others.
+func unloads(p apparmor.Profile) [][]string {
+	var commands [][]string
+	for line := range strings.Lines(p.Text) {
+		if rest, ok := strings.CutPrefix(line, "profile "); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			commands = append([][]string{{"sh", "-c", `printf %s "$0" >/sys/kernel/security/apparmor/.remove`, name}}, commands...)
+		}
+	}
+	return commands
+}
 
 func (f *setupFlags) takeBack(cmd *cobra.Command, h setup.Host) error {
 	steps, err := h.Steps()

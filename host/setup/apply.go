@@ -110,6 +110,11 @@ func (h Host) apply(s Step) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // configuration, for all to read
 		return err
 	}
+	if s.Replaces {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
 	// Exclusively: another may have put a file there since it was looked at.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // configuration, for all to read
 	if errors.Is(err, os.ErrExist) {

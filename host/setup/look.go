@@ -15,9 +15,13 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
-// Look finds out what there is already, for the user of the request.
-func Look(r Request) (State, error) {
-	s := State{Files: map[string]string{}}
+// Look finds out what there is already, for the user of the request; taken are
+// the steps on record.
+func Look(r Request, taken []Step) (State, error) {
+	s := State{Files: map[string]string{}, Ours: map[string]string{}}
+	for _, step := range taken {
+		s.Ours[step.Path] = step.Content
+	}
 	if info, err := os.Stat("/run/systemd/system"); err == nil && info.IsDir() {
 		s.Systemd = true
 	}

@@ -49,6 +49,8 @@ type Step struct {
 	Then [][]string `json:"then,omitempty"`
 	// Unload are commands before a file is removed again; they may fail, too.
 	Unload [][]string `json:"unload,omitempty"`
+	// Replaces: an older version of this package's file is at Path.
+	Replaces bool `json:"replaces,omitempty"`
 	// Made are directories above Path that were not there before, outermost first.
 	Made []string `json:"made,omitempty"`
 	// Range and Linger: whose; First is the first of the ids.
@@ -80,6 +82,8 @@ type State struct {
 	Running bool
 	// Files are the contents of files that steps would write, where they exist.
 	Files map[string]string
+	// Ours are the contents that are on record as written.
+	Ours map[string]string
 }
 
 // delegated are the controllers that a user's sandboxes and their limits need.
@@ -118,12 +122,14 @@ func Plan(r Request, s State) ([]Step, error) {
 	}
 	for _, extra := range r.Extra {
 		content, there := s.Files[extra.Path]
-		if there && content != extra.Content {
+		if there && content == extra.Content {
+			continue
+		}
+		if there && content != s.Ours[extra.Path] {
 			return nil, fmt.Errorf("%s: %w", extra.Path, ErrOccupied)
 		}
-		if !there {
-			steps = append(steps, extra)
-		}
+		extra.Replaces = there
+		steps = append(steps, extra)
 	}
 	if r.Linger && s.Systemd && r.UID != 0 && !s.Lingers {
 		steps = append(steps, Step{Kind: Linger, User: r.User, Why: "the user's sandboxes outlive the session"})

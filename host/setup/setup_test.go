@@ -60,6 +60,10 @@ func TestPlan(t *testing.T) {
 			r.Extra, s.Systemd, s.HasUIDs, s.HasGIDs = []Step{profile}, false, true, true
 			s.Files[profile.Path] = profile.Content
 		}, nil},
+		{"a profile of an older version", func(r *Request, s *State) {
+			r.Extra, s.Systemd, s.HasUIDs, s.HasGIDs = []Step{profile}, false, true, true
+			s.Files[profile.Path], s.Ours = "old", map[string]string{profile.Path: "old"}
+		}, []string{"file /etc/apparmor.d/cpc"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, s := alice(), fresh()
@@ -172,6 +176,29 @@ func TestApplyAndUndo(t *testing.T) {
 	}
 	if left, err := h.Steps(); err != nil || len(left) > 0 {
 		t.Errorf("still on record: %v, %v", left, err)
+	}
+}
+
+// TestReplace: a file of an older version becomes the new one, and is undone
+// like it.
+func TestReplace(t *testing.T) {
+	h, _ := newHost(t)
+	before := tree(t, h)
+	old := Step{Kind: File, Path: "/etc/apparmor.d/cpc", Content: "old"}
+	fresh := Step{Kind: File, Path: old.Path, Content: "new", Replaces: true}
+	for _, s := range []Step{old, fresh} {
+		if _, err := h.Apply([]Step{s}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(h.Root + s.Path); err != nil || string(got) != s.Content {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if _, err := h.Undo(""); err != nil {
+		t.Fatal(err)
+	}
+	if after := tree(t, h); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 }
 

@@ -9,7 +9,8 @@
 // the end; what a killed run has left is removed by the next. Run as an ordinary
 // user, they test that user's own mode.
 //
-// CPC_BIN_DIR says where the programs are (default: bin of this tree),
+// CPC_BIN_DIR says where the programs are (default: bin of this tree), CPC_E2E_PROBE
+// names a testdata/probe that was built already (default: it is built),
 // CPC_BASE_TAR names the tar of a Debian root file system (default: one in
 // .cache, which scripts/base-tar.sh makes).
 //

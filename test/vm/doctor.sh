@@ -13,12 +13,12 @@ set -u
 image=docker.io/library/debian:trixie-slim
 less=/etc/systemd/system/user@.service.d/00-less.conf
 
-# status CHECK: of this user's.
-status() { cpc doctor --json | tr -d ' ",' | sed -n "/^name:$1\$/{n;s/^status://p}"; }
+# status CHECK: in what cpc doctor --json has said.
+status() { tr -d ' ",' <<<"$report" | sed -n "/^name:$1\$/{n;s/^status://p}"; }
 
 ready() {
-	cpc doctor || return
-	local name
+	local name report
+	report=$(cpc doctor --json) || { echo "$report" && return 1; }
 	for name in user-namespaces nested-user-namespaces limit-memory limit-cpu limit-pids overlay veth nftables seccomp cpc-runtime "$@"; do
 		[ "$(status "$name")" = ok ] || { echo "$name: $(status "$name")" && return 1; }
 	done
@@ -28,13 +28,15 @@ withdraw() {
 	mkdir -p "$(dirname $less)"
 	printf '[Service]\nDelegate=\nDelegate=memory pids\n' >$less
 	systemctl daemon-reload
-	systemctl stop user@1001.service
+	# Lingers, so that the user's systemd does not end between these steps.
+	systemctl restart user@1001.service && loginctl enable-linger norange
 }
 
 # Fails, names both, and says how each is mended.
 lacks() {
-	local out code=0
+	local out code=0 report
 	out=$(cpc doctor) || code=$?
+	report=$(cpc doctor --json)
 	echo "$out"
 	[ $code -eq 1 ] && [ "$(status subordinate-ids)/$(status limit-cpu)/$(status limit-memory)" = fail/fail/ok ] &&
 		[[ $out == *"FAIL     limit-cpu"*"user@.service.d/delegate.conf"*"sudo cpc setup"*"not ready"* ]] &&
@@ -63,16 +65,22 @@ asks() {
 
 sets_up() {
 	cat /etc/subuid /etc/subgid >/var/tmp/subids
-	cpc setup --user norange --linger --yes || return
-	cat "$(dirname $less)/delegate.conf" && grep norange /etc/subuid /etc/subgid && [ -e /var/lib/systemd/linger/norange ]
+	cpc setup --user norange --yes || return
+	cat "$(dirname $less)/delegate.conf" && grep norange /etc/subuid /etc/subgid &&
+		[ "$(grep -c -e '^cpc ' -e '^cpc-sandbox ' /sys/kernel/security/apparmor/profiles)" = 2 ]
 }
 
 again() { [[ $(cpc setup --user norange --linger --yes) == "nothing to do"* ]]; }
+
+lingers() {
+	loginctl disable-linger norange && cpc setup --user norange --linger --yes && [ -e /var/lib/systemd/linger/norange ]
+}
 
 works() {
 	local out
 	out=$(cpc run --rm $image sh -c 'cd /sys/fs/cgroup && cat memory.max cpu.max pids.max; id -u; cat /proc/self/uid_map') || return
 	echo "$out"
+	[ "$(cpc run --rm $image cat /proc/self/attr/current)" = "cpc-sandbox (enforce)" ] || return
 	words_are "$(head -n 4 <<<"$out")" "2147483648 100000 100000 100 1000" && [[ $out == *"        65535"* || $out == *" 65536"* ]]
 }
 
@@ -85,8 +93,9 @@ undone() {
 	echo "# changed" >>"$dropin"
 	cpc setup --undo --yes || return
 	cat /etc/subuid /etc/subgid | diff /var/tmp/subids - && [ ! -e /var/lib/systemd/linger/norange ] &&
-		[ -e "$dropin" ] && [ ! -e /var/lib/cpc/setup.json ] || return
-	rm "$dropin" && cpc setup --yes && [ -e "$dropin" ] && cpc setup --undo --yes && [ ! -e "$dropin" ] &&
+		[ -e "$dropin" ] && [ ! -e /var/lib/cpc/setup.json ] && [ ! -e /etc/apparmor.d/cpc-sandbox ] &&
+		! grep '^cpc' /sys/kernel/security/apparmor/profiles || return
+	rm "$dropin" && systemctl daemon-reload && cpc setup --yes && [ -e "$dropin" ] && cpc setup --undo --yes && [ ! -e "$dropin" ] &&
 		[[ $(cpc setup --undo) == "nothing to undo" ]]
 }
 
@@ -114,10 +123,11 @@ setup)
 	;;
 has)
 	check "setup: the same command works, with limits and ids" works
-	check "setup: the doctor is content" ready subordinate-ids limit-io limit-cpuset linger
+	check "setup: the doctor is content" ready subordinate-ids limit-io limit-cpuset linger apparmor
 	check "setup: the user's service did not notice" survived
 	;;
 undo)
+	check "setup: linger" lingers
 	check "setup: undone, exactly" undone
 	check "doctor: the controller given back" give_back
 	;;

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # gotests.sh PACKAGE…: runs inside the VM: each package's tests, compiled on the
-# host, in the package's directory. One line a test, and why it failed.
+# host, in the package's directory. One line a test, and why it failed. ONLY is a
+# pattern of the tests to run (default: all).
 set -u
 # shellcheck source=test/vm/check.sh
 . "$(dirname "$0")/check.sh"
@@ -19,7 +20,7 @@ for package in "$@"; do
 	chmod 1777 "$work" # tests run parts of themselves as other users
 	install -m 0755 "/work-cpc/.cache/vm/tests/${package//\//_}.test" "$work/test"
 	status=0
-	(cd "/work-cpc/$package" && TMPDIR=$work "$work/test" -test.v -test.timeout=5m -test.skip "^($skip)\$") >"$work/out" 2>&1 </dev/null || status=$?
+	(cd "/work-cpc/$package" && TMPDIR=$work "$work/test" -test.v -test.timeout=8m -test.run "${ONLY:-.}" -test.skip "^($skip)\$") >"$work/out" 2>&1 </dev/null || status=$?
 	sed -n -e "s,^--- PASS: \([^ ]*\) (\(.*\)),ok   $who: $package \1 (\2),p" \
 		-e "s,^--- FAIL: \([^ ]*\) (\(.*\)),FAIL $who: $package \1 (\2),p" \
 		-e "s,^--- SKIP: \([^ ]*\) .*,skip $who: $package \1,p" "$work/out"
