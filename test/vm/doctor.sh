@@ -100,7 +100,8 @@ undone() {
 }
 
 give_back() {
-	rm -f $less
+	# The user's images are unpacked for ids that are gone.
+	rm -rf $less /home/norange/.local/share/cpc
 	rmdir --ignore-fail-on-non-empty "$(dirname $less)"
 	systemctl daemon-reload
 	systemctl stop user@1001.service

@@ -39,7 +39,7 @@ inside() {
 	local user=$1 status=0
 	shift
 	# A run that ends early must not pass for one that had nothing to say.
-	vm_step "$user" "${CPC_VM_STEP_TIMEOUT:-400}" env "VERBOSE=${VERBOSE:-}" "$@" || status=$?
+	vm_step "$user" "${CPC_VM_STEP_TIMEOUT:-600}" env "VERBOSE=${VERBOSE:-}" "$@" || status=$?
 	[ $status -eq 0 ] || echo "FAIL $user: $* ended with status $status"
 }
 
