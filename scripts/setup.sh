@@ -76,6 +76,7 @@ table() {
 			e2fsprogs mkfs.ext4
 			openssh-client ssh ssh-keygen
 			util-linux setpriv
+			procps pgrep
 		END
 		;;
 	bench)
