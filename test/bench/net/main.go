@@ -50,8 +50,7 @@ func run(rounds int, length time.Duration, only string, args []string) error {
 	case asHost:
 		return measure(rounds, length, only)
 	case asHolder:
-		time.Sleep(1 << 62)
-		return nil
+		return hold()
 	case asServer:
 		return serve()
 	case asClient:
@@ -70,6 +69,17 @@ func run(rounds int, length time.Duration, only string, args []string) error {
 	cmd.SysProcAttr.GidMappingsEnableSetgroups = true
 	cmd.Stdout = os.Stdout
 	return cmd.Run()
+}
+
+// hold keeps a namespace as long as there is the process that started this one,
+// which is pasta for its own.
+func hold() error {
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return err
+	}
+	time.Sleep(1 << 62)
+	return nil
 }
 
 // self runs this program again.
