@@ -732,6 +732,22 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// A proxy is no way around the check of an address: it is not even asked.
+func TestProxyOfAddress(t *testing.T) {
+	proxy := server(t, func(*net.TCPConn) { t.Error("the proxy was asked") })
+	f := start(t, Options{Proxy: func(policy.Host, uint16) (*url.URL, error) {
+		return url.Parse(fmt.Sprintf("http://127.0.0.1:%d", proxy))
+	}}, "0.0.0.0/0:80")
+	for _, dst := range []string{"10.1.2.3:80", "169.254.169.254:80", "127.0.0.1:80"} {
+		if !f.isReset(netip.MustParseAddrPort(dst)) {
+			t.Errorf("%s is not reset", dst)
+		}
+		if e := f.event(event.Connect, event.Denied); !strings.Contains(e.Reason, "no rule grants it") {
+			t.Errorf("%s: %+v", dst, e)
+		}
+	}
+}
+
 // The host's addresses are asked for once in a while. One that it has got since
 // is noticed by the connection itself.
 func TestOwnAddressLate(t *testing.T) {
