@@ -228,7 +228,7 @@ func TestLostIndex(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			says := []string{"image index", index, "To start with an empty store, remove the directory that holds it"}
+			says := []string{"image index", index, "cpc system check --repair"}
 			o.fails(t, 1, says, "images")
 			o.fails(t, 125, says, "run", "x/lost", "/f")
 			o.fails(t, 1, says, "rmi", "x/lost")
