@@ -68,7 +68,8 @@ func lookUp() (string, error) {
 	return addrs[0].String(), nil
 }
 
-// throughput is in Gbit/s, after a start that does not count.
+// throughput is in Gbit/s, after a start that does not count. It is 0 where all
+// connections stall, as old pastas' do.
 func throughput(host, direction string, conns int, length time.Duration) (float64, error) {
 	var bytes atomic.Int64
 	var wg sync.WaitGroup
@@ -103,9 +104,6 @@ func throughput(host, direction string, conns int, length time.Duration) (float6
 	before, begin := bytes.Load(), time.Now()
 	time.Sleep(length)
 	moved, took := bytes.Load()-before, time.Since(begin)
-	if moved == 0 {
-		return 0, errors.New("nothing was moved")
-	}
 	return float64(moved) * 8 / took.Seconds() / 1e9, nil
 }
 
