@@ -44,10 +44,10 @@ test-host: ## all of that but what needs the VM
 	scripts/build-sandbox.sh
 	scripts/test-sandbox.sh
 
-test-vm: ## the tests that need systemd and cgroup v2, in a Debian VM
+test-vm: ## the tests that need systemd and cgroup v2, in a Debian VM (GROUPS=…: test/vm/groups)
 	@scripts/setup.sh vm
 	@$(MAKE) --no-print-directory build
-	test/vm/test.sh
+	test/vm/test.sh $(GROUPS)
 
 vm-shell: ## a root shell in that VM (VMUSER=user: as a user)
 	@scripts/setup.sh vm

@@ -13,8 +13,8 @@ case $step in
 suite) echo trixie ;;
 size) echo 4G ;; # sparse
 packages)
-	# One line, separated by commas. podman and its likes are not here: the
-	# bed is for cpc, what others leave in a user's session comes later.
+	# One line, separated by commas. From podman on: what drives or is compared
+	# with cpc-runtime.
 	tr '\n' ',' <<-'END' | sed 's/,$//'
 		linux-image-amd64
 		systemd
@@ -36,6 +36,19 @@ packages)
 		sudo
 		strace
 		kmod
+		podman
+		conmon
+		crun
+		runc
+		containerd
+		containernetworking-plugins
+		netavark
+		passt
+		iptables
+		catatonit
+		criu
+		libcriu2
+		busybox-static
 	END
 	;;
 early)
@@ -83,7 +96,11 @@ late)
 	chroot "$root" systemctl disable -q systemd-networkd-wait-online 2>/dev/null || true
 	chroot "$root" systemctl mask -q apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 		e2scrub_all.timer e2scrub_reap.service fstrim.timer logrotate.timer systemd-networkd-wait-online.service \
-		networking.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
+		networking.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
+		podman-auto-update.timer
+	# Nothing of theirs runs until a test asks for it: others look at what is left.
+	chroot "$root" systemctl disable -q containerd podman-auto-update podman-clean-transient podman-restart podman.socket
+	chroot "$root" systemctl --global disable -q podman-auto-update.timer podman-restart podman.socket
 	# What a first start would do, and each start here is one: under emulation
 	# compiling Debian's 150 AppArmor profiles alone takes 20 s. Those that
 	# concern containers and user namespaces stay.

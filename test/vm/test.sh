@@ -7,6 +7,7 @@
 # failed, or a group checked nothing.
 #
 # The groups are groups/NN-NAME.sh, in the order of their numbers; default: all.
+# Those without a number, groups/more-NAME.sh, take long and run when asked for.
 # Each is sourced, in a shell of its own, and has the functions
 #   build   optional: prepares on the host what the group needs, below $stage
 #   run     calls: inside USER COMMAND…, for scripts that use check.sh
@@ -76,6 +77,7 @@ files=()
 for name in "${@:-*}"; do
 	# shellcheck disable=SC2206 # the pattern is meant to expand
 	found=(test/vm/groups/[0-9][0-9]-$name.sh)
+	[ -e "${found[0]}" ] || found=("test/vm/groups/$name.sh")
 	[ -e "${found[0]}" ] || { echo "test.sh: no group $name in test/vm/groups" >&2 && exit 2; }
 	files+=("${found[@]}")
 done
@@ -88,7 +90,10 @@ if [ -n "${CPC_VM_PORT:-}" ]; then
 	vm_port=$CPC_VM_PORT
 	vm_image=$("$vm_here/image.sh")
 else
-	vm_start "${CPC_VM_TIMEOUT:-2400}"
+	# For those without a number: some are asked for.
+	limit=2400
+	if [[ "${files[*]}" == */more-* ]]; then limit=7200; fi
+	vm_start "${CPC_VM_TIMEOUT:-$limit}"
 fi
 inside root /work-cpc/test/vm/prepare.sh
 : >"$vm_dir/results"
