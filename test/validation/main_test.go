@@ -144,6 +144,7 @@ func newSuite(t *testing.T) suite {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
+		removeGroups(t)
 	})
 	if err := os.Chmod(dir, 0o755); err != nil { // roots of user namespaces pass through
 		t.Fatal(err)
@@ -165,6 +166,25 @@ func newSuite(t *testing.T) suite {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// removeGroups removes the cgroups that the programs' bundles name: parents, and what
+// programs that failed have left.
+func removeGroups(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"testdir/cgrouptest", "testdir", "cgrouptest"} {
+		for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+			groups, err := filepath.Glob(pattern + name)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, g := range groups {
+				if err := os.Remove(g); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
 }
 
 // command is one of the programs.

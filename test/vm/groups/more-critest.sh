@@ -4,6 +4,7 @@
 #
 # more-critest: containerd's CRI with runc and with cpc-runtime, as critest sees it.
 # shellcheck disable=SC2154 # test.sh sets stage
+# test/vm/critest is a go.mod alone: cmd/critest is a test, which nothing imports.
 build() {
 	local out=$PWD/$stage/tools/critest
 	mkdir -p "$stage/tools"
