@@ -29,6 +29,10 @@ const (
 	diskSizeKey = "io.cpc.disk.size" // bytes
 )
 
+// bundleVersion is the oldest version of the runtime specification that has all
+// that is planned here: older runtimes (crun 1.8) refuse a bundle by its number.
+const bundleVersion = "1.0.2"
+
 // Plan returns the config.json of a sandbox.
 func Plan(in Input) (*specs.Spec, error) {
 	if err := in.check(); err != nil {
@@ -47,7 +51,7 @@ func Plan(in Input) (*specs.Spec, error) {
 		return nil, fmt.Errorf("plan sandbox: %w", err)
 	}
 	return &specs.Spec{
-		Version:     specs.Version,
+		Version:     bundleVersion,
 		Process:     process,
 		Root:        &specs.Root{Path: in.Rootfs, Readonly: in.ReadOnly},
 		Hostname:    in.hostname(),
