@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Runtime drives an OCI runtime by its published command line, so that any will do.
@@ -137,12 +139,23 @@ func lastError(file string) string {
 func (o *Runtime) Create(files [3]*os.File, console string) (pid int, err error) {
 	args := []string{"create", "--bundle", "bundle", "--pid-file", pidFile}
 	if console != "" {
-		args = append(args, "--console-socket", console)
+		args = append(args, "--console-socket", o.consoleSocket(console))
 	}
 	if err := o.run(files, append(args, o.ID)...); err != nil {
 		return 0, err
 	}
 	return o.takePID(pidFile)
+}
+
+// consoleSocket is the path of a console socket for the runtime. Some (runc)
+// change to the bundle before they connect, so it is absolute, unless it is too
+// long for an address: cpc-runtime takes it from where it was started.
+func (o *Runtime) consoleSocket(name string) string {
+	const longest = len(unix.RawSockaddrUnix{}.Path) - 1
+	if path := filepath.Join(o.Dir, name); filepath.IsAbs(path) && len(path) <= longest {
+		return path
+	}
+	return name
 }
 
 // Start lets the program of a container that was made run.
@@ -167,7 +180,7 @@ func (o *Runtime) Exec(files [3]*os.File, process, console string) (pid int, err
 	pidName := process + ".pid"
 	args := []string{"exec", "--detach", "--process", process, "--pid-file", pidName}
 	if console != "" {
-		args = append(args, "--console-socket", console)
+		args = append(args, "--console-socket", o.consoleSocket(console))
 	}
 	if err := o.run(files, append(args, o.ID)...); err != nil {
 		return 0, err

@@ -120,3 +120,13 @@ func TestOneDescriptor(t *testing.T) {
 		}
 	}
 }
+
+// A runtime that changes its directory first finds the console socket, too.
+func TestConsoleSocket(t *testing.T) {
+	long := "/" + strings.Repeat("d", 110)
+	for dir, want := range map[string]string{"/run/cpc/x": "/run/cpc/x/c.sock", long: "c.sock", "relative": "c.sock"} {
+		if got := (&Runtime{Dir: dir}).consoleSocket("c.sock"); got != want {
+			t.Errorf("in %s: %s, want %s", dir, got, want)
+		}
+	}
+}
