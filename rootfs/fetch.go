@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,28 @@ func (s *Store) openPartial(ctx context.Context, d v1.Descriptor) (_ *halfBlob, 
 	return p, nil
 }
 
+// openPartials opens the parts of all layers before any is downloaded, in the
+// order of their digests: they are kept until the last has come, and two pulls
+// that had one each would wait for each other for ever.
+func (s *Store) openPartials(ctx context.Context, layers []LayerDescriptor) (map[digest.Digest]*halfBlob, error) {
+	sorted := slices.SortedFunc(slices.Values(layers), func(a, b LayerDescriptor) int {
+		return strings.Compare(a.Descriptor.Digest.String(), b.Descriptor.Digest.String())
+	})
+	open := make(map[digest.Digest]*halfBlob, len(sorted))
+	for _, l := range sorted {
+		part, err := s.openPartial(ctx, l.Descriptor)
+		if err != nil {
+			errs := []error{err}
+			for _, p := range open {
+				errs = append(errs, p.close())
+			}
+			return nil, errors.Join(errs...)
+		}
+		open[l.Descriptor.Digest] = part
+	}
+	return open, nil
+}
+
 // restart drops what there is.
 func (p *halfBlob) restart() error {
 	p.blob.hash.Reset()
@@ -72,18 +95,10 @@ func (p *halfBlob) discard() error {
 	return errors.Join(os.Remove(p.blob.f.Name()), p.close())
 }
 
-// fetch downloads a layer, unless the store has it. What it returns is to be
-// settled; nil if there is nothing to do.
-func (p *puller) fetch(ctx context.Context, l LayerDescriptor) (_ *arrival, err error) {
+// fetch downloads a layer, unless another process has done so meanwhile. It owns
+// the part. What it returns is to be settled; nil if there is nothing to do.
+func (p *puller) fetch(ctx context.Context, l LayerDescriptor, part *halfBlob) (_ *arrival, err error) {
 	d := l.Descriptor
-	if p.s.haveBlob(d) {
-		p.tell(Event{Action: "exists", Digest: d.Digest, Done: d.Size, Total: d.Size})
-		return nil, nil
-	}
-	part, err := p.s.openPartial(ctx, d)
-	if err != nil {
-		return nil, err
-	}
 	if p.s.haveBlob(d) { // another process has brought it meanwhile
 		p.tell(Event{Action: "exists", Digest: d.Digest, Done: d.Size, Total: d.Size})
 		return nil, part.discard()

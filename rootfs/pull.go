@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -202,22 +203,27 @@ func (p *puller) checkPlatform(cfg Config) error {
 	return nil
 }
 
+// layersAtOnce is how many layers are looked at, downloaded or unpacked together.
+const layersAtOnce = 4
+
 // fetchAll downloads layers, and unpacks them meanwhile if that is wanted. What
 // has come is kept even if something else fails.
 func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
-	const atOnce = 4
+	missing, err := p.missing(ctx, layers)
+	if err != nil {
+		return err
+	}
+	halves, err := p.s.openPartials(ctx, missing)
+	if err != nil {
+		return err
+	}
 	var mu sync.Mutex
 	var come []*arrival
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
-	seen := make(map[digest.Digest]bool)
-	for _, l := range layers {
-		if seen[l.Descriptor.Digest] {
-			continue
-		}
-		seen[l.Descriptor.Digest] = true
+	g.SetLimit(layersAtOnce)
+	for _, l := range missing {
 		g.Go(func() error {
-			a, err := p.fetch(gctx, l)
+			a, err := p.fetch(gctx, l, halves[l.Descriptor.Digest])
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
 			}
@@ -229,7 +235,7 @@ func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
 			return nil
 		})
 	}
-	err := g.Wait()
+	err = g.Wait()
 	if err = errors.Join(err, p.s.settle(come)); err != nil {
 		return err
 	}
@@ -241,4 +247,33 @@ func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
 		_, err = p.s.UnpackLayers(ctx, layers)
 	}
 	return err
+}
+
+// missing returns the layers, each once, whose blobs are not in the store.
+func (p *puller) missing(ctx context.Context, layers []LayerDescriptor) ([]LayerDescriptor, error) {
+	var once []LayerDescriptor
+	for _, l := range layers {
+		if !slices.ContainsFunc(once, func(o LayerDescriptor) bool { return o.Descriptor.Digest == l.Descriptor.Digest }) {
+			once = append(once, l)
+		}
+	}
+	here := make([]bool, len(once))
+	var g errgroup.Group
+	g.SetLimit(layersAtOnce)
+	for i, l := range once {
+		g.Go(func() error {
+			if here[i] = p.s.haveBlob(l.Descriptor); here[i] {
+				p.tell(Event{Action: "exists", Digest: l.Descriptor.Digest, Done: l.Descriptor.Size, Total: l.Descriptor.Size})
+			}
+			return ctx.Err()
+		})
+	}
+	err := g.Wait()
+	var out []LayerDescriptor
+	for i, l := range once {
+		if !here[i] {
+			out = append(out, l)
+		}
+	}
+	return out, err
 }

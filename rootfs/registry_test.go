@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
@@ -427,6 +428,43 @@ func TestPullConcurrently(t *testing.T) {
 		}
 		if left := files(t, s); len(left) != 0 {
 			t.Errorf("left: %v", left)
+		}
+	})
+}
+
+// Two pulls of the same layers must not wait for each other: one that waits for
+// a layer holds none that comes after it in the order of digests.
+func TestPullWaitsInOrder(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		host := serve(t, nil)
+		img := makeImage(t, ociKind, goruntime.GOARCH, tarOf(t, entry{name: "a", content: "a"}), tarOf(t, entry{name: "b", content: "b"}))
+		push(t, host+"/x:v1", func(r name.Reference) error { return remote.Write(r, img) })
+		m, err := img.Manifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests := []string{m.Layers[0].Digest.Hex, m.Layers[1].Digest.Hex}
+		slices.Sort(digests)
+		lockOf := func(d string) string { return s.path("locks", "partial-"+d) }
+		first, err := filelock.Try(lockOf(digests[0]), filelock.Exclusive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pulled := make(chan error, 1)
+		go func() {
+			_, err := s.Pull(t.Context(), host+"/x:v1", PullOptions{})
+			pulled <- err
+		}()
+		time.Sleep(500 * time.Millisecond)
+		second, err := filelock.Try(lockOf(digests[1]), filelock.Exclusive)
+		if err != nil {
+			t.Fatalf("the other layer's lock, while the first is waited for: %v", err)
+		}
+		if err := errors.Join(second.Remove(), first.Remove()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-pulled; err != nil {
+			t.Fatal(err)
 		}
 	})
 }
