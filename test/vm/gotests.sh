@@ -11,7 +11,7 @@ set -u
 
 # These need the go command or other tools, have nothing to do with the kernel,
 # and run on the host.
-skip='TestImports|TestOtherToolsRead'
+skip='TestImports|TestOtherToolsRead|TestDebianRegistry|TestSaveForOthers|TestSaveForPodman'
 # These take long here, and find no other kernel feature here than on the host.
 skip+='|TestCVE_2024_21626|TestCVE_2019_5736|TestKilledCreate|TestReaper|TestDefaultSeccomp32|TestDamagedState|TestCommandNotRunnable'
 export CPC_TEST_TOOLS=/work-cpc/.cache/vm/tools
