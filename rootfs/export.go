@@ -6,12 +6,9 @@ package rootfs
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
@@ -19,31 +16,8 @@ import (
 
 // Export writes the file system of an image as a tar. The caller must have the
 // rights that Mount needs.
-func (s *Store) Export(ctx context.Context, img *Image, w io.Writer) (err error) {
-	release, err := s.Use(img)
-	if err != nil {
-		return err
-	}
-	defer release()
-	layers, err := s.Layers(ctx, img)
-	if err != nil {
-		return err
-	}
-	id := "export-" + rand.Text()
-	scratch, err := s.NewScratch(id)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.RemoveScratch(id)) }()
-	target := filepath.Join(scratch, "merged")
-	if err := os.Mkdir(target, 0o700); err != nil {
-		return err
-	}
-	m, err := Mount(MountOptions{Layers: layers, Scratch: scratch, Target: target, Mapping: s.o.Mapping})
-	if err != nil {
-		return err
-	}
-	return errors.Join(ExportTree(ctx, w, m.Root, s.o.Mapping), m.Close())
+func (s *Store) Export(ctx context.Context, img *Image, w io.Writer) error {
+	return s.Look(ctx, img, func(root *os.Root) error { return ExportTree(ctx, w, root.Name(), s.o.Mapping) })
 }
 
 // ExportTree writes a mounted root file system as a tar, also while a sandbox
