@@ -67,6 +67,29 @@ func sandbox(t *testing.T, role string, l Limits) (Plan, *exec.Cmd, io.WriteClos
 	if len(p.Missing) > 0 {
 		t.Skipf("limit not available to this user: %+v", p.Missing)
 	}
+	// As the monitor is: a scope goes with its last process, and what the kernel
+	// has counted in there goes with it.
+	monitor, _ := child(t, "monitor")
+	cmd, in := child(t, role)
+	t.Cleanup(func() {
+		for _, c := range []*exec.Cmd{cmd, monitor} {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		}
+		if err := p.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := errors.Join(p.OpenScope(t.Context(), monitor.Process.Pid), p.settle(monitor.Process.Pid)); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, h, p, cmd.Process.Pid)
+	return p, cmd, in
+}
+
+// child starts this program in a role.
+func child(t *testing.T, role string) (*exec.Cmd, io.WriteCloser) {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
 	cmd.Env = append(os.Environ(), childVariable+"="+role, "GOMAXPROCS=1")
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
@@ -77,22 +100,11 @@ func sandbox(t *testing.T, role string, l Limits) (Plan, *exec.Cmd, io.WriteClos
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if err := p.Remove(); err != nil {
-			t.Error(err)
-		}
-	})
-	apply(t, h, p, cmd.Process.Pid)
-	return p, cmd, in
+	return cmd, in
 }
 
 func apply(t *testing.T, h Host, p Plan, pid int) {
 	t.Helper()
-	if err := errors.Join(p.OpenScope(t.Context(), pid), p.settle(pid)); err != nil {
-		t.Fatal(err)
-	}
 	c := &oci.Cgroup{Path: p.Path, Rootless: !h.Privileged, Resources: &oci.Resources{SkipDevices: true}}
 	if m := p.Resources.Memory; m != nil {
 		c.Memory = *m.Limit

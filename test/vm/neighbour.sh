@@ -13,7 +13,7 @@ image=docker.io/library/debian:trixie-slim
 
 start_neighbour() {
 	tiny_root && tiny_archive "$work/image.tar" "$tiny" && podman load -q -i "$work/image.tar" &&
-		podman run -d --name neighbour --network none --memory 256m "$tiny" sh -c 'while :; do sleep 1; done' &&
+		podman run -d --name neighbour --network none --memory 256m "$tiny" sleep 100000 &&
 		state >"$work/before" && cat "$work/before"
 }
 
