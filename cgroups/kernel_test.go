@@ -67,10 +67,15 @@ func sandbox(t *testing.T, role string, l Limits) (Plan, *exec.Cmd, io.WriteClos
 	if len(p.Missing) > 0 {
 		t.Skipf("limit not available to this user: %+v", p.Missing)
 	}
-	// As the monitor is: a scope goes with its last process, and what the kernel
-	// has counted in there goes with it.
+	// A scope goes with its last process, and what the kernel has counted in there
+	// goes with it: so that there is one, as the monitor is. An ordinary user may
+	// not move a further process into a scope: there the sandbox is alone.
 	monitor, _ := child(t, "monitor")
 	cmd, in := child(t, role)
+	first := monitor.Process.Pid
+	if !h.Privileged {
+		first = cmd.Process.Pid
+	}
 	t.Cleanup(func() {
 		for _, c := range []*exec.Cmd{cmd, monitor} {
 			_ = c.Process.Kill()
@@ -80,7 +85,7 @@ func sandbox(t *testing.T, role string, l Limits) (Plan, *exec.Cmd, io.WriteClos
 			t.Error(err)
 		}
 	})
-	if err := errors.Join(p.OpenScope(t.Context(), monitor.Process.Pid), p.settle(monitor.Process.Pid)); err != nil {
+	if err := errors.Join(p.OpenScope(t.Context(), first), p.settle(first)); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, h, p, cmd.Process.Pid)
