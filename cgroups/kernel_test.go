@@ -204,8 +204,14 @@ func TestWatchOOM(t *testing.T) {
 	if _, err := in.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	if e := nextEvent(t, events, cancel, OOMKill); e.Count == 0 || e.Limit != 48<<20 || e.Victim == nil || e.Victim.Name == "" {
-		t.Errorf("event %+v, victim %+v", e, e.Victim)
+	e := nextEvent(t, events, cancel, OOMKill)
+	if e.Count == 0 || e.Limit != 48<<20 {
+		t.Errorf("event %+v", e)
+	}
+	// Who may not read the kernel's log is told who had most memory at the last
+	// look, if there was one.
+	if e.Victim == nil && os.Geteuid() == 0 || e.Victim != nil && e.Victim.Name == "" {
+		t.Errorf("victim %+v", e.Victim)
 	}
 	_ = cmd.Wait() // its status says the rest
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != unix.SIGKILL {
