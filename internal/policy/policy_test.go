@@ -166,6 +166,21 @@ func TestLicenceHeaders(t *testing.T) {
 	}
 }
 
+// A merge that was not finished reads like text in everything but Go.
+func TestConflictMarkers(t *testing.T) {
+	for _, p := range tree(t, ".md", ".go", ".sh", ".yml", ".toml", "Makefile", "Dockerfile.sandbox", ".service", ".timer") {
+		src, err := os.ReadFile(filepath.Join(root, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, line := range strings.Split(string(src), "\n") {
+			if strings.HasPrefix(line, "<<<<<<< ") || strings.HasPrefix(line, ">>>>>>> ") {
+				t.Errorf("%s:%d: a conflict marker: %s", p, n+1, line)
+			}
+		}
+	}
+}
+
 func TestPackageDocs(t *testing.T) {
 	documented := map[string]bool{}
 	for _, f := range sources(t) {

@@ -27,7 +27,7 @@ type conn struct {
 	port     uint16
 	start    time.Time
 	said     string
-	recorded chan struct{} // closed when the event of its start is recorded
+	recorded func() // records its start, once
 
 	// Guarded by Gateway.mu once the connection is in the table; decision and
 	// target are written once.
@@ -244,7 +244,7 @@ func (g *Gateway) join(c *conn, send func() error) error {
 // finish records the end of a connection that was open.
 func (g *Gateway) finish(c *conn, err error) {
 	_ = c.up.Close()
-	<-c.recorded
+	c.recorded()
 	g.mu.Lock()
 	why := c.cut
 	g.mu.Unlock()

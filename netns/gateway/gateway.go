@@ -265,16 +265,19 @@ func (g *Gateway) open(ctx context.Context, c *conn) bool {
 		g.refuse(c, refusal(cut))
 		return false
 	}
-	// Finding the process takes longer than the rest, so bytes flow meanwhile.
-	e := g.describe(c, event.Event{Kind: event.Connect, Verdict: event.Allowed})
-	c.recorded = make(chan struct{})
-	go func() { // finish waits for it
-		defer close(c.recorded)
+	e := g.describe(c, event.Event{Kind: event.Connect, Verdict: event.Allowed, Time: time.Now()})
+	c.recorded = sync.OnceFunc(func() {
 		e.Process = g.process(c)
 		g.o.Record(e)
-	}()
+	})
+	time.AfterFunc(bytesFirst, c.recorded)
 	return true
 }
+
+// bytesFirst is how long the start of an open connection goes unrecorded, unless
+// it ends before: to find the process takes as long as all the rest, and a
+// processor that the first bytes need.
+const bytesFirst = time.Millisecond
 
 // refuse records why and resets the connection, in this order: the process
 // behind it can be told only as long as it is there.

@@ -31,6 +31,7 @@ import (
 // contender is a way from the client's namespace to the server.
 type contender struct {
 	name   string
+	peer   bool // another's program, which may fail
 	w      *world
 	pid    int    // of a process in the client's namespace
 	dns    string // name server there; "" takes the server's address
@@ -202,7 +203,7 @@ func (w *world) tap(cmd *exec.Cmd, holder func() (int, error)) (*contender, erro
 		return nil, err
 	}
 	w.started = append(w.started, cmd)
-	c := &contender{name: filepath.Base(cmd.Path), w: w, memory: func() string {
+	c := &contender{name: filepath.Base(cmd.Path), peer: true, w: w, memory: func() string {
 		size, err := resident(cmd.Process.Pid)
 		if err != nil {
 			return err.Error()

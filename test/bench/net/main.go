@@ -14,6 +14,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -118,7 +119,13 @@ func measure(rounds int, length time.Duration, only string) error {
 				i = (i + round) % len(all) // nobody always comes first
 				v, err := all[i].measure(m)
 				if err != nil {
-					return fmt.Errorf("%s: %s: %w", all[i].name, m.name, err)
+					err = fmt.Errorf("%s: %s: %w", all[i].name, m.name, err)
+					if !all[i].peer {
+						return err
+					}
+					// A peer that stalls has no figure in this round.
+					fmt.Fprintln(os.Stderr, "bench:", err)
+					v = math.NaN()
 				}
 				values[i] = append(values[i], v)
 			}
@@ -152,15 +159,27 @@ func metrics(length time.Duration) []metric {
 	}
 }
 
-// table shows medians, and the ratio to the first of the same round.
+// table shows medians, and the ratio to the first of the same round, without
+// the rounds that failed (NaN).
 func table(all []*contender, values [][]float64, m metric) string {
 	var b strings.Builder
 	for i, c := range all {
-		var ratios []float64
+		var got, ratios []float64
 		for n, v := range values[i] {
-			ratios = append(ratios, v/values[0][n])
+			if !math.IsNaN(v) {
+				got, ratios = append(got, v), append(ratios, v/values[0][n])
+			}
 		}
-		fmt.Fprintf(&b, "  %-14s %9.2f %-10s %6.2f (%.2f … %.2f)\n", c.name, at(values[i], 0.5), m.unit, at(ratios, 0.5), at(ratios, 0.25), at(ratios, 0.75))
+		failed := ""
+		if n := len(values[i]) - len(got); n > 0 {
+			failed = fmt.Sprintf("  %d rounds failed", n)
+		}
+		if len(got) == 0 {
+			fmt.Fprintf(&b, "  %-14s         -%s\n", c.name, failed)
+			continue
+		}
+		fmt.Fprintf(&b, "  %-14s %9.2f %-10s %6.2f (%.2f … %.2f)%s\n", c.name, at(got, 0.5), m.unit,
+			at(ratios, 0.5), at(ratios, 0.25), at(ratios, 0.75), failed)
 	}
 	return b.String()
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,14 @@ func TestTable(t *testing.T) {
 	want := strings.Fields("one 2.00 ms 1.00 (1.00 … 1.00) two 2.00 ms 2.00 (2.00 … 3.00)")
 	if strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("%q, want %q", got, want)
+	}
+	some := table(all, [][]float64{{1, 2, 4}, {2, math.NaN(), 2}}, metric{unit: "ms"})
+	if !strings.Contains(some, "2.00 ms") || !strings.Contains(some, "1 rounds failed") {
+		t.Errorf("a failed round: %q", some)
+	}
+	none := table(all, [][]float64{{1}, {math.NaN()}}, metric{unit: "ms"})
+	if strings.Contains(none, "NaN") || !strings.Contains(none, "1 rounds failed") {
+		t.Errorf("nothing measured: %q", none)
 	}
 }
 
