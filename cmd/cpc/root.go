@@ -84,6 +84,9 @@ func newRoot(a *app) *cobra.Command {
 		"OCI runtime `PATH` (default: the cpc-runtime beside cpc)")
 	root.SetFlagErrorFunc(flagFailure)
 	root.SuggestionsMinimumDistance = 2
+	// Every group runs by itself too (it shows its help): one line is enough.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(),
+		"{{if .HasAvailableSubCommands}}\n  {{.CommandPath}} [command]{{end}}", "", 1))
 	root.AddGroup(
 		&cobra.Group{ID: "sandbox", Title: "Sandboxes:"},
 		&cobra.Group{ID: "image", Title: "Images:"},
@@ -109,6 +112,8 @@ func newRoot(a *app) *cobra.Command {
 		a.imageGroup(), a.builderGroup(), a.buildxGroup(), a.containerGroup(), a.systemGroup(),
 		a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.versionCommand(),
 	)
+	root.AddCommand(strangers()...)
+	root.DisableFlagsInUseLine = true
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
 	}

@@ -62,6 +62,9 @@ func flagFailure(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	switch {
 	case errors.As(err, &unknown):
+		if err := notOffered(cmd, unknown); err != nil {
+			return err
+		}
 		return usageErrorf(cmd, "%w%s", err, nearFlag(cmd, unknown.GetSpecifiedName()))
 	case errors.As(err, &invalid):
 		f := invalid.GetFlag()
