@@ -49,10 +49,11 @@ type order struct {
 	Addr string // host:port
 	Send string
 	// Bytes are what to send that is no text.
-	Bytes []byte
-	SNI   string
-	N     int
-	Wait  time.Duration // for a connection; 0 is patience
+	Bytes        []byte
+	SNI          string
+	N            int
+	Wait         time.Duration // for a connection; 0 is patience
+	Names, Addrs []string      // of "oneport"
 }
 
 type result struct {
@@ -131,6 +132,8 @@ func obey(o order) (r result, err error) {
 		return exchange(s, o.Send)
 	case "udp":
 		return datagram(o.Addr, o.Send)
+	case "oneport":
+		return onePort(o)
 	case "many":
 		return many(o)
 	case "flood":
@@ -236,6 +239,44 @@ func many(o order) (r result, err error) {
 		})
 	}
 	wg.Wait()
+	return r, nil
+}
+
+// onePort connects to all addresses from one port, and asks each for the name
+// of the same place.
+func onePort(o order) (r result, err error) {
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	d := net.Dialer{Timeout: patience, Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+			_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		})
+	}, LocalAddr: &net.TCPAddr{IP: net.IPv4(198, 18, 0, 2), Port: 33333}}
+	for _, addr := range o.Addrs {
+		c, err := d.Dial("tcp", addr)
+		if err != nil {
+			return r, err
+		}
+		conns = append(conns, c)
+	}
+	for i, c := range conns {
+		if _, err := io.WriteString(c, get(o.Names[i])); err != nil {
+			return r, err
+		}
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			return r, err
+		}
+		b, err := io.ReadAll(c)
+		if err != nil {
+			return r, err
+		}
+		r.Names = append(r.Names, string(b))
+	}
 	return r, nil
 }
 

@@ -137,8 +137,12 @@ func (w *world) serve(l net.Listener, port string, cert tls.Certificate) {
 	default:
 		for {
 			c, err := l.Accept()
-			if err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if err != nil {
+				time.Sleep(time.Millisecond) // no descriptors
+				continue
 			}
 			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
 		}

@@ -35,6 +35,7 @@ type conn struct {
 	up       *net.TCPConn
 	target   target
 	cut      string // why it was cut
+	saying   bool   // nothing more is copied to the program: it is told why
 	bytes    uint64 // seen by the last look for idle connections
 	moved    time.Time
 
@@ -221,11 +222,20 @@ func (g *Gateway) join(c *conn, send func() error) error {
 		}
 		if err != nil {
 			g.mu.Lock()
-			c.end("")
+			if !c.saying || c.cut != "" {
+				c.end("")
+			}
 			g.mu.Unlock()
 		}
 	})
 	err := send()
+	if last, ok := errors.AsType[lastAnswer](err); ok {
+		g.stopAnswer(c)
+		wg.Wait()
+		g.say403(c, last)
+		c.hearOut()
+		return last
+	}
 	if err == nil {
 		err = c.up.CloseWrite()
 	}
@@ -239,6 +249,16 @@ func (g *Gateway) join(c *conn, send func() error) error {
 		err = down
 	}
 	return err
+}
+
+// stopAnswer ends the copying to the program, but not the connection.
+func (g *Gateway) stopAnswer(c *conn) {
+	g.mu.Lock()
+	c.saying = true
+	g.mu.Unlock()
+	now := time.Now()
+	_ = c.client.SetWriteDeadline(now.Add(lastWord))
+	_ = c.up.SetReadDeadline(now)
 }
 
 // finish records the end of a connection that was open.

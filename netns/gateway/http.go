@@ -39,6 +39,12 @@ func (g *Gateway) serveHTTP(ctx context.Context, c *conn) {
 	g.finish(c, g.join(c, func() error { return g.requests(c, br, h) }))
 }
 
+// lastAnswer is a refusal that the program can be told of, because it has read
+// all that came before.
+type lastAnswer struct{ refusal }
+
+func (l lastAnswer) Unwrap() error { return l.refusal }
+
 // request reads and checks the next head.
 func (g *Gateway) request(c *conn, br *bufio.Reader) (head, error) {
 	if err := c.client.SetReadDeadline(time.Now().Add(g.o.Limits.Head)); err != nil {
@@ -63,7 +69,9 @@ func (g *Gateway) request(c *conn, br *bufio.Reader) (head, error) {
 
 // requests passes on one request after the other, each checked.
 func (g *Gateway) requests(c *conn, br *bufio.Reader, h head) error {
+	before, _ := transferred(c.up) // what a proxy said, which the program does not see
 	for {
+		heard, _ := transferred(c.up)
 		if err := c.send(h.out); err != nil {
 			return err
 		}
@@ -72,6 +80,7 @@ func (g *Gateway) requests(c *conn, br *bufio.Reader, h head) error {
 		if err != nil {
 			return err
 		}
+		pipelined := br.Buffered() > 0
 		// The connection may rest here; what a head may take, it may take
 		// from its first byte.
 		if _, err := br.Peek(1); errors.Is(err, io.EOF) {
@@ -79,13 +88,26 @@ func (g *Gateway) requests(c *conn, br *bufio.Reader, h head) error {
 		} else if err != nil {
 			return err
 		}
-		if h, err = g.request(c, br); err != nil {
+		if h, err = g.request(c, br); err == nil && h.upgrade {
+			err = refusal("Upgrade on a connection in use")
+		}
+		if r, ok := errors.AsType[refusal](err); ok && !pipelined && c.answered(before, heard) {
+			return lastAnswer{r}
+		}
+		if err != nil {
 			return err
 		}
-		if h.upgrade {
-			return refusal("Upgrade on a connection in use")
-		}
 	}
+}
+
+// answered reports whether the host has said something since it had said heard
+// bytes, and the program has all of it. Who sends a request only then takes the
+// answer before for complete, so that another one can follow. (Who does not
+// wait is reset: an answer in the midst of another would be read as part of it.)
+func (c *conn) answered(before, heard uint64) bool {
+	said, _ := transferred(c.up)
+	_, has := transferred(c.client)
+	return said > heard && has >= said-before
 }
 
 // upgrade passes on a request for WebSocket. If the server agrees, both sides

@@ -177,8 +177,22 @@ func (h *head) field(name, value string) (keep bool, err error) {
 		return h.upgrade, nil
 	case "http2-settings":
 		return false, nil
+	case "connection":
+		return true, checkConnection(value)
 	}
 	return true, nil
+}
+
+// checkConnection refuses options that would have a server drop a field on which
+// host and length depend (RFC 9110, 7.6.1: a sender must not).
+func checkConnection(value string) error {
+	for option := range strings.SplitSeq(value, ",") {
+		switch strings.ToLower(strings.Trim(option, " \t")) {
+		case "host", "content-length", "transfer-encoding":
+			return refusal("a Connection option that no sender has")
+		}
+	}
+	return nil
 }
 
 func (h *head) check(count map[string]int) error {

@@ -148,6 +148,8 @@ func badHeads() []string {
 		"CONNECT a.test:443 HTTP/1.1\r\n" + h + "\r\n",
 		"POST / HTTP/1.1\r\n" + h + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"POST / HTTP/1.1\r\n" + h + "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+		"GET / HTTP/1.1\r\n" + h + "Connection: close, Host\r\n\r\n",
+		"POST / HTTP/1.1\r\n" + h + "Content-Length: 5\r\nConnection: content-length\r\n\r\nhello",
 		"POST / HTTP/1.1\r\n" + h + "Content-Length: +5\r\n\r\nhello",
 		"POST / HTTP/1.1\r\n" + h + "Content-Length: 0x5\r\n\r\nhello",
 		"POST / HTTP/1.1\r\n" + h + "Content-Length: 5, 5\r\n\r\nhello",

@@ -55,10 +55,15 @@ func (g *Gateway) refuseTLS(c *conn, why error) {
 
 // sayNo ends a connection after a last word, which a reset could overtake.
 func (g *Gateway) sayNo(c *conn, why error) {
+	c.hearOut()
+	g.refuse(c, why)
+}
+
+// hearOut ends what is said to the program, and gives it time to read that.
+func (c *conn) hearOut() {
 	_ = c.client.CloseWrite()
 	_ = c.client.SetReadDeadline(time.Now().Add(lastWord))
 	_, _ = io.CopyN(io.Discard, c.client, maxHello)
-	g.refuse(c, why)
 }
 
 // lastWord is how long a program has to read why it was refused.

@@ -1,0 +1,129 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package netns
+
+import (
+	"net"
+	"os"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/netns/gateway"
+)
+
+// TestManyConns: ten thousand connections, all of them served, leave nothing
+// behind in the process.
+func TestManyConns(t *testing.T) {
+	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
+		w := newWorld(t.T)
+		n, b := open(t, Options{Policy: allow(t.T, "good.test:22"), Host: w.host(), Limits: gateway.Limits{PerSecond: 1 << 20}})
+		at := net.JoinHostPort(b.works(order{Do: "lookup", Addr: "good.test"}).Names[0], "22")
+		round := func(conns int) usage {
+			if r := b.works(order{Do: "many", Addr: at, N: conns}); r.N < conns*9/10 {
+				t.Errorf("%d of %d connections were served", r.N, conns)
+			}
+			eventuallyNet(t.T, "all connections end", func() bool { return len(n.gw.Conns()) == 0 })
+			return used(t.T)
+		}
+		before := round(1000)
+		after := round(10_000)
+		// Pipes of splice(2) are kept for a while, and ended threads' stacks.
+		for end := time.Now().Add(soon); after.more(before) && time.Now().Before(end); after = used(t.T) {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if after.more(before) {
+			t.Errorf("after 10,000 connections %+v, before %+v", after, before)
+		}
+		t.Logf("after 1,000 connections %+v, after 10,000 more %+v", before, after)
+	})
+}
+
+// usage is what a process holds.
+type usage struct{ goroutines, descriptors, heap int }
+
+func (u usage) more(than usage) bool {
+	return u.goroutines > than.goroutines+10 || u.descriptors > than.descriptors+10 || u.heap > than.heap+1<<20
+}
+
+func used(t *testing.T) usage {
+	t.Helper()
+	goruntime.GC() // what is left, not what was needed
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m goruntime.MemStats
+	goruntime.ReadMemStats(&m)
+	return usage{goruntime.NumGoroutine(), len(fds), int(m.HeapAlloc)}
+}
+
+// TestNoDescriptors: when the process has no descriptors left, connections fail,
+// and work again once it has.
+func TestNoDescriptors(t *testing.T) {
+	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
+		w := newWorld(t.T)
+		_, b := open(t, Options{Policy: allow(t.T, rules()...), Host: w.host(), Limits: gateway.Limits{PerSecond: 1 << 20}})
+		at := net.JoinHostPort(b.works(order{Do: "lookup", Addr: "good.test"}).Names[0], "22")
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) }()
+		few := limit
+		few.Cur = uint64(used(t.T).descriptors + 20)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+			t.Fatal(err)
+		}
+		r := b.do(order{Do: "many", Addr: at, N: 300})
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		if r.N == 300 {
+			t.Error("the lack of descriptors was none")
+		}
+		b.works(order{Do: "tcp", Addr: at, Send: "x"})
+		if r := b.works(order{Do: "tcp", Addr: "good.test:80", Send: get("good.test")}); !strings.Contains(r.Text, "hello from good.test") {
+			t.Errorf("after a lack of descriptors: %+v", r)
+		}
+	})
+}
+
+// TestSourcePort: connections from one port of the sandbox to two names are each
+// the one that it is, though both end at the gateway's address (the kernel's
+// connection tracking gives the second another port).
+func TestSourcePort(t *testing.T) {
+	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
+		w := newWorld(t.T)
+		_, b := open(t, Options{Policy: allow(t.T, rules()...), Host: w.host()})
+		names := []string{"good.test", "a.wild.test", "b.wild.test"}
+		var at []string
+		for _, name := range names {
+			all := b.works(order{Do: "lookup", Addr: name}).Names
+			at = append(at, net.JoinHostPort(all[slices.IndexFunc(all, func(a string) bool { return !strings.Contains(a, ":") })], "80"))
+		}
+		r := b.works(order{Do: "oneport", Names: names, Addrs: at})
+		if len(r.Names) != len(names) {
+			t.Fatalf("%+v", r)
+		}
+		for i, name := range names {
+			if !strings.Contains(r.Names[i], "hello from "+name) {
+				t.Errorf("%s: %q", name, r.Names[i])
+			}
+		}
+		// Each asks for the next one's name.
+		r = b.works(order{Do: "oneport", Names: append(names[1:], names[0]), Addrs: at})
+		for i, said := range r.Names {
+			if !strings.Contains(said, "403 Forbidden") {
+				t.Errorf("%s as another: %q", at[i], said)
+			}
+		}
+	})
+}
