@@ -69,10 +69,13 @@ func TestAdversarial(t *testing.T) {
 			{"raw and packet sockets", (*attack).rawSockets},
 			{"ARP and NDP spoofing", (*attack).spoof},
 			{"fragments", (*attack).fragments},
+			{"extension headers, options and tunnels", (*attack).headers},
+			{"TCP segments out of order", (*attack).oddTCP},
 			{"half-open connections", (*attack).halfOpen},
 			{"slow-loris connections", (*attack).slow},
 			{"the gateway's own ports", (*attack).ownPorts},
 			{"abstract sockets of the host", (*attack).abstract},
+			{"the interface elsewhere", (*attack).moved},
 			{"own packet filter and routes", (*attack).ownRules},
 		} {
 			t.Run(c.name, func(t *testing.T) {

@@ -177,6 +177,14 @@ func rateLimit(perSecond uint64, burst uint32) rule {
 	}
 }
 
+// above matches what exceeds a rate.
+func above(perSecond uint64, burst uint32) rule {
+	return rule{
+		fmt.Sprintf("limit rate over %d/second burst %d packets", perSecond, burst),
+		code{&expr.Limit{Type: expr.LimitTypePkts, Rate: perSecond, Unit: expr.LimitTimeSecond, Burst: burst, Over: true}},
+	}
+}
+
 func nflog(group uint16) rule {
 	const most = 128 // bytes of a packet: its headers
 	return rule{fmt.Sprintf("log group %d snaplen %d", group, most), code{

@@ -150,6 +150,18 @@ func obey(o order) (r result, err error) {
 		return r, ownFilter()
 	case "syns":
 		return r, syns(o)
+	case "segment":
+		return r, segment(o)
+	case "move":
+		return move(o)
+	case "unlink":
+		return r, withHandle(func(h *netlink.Handle) error {
+			link, err := h.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			return h.LinkDel(link)
+		})
 	case "slow":
 		return slow(o)
 	case "ask":
@@ -358,29 +370,44 @@ func syns(o order) error {
 	if err != nil {
 		return err
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	const syn = 2
+	raw, err := newRawTCP()
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	dst := to.Addr().As4()
+	defer raw.close()
 	for n := range o.N {
-		h := binary.BigEndian.AppendUint16(nil, uint16(20000+n))
-		h = binary.BigEndian.AppendUint16(h, to.Port())
-		h = append(h, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0)
-		pseudo := append([]byte{198, 18, 0, 2}, dst[:]...)
-		pseudo = append(append(pseudo, 0, 6, 0, byte(len(h))), h...)
-		var sum uint32
-		for i := 0; i < len(pseudo); i += 2 {
-			sum += uint32(binary.BigEndian.Uint16(pseudo[i:]))
-		}
-		sum = sum&0xffff + sum>>16
-		binary.BigEndian.PutUint16(h[16:], ^uint16(sum+sum>>16))
-		if err := unix.Sendto(fd, h, 0, &unix.SockaddrInet4{Addr: dst}); err != nil {
+		if err := raw.send(to, uint16(20000+n), syn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rawTCP sends segments without a connection.
+type rawTCP int
+
+func newRawTCP() (rawTCP, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	return rawTCP(fd), err
+}
+
+func (r rawTCP) close() { _ = unix.Close(int(r)) }
+
+func (r rawTCP) send(to netip.AddrPort, from uint16, flags byte) error {
+	dst := to.Addr().As4()
+	h := binary.BigEndian.AppendUint16(nil, from)
+	h = binary.BigEndian.AppendUint16(h, to.Port())
+	h = append(h, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0)
+	pseudo := append([]byte{198, 18, 0, 2}, dst[:]...)
+	pseudo = append(append(pseudo, 0, 6, 0, byte(len(h))), h...)
+	var sum uint32
+	for i := 0; i < len(pseudo); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(pseudo[i:]))
+	}
+	sum = sum&0xffff + sum>>16
+	binary.BigEndian.PutUint16(h[16:], ^uint16(sum+sum>>16))
+	return unix.Sendto(int(r), h, 0, &unix.SockaddrInet4{Addr: dst})
 }
 
 // two sends a request, reads its answer, and then sends Bytes.

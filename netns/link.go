@@ -136,13 +136,21 @@ func configure(t *thread, ns *os.File, own, other End, gateway bool) error {
 }
 
 // settle sets what R takes over from the host, or has by default. No promise
-// hangs on it: the packet filter lets nothing through in any case, and answers
-// to refused packets may be fewer where this cannot be written.
+// hangs on it: the packet filter lets nothing through in any case; answers to
+// refused packets may be fewer, and a flood remembered for longer, where this
+// cannot be written.
 func settle() {
 	for name, value := range map[string]string{
 		"ipv4/ip_forward":     "0",
 		"ipv4/icmp_ratelimit": "0", // refuse at once, each time
 		"ipv6/icmp/ratelimit": "0",
+		// What half-open connections, those that have ended and questions leave
+		// behind for minutes by default. The other end is the next interface.
+		"netfilter/nf_conntrack_tcp_timeout_syn_recv":  "5",
+		"netfilter/nf_conntrack_tcp_timeout_close":     "2",
+		"netfilter/nf_conntrack_tcp_timeout_time_wait": "5",
+		"netfilter/nf_conntrack_udp_timeout":           "5",
+		"netfilter/nf_conntrack_udp_timeout_stream":    "5",
 	} {
 		_ = os.WriteFile("/proc/sys/net/"+name, []byte(value), 0)
 	}

@@ -153,6 +153,9 @@ func (p Plan) redirectRange(prefix netip.Prefix, port uint16) rule {
 func (p Plan) inputRules() []rule {
 	return []rule{
 		join(state("established"), accept()),
+		// What is accepted from here on takes memory of the kernel's that nobody
+		// is charged for, until connection tracking forgets it (see settle).
+		join(state("new"), above(5000, 10000), goTo(chainDeny)),
 		// Only what was redirected reaches the gateway's port.
 		join(tcp(), dport(p.Port), state("new"), wasRedirected(), accept()),
 		join(udp(), dport(dnsPort), accept()),
