@@ -133,7 +133,7 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping idmap.Mapping) *record.Record {
 	o := req.Options
 	s := record.Settings{
-		TTY: o.TTY, OpenStdin: req.Stdin, AutoRemove: req.AutoRemove, ReadOnly: o.ReadOnly, Network: o.Network,
+		TTY: o.TTY, OpenStdin: req.Stdin, AutoRemove: req.AutoRemove, ReadOnly: o.ReadOnly, Network: o.Network, Names: namesOf(req.Network),
 		User: o.User, Workdir: o.Workdir, Hostname: o.Hostname, Env: o.Env, CapAdd: o.CapAdd, CapDrop: o.CapDrop,
 		SecurityOpt: req.SecurityOpt, Limits: o.Limits,
 		CgroupPath: plan.Path, StopSignal: o.StopSignal, StopTimeout: req.StopTimeout, Runtime: e.Runtime,
@@ -156,6 +156,14 @@ func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping
 		ID: id, Name: name, Image: req.Image, ImageDigest: req.ImageDigest, Labels: req.Labels, Settings: s,
 		Command: o.Args, Status: record.Created, Mapping: mapping, Created: time.Now().UTC(),
 	}
+}
+
+func namesOf(o network.Options) record.Names {
+	n := record.Names{Servers: o.DNS.Servers, Search: o.DNS.Search, Options: o.DNS.Options, HostCA: o.HostCA}
+	for _, h := range o.Hosts {
+		n.Hosts = append(n.Hosts, h.Name+":"+h.Addr.String())
+	}
+	return n
 }
 
 // startFiles are the files that a monitor inherits.

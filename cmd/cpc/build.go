@@ -288,6 +288,7 @@ func (f *buildFlags) stepNetwork(cmd *cobra.Command) (o network.Options, err err
 	if f.net.config, err = config.Load(); err != nil {
 		return o, err
 	}
+	f.net.build = true
 	mode := f.network
 	if mode != bundle.NetworkNone && mode != bundle.NetworkHost {
 		mode = bundle.NetworkAllowlist

@@ -25,9 +25,12 @@ type listing struct {
 	noTrunc bool
 }
 
-func (l *listing) register(cmd *cobra.Command) {
+func (l *listing) register(cmd *cobra.Command) { l.registerShort(cmd, "") }
+
+// registerShort gives --format a letter, where docker has one.
+func (l *listing) registerShort(cmd *cobra.Command, letter string) {
 	fs := cmd.Flags()
-	fs.StringVar(&l.format, "format", "", "`FORMAT`: json, table, or a Go template, such as '{{.ID}} {{.Name}}'")
+	fs.StringVarP(&l.format, "format", letter, "", "`FORMAT`: json, table, or a Go template, such as '{{.ID}} {{.Name}}'")
 	fs.BoolVar(&l.json, "json", false, "Print a JSON array")
 }
 

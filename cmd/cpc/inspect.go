@@ -88,11 +88,14 @@ type inspectedHost struct {
 	ReadonlyRootfs    bool
 	AutoRemove        bool
 	NetworkMode       string
-	Tmpfs             map[string]string
-	CapAdd            []string
-	CapDrop           []string
-	SecurityOpt       []string
-	Runtime           string
+	// What --add-host, --dns, --dns-search, --dns-option and --host-ca said.
+	ExtraHosts, Dns, DnsSearch, DnsOptions []string //nolint:revive // docker's names
+	HostCA                                 string   `json:",omitempty"`
+	Tmpfs                                  map[string]string
+	CapAdd                                 []string
+	CapDrop                                []string
+	SecurityOpt                            []string
+	Runtime                                string
 }
 
 func inspectSandbox(e *record.Entry) inspected {
@@ -112,7 +115,9 @@ func inspectSandbox(e *record.Entry) inspected {
 		},
 		HostConfig: inspectedHost{
 			inspectedLimits: inspectLimits(s.Limits), LimitsNotEnforced: s.NotEnforced,
-			ReadonlyRootfs: s.ReadOnly, AutoRemove: s.AutoRemove, NetworkMode: s.Network, Tmpfs: s.Tmpfs,
+			ReadonlyRootfs: s.ReadOnly, AutoRemove: s.AutoRemove, NetworkMode: s.Network,
+			ExtraHosts: s.Names.Hosts, Dns: s.Names.Servers, DnsSearch: s.Names.Search, DnsOptions: s.Names.Options, HostCA: s.Names.HostCA,
+			Tmpfs:  s.Tmpfs,
 			CapAdd: s.CapAdd, CapDrop: s.CapDrop, SecurityOpt: s.SecurityOpt, Runtime: s.Runtime,
 		},
 	}
@@ -260,7 +265,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&kind, "type", "", "`TYPE` of what is named: sandbox or image (default: whichever there is)")
-	l.register(cmd)
+	l.registerShort(cmd, "f")
 	return cmd
 }
 

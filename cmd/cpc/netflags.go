@@ -28,6 +28,7 @@ type netFlags struct {
 	hostCA                         string
 	proxy                          bool
 	hostCAGiven, proxyGiven, learn bool
+	build                          bool // for RUN steps
 
 	config config.Config
 	notes  []string // for the person
@@ -213,6 +214,12 @@ func (f *netFlags) policy(label string) (policy.Spec, error) {
 		into *policy.File
 	}{{f.config.System, &s.System}, {f.config.User, &s.User}} {
 		e := c.from.Egress
+		if b := c.from.Build.Egress; f.build {
+			e.Deny = slices.Concat(e.Deny, b.Deny)
+			if b.Allow != nil {
+				e.Allow = b.Allow
+			}
+		}
 		*c.into = policy.File{Allow: e.Allow, Deny: e.Deny, Limit: e.Limit}
 		if _, err := c.into.Policy(); err != nil {
 			return policy.Spec{}, fmt.Errorf("configuration %s: %w", c.from.Path, err)

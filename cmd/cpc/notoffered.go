@@ -15,6 +15,7 @@ const (
 	noHostFiles = "a sandbox sees no files of the host. Put them into the image (COPY), or into a running sandbox:\n" +
 		"  tar c DIRECTORY | cpc exec -i NAME tar x"
 	noPorts       = "nothing reaches into a sandbox. Ask from inside instead: cpc exec NAME curl http://127.0.0.1:PORT"
+	noAddress     = "every sandbox has the same address in a network of its own, where nobody else is. See what it reaches with: cpc net show NAME"
 	noDevices     = "a sandbox has no devices of the host"
 	noShared      = "a sandbox shares no namespaces, with the host or others; each has its own"
 	noRestart     = "a sandbox that has ended is not started again. Run a new one, or let systemd do it: docs/systemd.md"
@@ -28,6 +29,7 @@ func flagsNotOffered() map[string]string {
 	return map[string]string{
 		"volume": noHostFiles, "v": noHostFiles, "mount": noHostFiles, "volumes-from": noHostFiles,
 		"publish": noPorts, "p": noPorts, "publish-all": noPorts, "P": noPorts, "link": noPorts,
+		"ip": noAddress, "ip6": noAddress, "mac-address": noAddress, "network-alias": noAddress, "net-alias": noAddress, "link-local-ip": noAddress,
 		"device": noDevices, "gpus": noDevices, "device-cgroup-rule": noDevices,
 		"pid": noShared, "ipc": noShared, "uts": noShared, "userns": noShared, "cgroupns": noShared,
 		"restart":          noRestart,

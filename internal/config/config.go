@@ -34,6 +34,7 @@ type File struct {
 	Path    string  `toml:"-"`
 	Egress  Egress  `toml:"egress"`
 	Network Network `toml:"network"`
+	Build   Build   `toml:"build"`
 	// Registries says how image registries are reached, by host or host:port.
 	Registries map[string]Registry `toml:"registries"`
 }
@@ -62,6 +63,18 @@ type Egress struct {
 	// ImageLabel says what to make of an image's io.cpc.egress label: "narrow"
 	// (the default) or "ignore".
 	ImageLabel string `toml:"image-label"`
+}
+
+// Build is what is different for RUN steps.
+type Build struct {
+	Egress Rules `toml:"egress"`
+}
+
+// Rules are those of a build: Allow, if not nil, takes the place of Egress's in the
+// same file, Deny adds to it, and Egress.Limit is about these rules too.
+type Rules struct {
+	Allow []string `toml:"allow"`
+	Deny  []string `toml:"deny"`
 }
 
 // Values of Egress.ImageLabel.

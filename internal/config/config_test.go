@@ -22,10 +22,13 @@ image-label = "ignore"
 host-ca = "/etc/ssl/company.pem"
 proxy = true
 dns-search = ["corp.example"]
+[build.egress]
+allow = ["@npm"]
 `)
 	want := File{
 		Egress:  Egress{Allow: []string{"@debian", "git.example.org:22"}, Deny: []string{}, Limit: true, ImageLabel: LabelIgnore},
 		Network: Network{HostCA: &CA{On: true, Path: "/etc/ssl/company.pem"}, Proxy: new(true), DNSSearch: []string{"corp.example"}},
+		Build:   Build{Egress: Rules{Allow: []string{"@npm"}}},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
@@ -47,6 +50,7 @@ func TestErrors(t *testing.T) {
 		"[egress]\nalow = []":              "unknown key egress.alow",
 		"[egres]\nallow = []":              "unknown key egres",
 		"[egress]\nallow = 1":              "allow",
+		"[build.egress]\nlimit = true":     "unknown key build.egress.limit",
 		"[egress\n":                        "line 2",
 		"[network]\nhost-ca = 1":           "host-ca",
 		"[network]\nhost-ca = 'ca.pem'":    "absolute",

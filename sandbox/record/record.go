@@ -66,6 +66,7 @@ type Settings struct {
 	AutoRemove  bool              `json:"autoRemove"`
 	ReadOnly    bool              `json:"readOnly"`
 	Network     string            `json:"network"`
+	Names       Names             `json:"names,omitzero"`
 	User        string            `json:"user"`
 	Workdir     string            `json:"workdir"`
 	Hostname    string            `json:"hostname"`
@@ -83,6 +84,15 @@ type Settings struct {
 	StopSignal  string            `json:"stopSignal,omitempty"`
 	StopTimeout int               `json:"stopTimeout"` // seconds
 	Runtime     string            `json:"runtime"`
+}
+
+// Names is what a sandbox finds hosts by, and the CAs by which it trusts them.
+type Names struct {
+	Hosts   []string `json:"hosts,omitempty"` // NAME:ADDRESS
+	Servers []string `json:"servers,omitempty"`
+	Search  []string `json:"search,omitempty"`
+	Options []string `json:"options,omitempty"`
+	HostCA  string   `json:"hostCA,omitempty"` // path on the host
 }
 
 // Disk is the disk that a sandbox was given.

@@ -77,6 +77,12 @@ func TestNetworkFiles(t *testing.T) {
 		if strings.Contains(stdout, "192.0.2.53") {
 			t.Errorf("a name server of --dns: %q", stdout)
 		}
+		named := w.name(t)
+		w.must(t, "run", "--name", named, "--add-host", "db.example:192.0.2.9", "--dns-search", "corp.example", "--dns-option", "ndots:2", "--host-ca="+ca, base, "true")
+		const asked = "{{join .HostConfig.ExtraHosts \" \"}} {{join .HostConfig.DnsSearch \" \"}} {{join .HostConfig.DnsOptions \" \"}} {{.HostConfig.HostCA}}"
+		if got, want := strings.TrimSpace(w.must(t, "inspect", "-f", asked, named)), "db.example:192.0.2.9 corp.example ndots:2 "+ca; got != want {
+			t.Errorf("inspect: %q, want %q", got, want)
+		}
 		if out := w.in(t, "env | grep -c CA_BUNDLE; ls /run/cpc 2>/dev/null; true"); strings.TrimSpace(out) != "0" {
 			t.Errorf("without --host-ca: %q", out)
 		}
@@ -115,6 +121,16 @@ func TestBuildNetwork(t *testing.T) {
 		}
 		if out, code := build("deb.debian.org", "--network", "none", "--egress", "a.example"); code != 125 || !strings.Contains(out, "--egress needs") {
 			t.Errorf("a rule without a network: exit status %d, %s", code, out)
+		}
+		config := w.put(t, ".config/cpc/config.toml", "[egress]\nallow = ['b.example']\n[build.egress]\nallow = ['a.example']\n")
+		if out, code := build("a.example"); code != 0 {
+			t.Errorf("with a rule for builds: exit status %d, %s", code, out)
+		}
+		if out, code := build("b.example"); code == 0 {
+			t.Errorf("with a rule for what is run: %s", out)
+		}
+		if err := os.Remove(config); err != nil {
+			t.Fatal(err)
 		}
 		ca := w.put(t, "net-build-ca.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
 		w.put(t, "net-build/Dockerfile", "FROM "+base+"\nRUN grep -q MIIB $SSL_CERT_FILE\n")

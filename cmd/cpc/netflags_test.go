@@ -1,0 +1,100 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/claude-pocket-console/cpc/internal/config"
+	"github.com/claude-pocket-console/cpc/netns/policy"
+)
+
+// TestLimit: whatever a user says where, the administrator's limit narrows it.
+func TestLimit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "egress.toml")
+	if err := os.WriteFile(file, []byte("allow = ['in.corp.example', 'out.example']\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	system := config.File{Path: "system", Egress: config.Egress{Allow: []string{"*.corp.example"}, Deny: []string{"no.corp.example"}, Limit: true}}
+	both := []string{"in.corp.example", "no.corp.example", "out.example"}
+	for name, c := range map[string]struct {
+		f     netFlags
+		label string
+	}{
+		"--egress":               {netFlags{egress: both}, ""},
+		"--egress-file":          {netFlags{egressFiles: []string{file}}, ""},
+		"label":                  {netFlags{}, "in.corp.example no.corp.example out.example"},
+		"user's file":            {netFlags{config: config.Config{User: config.File{Egress: config.Egress{Allow: both}}}}, ""},
+		"user's limit":           {netFlags{config: config.Config{User: config.File{Egress: config.Egress{Allow: both, Limit: true}}}}, ""},
+		"user's file, for build": {netFlags{build: true, config: config.Config{User: config.File{Build: config.Build{Egress: config.Rules{Allow: both}}}}}, ""},
+		"--egress of build":      {netFlags{build: true, egress: both}, ""},
+		"nobody":                 {netFlags{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.f.config.System = system
+			spec, err := c.f.policy(c.label)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := spec.Policy()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What cpc net allow says later, too.
+			more, err := p.Allowing(append(both, "later.example"))
+			if err != nil || more == nil {
+				t.Fatalf("%v, %v", more, err)
+			}
+			for _, p := range []*policy.Policy{p, more} {
+				for host, want := range map[string]bool{"in.corp.example": true, "no.corp.example": false, "out.example": false, "later.example": false, "pypi.org": false} {
+					if d := p.Decide(policy.Host{Name: host}, 443); d.Allowed != want {
+						t.Errorf("version %d: %s: %+v", p.Version(), host, d)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestBuildRules: a build has rules of its own, where a file has some.
+func TestBuildRules(t *testing.T) {
+	user := config.File{
+		Egress: config.Egress{Allow: []string{"run.example"}, Deny: []string{"never.example"}},
+		Build:  config.Build{Egress: config.Rules{Allow: []string{"build.example", "never.example", "not.example"}, Deny: []string{"not.example"}}},
+	}
+	for _, c := range []struct {
+		f    netFlags
+		want string
+	}{
+		{netFlags{}, "run.example"},
+		{netFlags{build: true}, "build.example"},
+		{netFlags{build: true, egress: []string{"run.example", "not.example"}}, "run.example"},
+	} {
+		c.f.config.User = user
+		spec, err := c.f.policy("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := spec.Policy()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, host := range []string{"run.example", "build.example", "never.example", "not.example"} {
+			if p.Decide(policy.Host{Name: host}, 443).Allowed {
+				got = append(got, host)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("build %v, %q: %q, want %q", c.f.build, c.f.egress, got, c.want)
+		}
+	}
+	bad := netFlags{build: true, config: config.Config{User: config.File{Path: "mine", Build: config.Build{Egress: config.Rules{Allow: []string{"a b"}}}}}}
+	if _, err := bad.policy(""); err == nil || !strings.Contains(err.Error(), "mine") {
+		t.Errorf("a rule that is none: %v", err)
+	}
+}
