@@ -63,7 +63,7 @@ func strangers() []*cobra.Command {
 	var all []*cobra.Command
 	for name, why := range commandsNotOffered() {
 		all = append(all, &cobra.Command{
-			Use: name, Hidden: true, DisableFlagParsing: true,
+			Use: name, Short: "Not offered", Hidden: true, DisableFlagParsing: true, Args: cobra.ArbitraryArgs,
 			RunE: func(*cobra.Command, []string) error {
 				return usageError{errors.New("not offered: " + why)}
 			},

@@ -17,6 +17,7 @@ import (
 	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
@@ -168,6 +169,9 @@ func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.Run
 	s.AwaitEnd()
 	if exit.Reason != "" {
 		fmt.Fprintf(os.Stderr, "cpc run: %s %s\n", s.Name, exit.Reason)
+	}
+	if exit.Code != 0 {
+		network.TellRefusals(os.Stderr, exit.Refused, "the sandbox", "cpc run")
 	}
 	return status(exit)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/confine"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -63,6 +64,7 @@ type monitor struct {
 	input    bundle.Input // what the sandbox, and each exec, is planned from
 	execs    execs
 	noted    bool // that the sandbox was made
+	refused  network.Refusals
 
 	changing sync.Mutex // held while limits or the freezer are changed, before mu
 	mu       sync.Mutex // guards the record and the plan from here on, and what follows
@@ -229,7 +231,7 @@ func (m *monitor) conclude(status unix.WaitStatus, takedown error) wire.ExitBody
 	if takedown != nil {
 		r.Outcome.Error = takedown.Error()
 	}
-	return wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason}
+	return wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason, Refused: m.refused.List()}
 }
 
 // abort undoes a start that did not succeed and reports why.

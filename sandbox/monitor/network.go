@@ -77,6 +77,7 @@ func (m *monitor) recordDecisions() (func(event.Event), error) {
 		if line, err := json.Marshal(e); err == nil {
 			_ = log.Append(logfile.Stdout, line)
 		}
+		m.refused.Note(e)
 		if e.Verdict == event.Denied {
 			tell(e)
 		}

@@ -133,6 +133,8 @@ type StartedBody struct {
 type ExitBody struct {
 	Code   int    `json:"code"`
 	Reason string `json:"reason,omitempty"` // why, when it was not the program's own doing
+	// Refused is what the network did not let reach, in words.
+	Refused []string `json:"refused,omitempty"`
 }
 
 // FailureBody says what could not be done. Code is the exit status for the

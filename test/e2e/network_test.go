@@ -40,6 +40,22 @@ func TestAllowlist(t *testing.T) {
 	})
 }
 
+// Whose program fails is told what it could not reach, and nobody else.
+func TestRefusedIsTold(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		ask := "getent hosts nobody.example; exit "
+		_, stderr, code := w.run(t, "run", "--rm", base, "bash", "-c", ask+"3")
+		if code != 3 || !strings.Contains(stderr, "the network did not let the sandbox reach:\n  nobody.example: ") ||
+			!strings.Contains(stderr, "cpc run --egress @default --egress HOST[:PORT]") {
+			t.Errorf("status %d, %q", code, stderr)
+		}
+		_, stderr, code = w.run(t, "run", "--rm", base, "bash", "-c", ask+"0")
+		if code != 0 || strings.Contains(stderr, "did not let") {
+			t.Errorf("status %d, %q", code, stderr)
+		}
+	})
+}
+
 // Who says nothing gets the default policy; a rule takes its place, and needs
 // the network that has rules.
 func TestDefaultPolicy(t *testing.T) {
