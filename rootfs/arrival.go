@@ -116,7 +116,7 @@ func (s *Store) unpackStream(ctx context.Context, r io.Reader, dir string, want 
 		return err
 	}
 	if got := digest.NewDigest(digest.SHA256, diff); got != want {
-		return fmt.Errorf("%w: its diff id is %s, the image says %s", ErrCorrupt, got, want)
+		return fmt.Errorf("%w: its diff id is %s, the image says %s", ErrArrival, got, want)
 	}
 	return nil
 }

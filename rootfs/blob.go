@@ -31,13 +31,15 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string {
 	if e.Path == "" {
-		return fmt.Sprintf("blob %s: corrupt on arrival: %s: try again", e.Digest, e.Why)
+		return fmt.Sprintf("blob %s: corrupt on arrival: %s", e.Digest, e.Why)
 	}
 	return fmt.Sprintf("blob %s: corrupt: %s (%s): remove the image and pull, import or build it again", e.Digest, e.Why, e.Path)
 }
 
-// Is makes the error ErrCorrupt.
-func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
+// Is makes the error ErrCorrupt and, for a blob from a registry, ErrArrival.
+func (e *CorruptError) Is(target error) bool {
+	return target == ErrCorrupt || target == ErrArrival && e.Path == ""
+}
 
 func checkDigest(d digest.Digest) error {
 	if err := d.Validate(); err != nil {

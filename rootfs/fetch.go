@@ -159,7 +159,7 @@ func (p *puller) download(ctx context.Context, d v1.Descriptor, part *halfBlob, 
 			failed = 0
 		}
 		if failed++; failed == attempts || ctx.Err() != nil || !brokenOff(err) {
-			return err
+			return fmt.Errorf("after %d of %d bytes: %w", part.blob.size, d.Size, err)
 		}
 		select {
 		case <-ctx.Done():

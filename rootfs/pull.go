@@ -77,7 +77,7 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (_ *Image, 
 	p := &puller{s: s, progress: o.Progress, client: o.client(), o: o}
 	d, err := p.pullAny(ctx, canonical)
 	if err != nil {
-		return nil, fmt.Errorf("pull %s: %w", ref, ExplainRemote(err))
+		return nil, fmt.Errorf("pull %s: %w", ref, err)
 	}
 	return s.name(ctx, d, []string{canonical})
 }
@@ -117,8 +117,9 @@ func (p *puller) pullAny(ctx context.Context, canonical string) (v1.Descriptor, 
 	for _, at := range places {
 		d, err := p.pull(ctx, at.Ref)
 		if err == nil || ctx.Err() != nil || ownFault(err) {
-			return d, err
+			return d, ExplainRemote(err)
 		}
+		err = ExplainRemote(err)
 		if at.Mirror {
 			err = fmt.Errorf("mirror %s: %w", at.Ref.Context().RegistryStr(), err)
 		}
@@ -143,9 +144,12 @@ func (p *puller) pull(ctx context.Context, ref name.Reference) (v1.Descriptor, e
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
+	if err := settleType(desc); err != nil {
+		return v1.Descriptor{}, err
+	}
 	img, err := desc.Image()
 	if err != nil {
-		return v1.Descriptor{}, noPlatform(err, platform)
+		return v1.Descriptor{}, noPlatform(err, desc, platform)
 	}
 	return p.store(ctx, img, digest.Digest(desc.Digest.String()))
 }
@@ -157,7 +161,13 @@ func (p *puller) store(ctx context.Context, img gcr.Image, origin digest.Digest)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
+	if len(raw) > maxDocument {
+		return v1.Descriptor{}, fmt.Errorf("manifest: %d bytes are too many: at most %d are read", len(raw), maxDocument)
+	}
 	m, err := parseManifest(raw)
+	if err == nil {
+		err = checkParts(m)
+	}
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -191,14 +201,17 @@ func (p *puller) store(ctx context.Context, img gcr.Image, origin digest.Digest)
 }
 
 // checkPlatform refuses an image, not of a list, for another platform than was
-// asked for.
+// asked for, or for another operating system.
 func (p *puller) checkPlatform(cfg Config) error {
+	if cfg.OS != "" && cfg.OS != "linux" {
+		return fmt.Errorf("%w: it is for %s", ErrNoPlatform, oneWord(FormatPlatform(cfg.Platform)))
+	}
 	if p.o.Platform == nil || cfg.Architecture == "" {
 		return nil
 	}
 	img := &Image{Config: cfg}
 	if !matches(*p.o.Platform, img.Platform()) {
-		return fmt.Errorf("%w for platform %s: it is for %s", ErrNotFound, FormatPlatform(*p.o.Platform), FormatPlatform(img.Platform()))
+		return fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p.o.Platform), oneWord(FormatPlatform(img.Platform())))
 	}
 	return nil
 }
@@ -225,7 +238,7 @@ func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
 		g.Go(func() error {
 			a, err := p.fetch(gctx, l, halves[l.Descriptor.Digest])
 			if err != nil {
-				return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
+				return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, foreign(err, l.Descriptor))
 			}
 			if a != nil {
 				mu.Lock()

@@ -6,14 +6,20 @@ package rootfs
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 
 	gcr "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
@@ -27,12 +33,90 @@ func ownFault(err error) bool {
 }
 
 // noPlatform words the error for a list without the platform.
-func noPlatform(err error, p gcr.Platform) error {
+func noPlatform(err error, desc *remote.Descriptor, p gcr.Platform) error {
 	var answer *transport.Error
 	if errors.As(err, &answer) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("%w for platform %s: %w", ErrNotFound, p.String(), err)
+	idx, parseErr := parseIndex(desc.Manifest)
+	if parseErr != nil {
+		return fmt.Errorf("%w: the registry sends %s: %w", ErrNoImage, oneWord(string(desc.MediaType)), parseErr)
+	}
+	var have []string
+	for _, m := range idx.Manifests {
+		if m.Platform != nil && m.Platform.Architecture != "unknown" {
+			have = append(have, oneWord(FormatPlatform(*m.Platform)))
+		}
+	}
+	if len(have) == 0 {
+		return fmt.Errorf("%w: its list names no platform", ErrNoImage)
+	}
+	return fmt.Errorf("%w (%s): it is there for %s", ErrNoPlatform, p.String(), strings.Join(have, ", "))
+}
+
+// settleType finds out whether an image or a list of images came, also from
+// servers that call all documents JSON, and refuses what is neither.
+func settleType(desc *remote.Descriptor) error {
+	if len(desc.Manifest) > maxDocument {
+		return fmt.Errorf("manifest %s: %d bytes are too many: at most %d are read", desc.Digest, len(desc.Manifest), maxDocument)
+	}
+	var said struct {
+		SchemaVersion int
+		MediaType     types.MediaType
+		Manifests     json.RawMessage
+	}
+	if err := json.Unmarshal(desc.Manifest, &said); err != nil {
+		return fmt.Errorf("manifest %s: %w: %s that cannot be parsed: %w", desc.Digest, ErrArrival, oneWord(string(desc.MediaType)), err)
+	}
+	switch {
+	case desc.MediaType.IsSchema1(), said.SchemaVersion == 1:
+		return fmt.Errorf("%w: its manifest is of docker's schema 1, which registries have given up: push the image again with a current docker, podman or skopeo", ErrNoImage)
+	case desc.MediaType.IsImage(), desc.MediaType.IsIndex():
+	case said.MediaType.IsImage(), said.MediaType.IsIndex():
+		desc.MediaType = said.MediaType
+	case said.Manifests != nil:
+		desc.MediaType = types.OCIImageIndex
+	default:
+		desc.MediaType = types.OCIManifestSchema1
+	}
+	return nil
+}
+
+// checkParts refuses what looks like an image, and is something else, or has
+// layers that cannot be read.
+func checkParts(m v1.Manifest) error {
+	switch m.Config.MediaType {
+	case v1.MediaTypeImageConfig, dockerConfig, "", "application/octet-stream", "text/plain":
+	default:
+		kind := m.ArtifactType
+		if kind == "" {
+			kind = m.Config.MediaType
+		}
+		return fmt.Errorf("%w but an artifact of the type %s", ErrNoImage, oneWord(kind))
+	}
+	for _, l := range m.Layers {
+		if strings.HasSuffix(l.MediaType, "+encrypted") {
+			return fmt.Errorf("%w: layer %s is encrypted (%s), which is not supported", ErrNoImage, l.Digest, oneWord(l.MediaType))
+		}
+	}
+	return nil
+}
+
+// foreign words the error for a layer that its registry does not keep.
+func foreign(err error, d v1.Descriptor) error {
+	answer, ok := errors.AsType[*transport.Error](err)
+	if ok && answer.StatusCode == http.StatusNotFound && len(d.URLs) > 0 {
+		return fmt.Errorf("%w: the registry does not keep this layer, but names an address (%.200q); layers are not fetched from addresses that an image names: copy the image with its layers, for example with skopeo", ErrNoImage, d.URLs[0])
+	}
+	return err
+}
+
+// oneWord is a registry's word as it can be shown.
+func oneWord(s string) string {
+	if q := strconv.QuoteToASCII(s); len(s) <= 100 && q == `"`+s+`"` && s != "" {
+		return s
+	}
+	return fmt.Sprintf("%.100q", s)
 }
 
 // ExplainRemote gives the errors of the registry client their sentinels. An
@@ -41,19 +125,22 @@ func noPlatform(err error, p gcr.Platform) error {
 func ExplainRemote(err error) error {
 	var limited *registry.RateLimitError
 	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
 	var plain *registry.PlainError
 	var answer *transport.Error
 	var request *url.Error
-	var network net.Error
+	var network *net.OpError // net.Error would be any error of a system call
 	switch {
-	case ownFault(err), errors.Is(err, context.Canceled), errors.Is(err, ErrNotFound):
+	case ownFault(err), errors.Is(err, context.Canceled), errors.Is(err, ErrNotFound), errors.Is(err, ErrNoImage):
 		return err
 	case errors.As(err, &limited):
 		return fmt.Errorf("%w: %w", ErrRateLimit, limited)
-	case errors.As(err, &certificate), errors.As(err, &plain):
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &plain):
+		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	case errors.As(err, &answer):
 		return explainAnswer(err, answer.StatusCode)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	case errors.As(err, &request), errors.As(err, &network):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
@@ -63,10 +150,10 @@ func ExplainRemote(err error) error {
 func explainAnswer(err error, status int) error {
 	switch {
 	case status == http.StatusNotFound:
-		return fmt.Errorf("%w: %w", ErrNotFound, err)
+		return fmt.Errorf("%w: %w", ErrNotInRegistry, err)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		// Registries say this of what does not exist, too.
-		return fmt.Errorf("%w, or it is not public and needs `cpc login`: %w", ErrNotFound, err)
+		return fmt.Errorf("%w, or it is not public and needs `cpc login`: %w", ErrNotInRegistry, err)
 	case status >= http.StatusInternalServerError:
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}

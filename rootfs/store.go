@@ -35,8 +35,23 @@ var (
 	ErrInUse = errors.New("image is in use")
 	// ErrSeveralNames: an image cannot be removed by its id, without force.
 	ErrSeveralNames = errors.New("it has several names")
+	// ErrNotInRegistry: the registry has no such image, or does not show it.
+	// It is ErrNotFound, too.
+	ErrNotInRegistry = fmt.Errorf("%w in the registry", ErrNotFound)
+	// ErrNoPlatform: the image is there, for other platforms. It is
+	// ErrNotFound, too.
+	ErrNoPlatform = fmt.Errorf("%w for this platform", ErrNotFound)
+	// ErrArrival: what came from a registry is not what was promised. It is
+	// ErrCorrupt, too.
+	ErrArrival = fmt.Errorf("%w on arrival", ErrCorrupt)
+	// ErrNoImage: the registry has something of that name, but no image that
+	// can be run.
+	ErrNoImage = errors.New("it is no image that can be run")
 	// ErrUnreachable: the registry could not be reached at all.
 	ErrUnreachable = errors.New("registry unreachable")
+	// ErrUntrusted: the registry is there, but it cannot be known that it is
+	// the right one. It is ErrUnreachable, too.
+	ErrUntrusted = fmt.Errorf("%w in a way that can be trusted", ErrUnreachable)
 )
 
 // Options says where a store is and how ids are backed in it.

@@ -63,6 +63,15 @@ func (p *progress) say(line string) {
 	p.draw()
 }
 
+// warn is say for what is to be known, also when it is quiet.
+func (p *progress) warn(line string) {
+	if p.quiet {
+		tellStderr(line)
+		return
+	}
+	p.say(line)
+}
+
 // words are what docker says, by the event's action.
 func words(action string) (text string, final bool) {
 	switch action {

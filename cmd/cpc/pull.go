@@ -95,6 +95,7 @@ gets exactly that image.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.inStore(func(store *rootfs.Store) error {
 				p := newProgress(os.Stderr, quiet)
+				a.inside.warn = p.warn
 				o, err := a.pullOptions(platform, p)
 				if err != nil {
 					return err

@@ -34,11 +34,12 @@ type worker struct {
 	Credentials int `json:"credentials"`
 
 	keys *parentKeychain // on that descriptor
+	warn func(string)    // of what could not be kept of an image
 }
 
 // store opens the image store as this process may use it.
 func (w *worker) store() (*rootfs.Store, error) {
-	return rootfs.Open(rootfs.Options{Dir: w.Dirs.Data, Mapping: w.Mapping})
+	return rootfs.Open(rootfs.Options{Dir: w.Dirs.Data, Mapping: w.Mapping, Warn: func(what string) { w.warn("warning: " + what) }})
 }
 
 // inU0 runs the current command line again in a copy of cpc that lives in
@@ -118,6 +119,6 @@ func workerMain() int {
 		return defaultFailure
 	}
 	_ = hostProc.Close()
-	w.keys = newParentKeychain(w.Credentials)
+	w.keys, w.warn = newParentKeychain(w.Credentials), tellStderr
 	return execute(w.Args, &w)
 }

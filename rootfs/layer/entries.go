@@ -255,6 +255,9 @@ func (u *unpacker) hardLink(t target, hdr *tar.Header) (err error) {
 	if old == t.name {
 		return errors.New("hard link to itself")
 	}
+	if u.leftOut[old] {
+		return u.device(t, &tar.Header{Typeflag: tar.TypeBlock})
+	}
 	dir, base := path.Split(old)
 	from, err := u.lookup(path.Clean("/" + dir)[1:])
 	if err != nil {

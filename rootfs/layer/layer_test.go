@@ -116,9 +116,6 @@ func TestUnpackHostile(t *testing.T) {
 		"hard link to itself":     {in: []tar.Header{{Name: "h", Typeflag: hard, Linkname: "./h"}}, wantErr: "itself"},
 		"hard link to dir":        {in: []tar.Header{{Name: "d", Typeflag: dir}, {Name: "h", Typeflag: hard, Linkname: "d"}}, wantErr: "not a file"},
 		"parent is a file":        {in: []tar.Header{{Name: "f"}, {Name: "f/new"}}, wantErr: "parent directory"},
-		"device":                  {in: []tar.Header{{Name: "sda", Typeflag: tar.TypeBlock, Devmajor: 8}}, wantErr: "device node"},
-		"device in dev":           {in: []tar.Header{{Name: "dev/mem", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 1}}, wantErr: "device node"},
-		"whiteout as device":      {in: []tar.Header{{Name: "w", Typeflag: tar.TypeChar}}, wantErr: "device node"},
 		"standard device":         {in: []tar.Header{{Name: "./dev/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}}, want: []string{"dev"}},
 		"empty whiteout":          {in: []tar.Header{{Name: "a/.wh."}}, wantErr: "malformed whiteout"},
 		"whiteout of parent":      {in: []tar.Header{{Name: "a/.wh..."}}, wantErr: "malformed whiteout"},
@@ -363,4 +360,42 @@ func itoa(n int) string { return formatInt(n, 10) }
 func fmt11(n int) string {
 	s := formatInt(n, 8)
 	return strings.Repeat("0", 11-len(s)) + s
+}
+
+// Device nodes are left out, with the links to them and what they replace; one
+// with the number 0 is a whiteout.
+func TestUnpackDevices(t *testing.T) {
+	modetest.Each(t, func(t modetest.T) {
+		dir := t.TempDir()
+		var warned []string
+		in := stream(
+			t,
+			tar.Header{Name: "dev/sda", Typeflag: tar.TypeBlock, Devmajor: 8},
+			tar.Header{Name: "dev/disk", Typeflag: tar.TypeLink, Linkname: "dev/sda"},
+			tar.Header{Name: "dev/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3},
+			tar.Header{Name: "mem"},
+			tar.Header{Name: "mem", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 1},
+			tar.Header{Name: "gone", Typeflag: tar.TypeChar},
+			tar.Header{Name: "file"},
+		)
+		err := Unpack(t.Context(), bytes.NewReader(in), dir, UnpackOptions{Mapping: t.Mapping, Warn: func(s string) { warned = append(warned, s) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"dev/sda", "dev/disk", "dev/null", "mem"} {
+			if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(dir, "gone"), &st); err != nil || !isWhiteout(&st) {
+			t.Errorf("no whiteout: %v", err)
+		}
+		if len(warned) != 3 || !strings.Contains(warned[0], `"dev/sda": device node left out`) {
+			t.Errorf("warned of %q", warned)
+		}
+		if err := Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
 }

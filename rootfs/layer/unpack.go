@@ -74,7 +74,9 @@ type unpacker struct {
 	entries int64
 	bytes   int64
 	dirs    []dirTime
-	names   int64 // memory that dirs takes
+	names   int64           // memory that dirs takes
+	leftOut map[string]bool // device nodes
+	warned  int
 }
 
 // dirTime is a directory whose times are set when all that is in it is there.
@@ -184,6 +186,7 @@ func (u *unpacker) make(t target, hdr *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
+	delete(u.leftOut, t.name)
 	switch hdr.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.file(t, hdr, own, content)
@@ -196,12 +199,34 @@ func (u *unpacker) make(t target, hdr *tar.Header, content io.Reader) error {
 	case tar.TypeFifo:
 		return u.fifo(t, hdr, own)
 	case tar.TypeChar, tar.TypeBlock:
-		if standardDevice(t.name) {
-			return nil
-		}
-		return errors.New("device node: an image may not bring devices, /dev is made when it runs")
+		return u.device(t, hdr)
 	}
 	return fmt.Errorf("entry of unknown type %q", hdr.Typeflag)
+}
+
+// device leaves a device node out: a sandbox has a /dev of its own, and to no
+// other device. As elsewhere, what is left out does not make the image useless.
+// A character device with the number 0 is overlayfs's form of a whiteout, which
+// a layer has that was made of an overlay's files.
+func (u *unpacker) device(t target, hdr *tar.Header) error {
+	if hdr.Typeflag == tar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0 {
+		return u.whiteout(t.at, whPrefix+t.base)
+	}
+	if _, _, err := u.clear(t, false); err != nil {
+		return err
+	}
+	const most = 10_000
+	if len(u.leftOut) == most {
+		return fmt.Errorf("more than %d device nodes", most)
+	}
+	if u.leftOut == nil {
+		u.leftOut = make(map[string]bool)
+	}
+	u.leftOut[t.name] = true
+	if !standardDevice(t.name) {
+		u.warn(quote(t.name) + ": device node left out: a sandbox has a /dev of its own")
+	}
+	return nil
 }
 
 // standardDevice tells the nodes that tools which make base systems put into

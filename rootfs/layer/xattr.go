@@ -54,10 +54,16 @@ func (u *unpacker) setAttributes(fd int, hdr *tar.Header) error {
 	return nil
 }
 
+// warn tells what could not be kept, but not of every file of a large layer.
 func (u *unpacker) warn(msg string) {
-	if u.o.Warn != nil {
-		u.o.Warn(msg)
+	const most = 10
+	if u.warned++; u.o.Warn == nil || u.warned > most {
+		return
 	}
+	if u.warned == most {
+		msg += " (no more of these are shown)"
+	}
+	u.o.Warn(msg)
 }
 
 // plainCapability turns a capability that is bound to a user namespace

@@ -75,6 +75,10 @@ type waiter struct {
 
 // RoundTrip implements http.RoundTripper.
 func (w *waiter) RoundTrip(r *http.Request) (*http.Response, error) {
+	r, err := fresh(r)
+	if err != nil {
+		return nil, err
+	}
 	pause := w.pause
 	for n := 1; ; n++ {
 		resp, err := w.next.RoundTrip(r)
@@ -82,8 +86,8 @@ func (w *waiter) RoundTrip(r *http.Request) (*http.Response, error) {
 		wait, why := pause+rand.N(pause/2+1), ""
 		switch {
 		case limited != nil:
-			why = limited.Error()
 			wait = max(wait, limited.Wait)
+			why = (&RateLimitError{Host: limited.Host, Limit: limited.Limit, Remaining: limited.Remaining}).Error()
 		case err != nil:
 			why = err.Error()
 		default:
@@ -108,6 +112,22 @@ func (w *waiter) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		pause *= 2
 	}
+}
+
+// fresh gives a request a body from its beginning: the one that logs in sends a
+// request again, with the same body, when its token has run out meanwhile.
+func fresh(r *http.Request) (*http.Request, error) {
+	if r.Body == nil || r.Body == http.NoBody || r.GetBody == nil {
+		return r, nil
+	}
+	body, err := r.GetBody()
+	_ = r.Body.Close() // it may be closed already
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Body = body
+	return r, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
