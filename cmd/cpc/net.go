@@ -65,6 +65,9 @@ func (a *app) netShowCommand() *cobra.Command {
 			for _, name := range args {
 				s := netState{Sandbox: name}
 				if err := e.Network(name, wire.NetRequest{Do: wire.NetShow}, &s.Status); err != nil {
+					if len(args) > 1 && !strings.Contains(err.Error(), name) {
+						err = fmt.Errorf("%s: %w", name, err)
+					}
 					failed = errors.Join(failed, err)
 					continue
 				}

@@ -165,6 +165,108 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestReplies: what resolvers rely on. The case of a question comes back (0x20),
+// types that a name has not are no error but an empty answer with an SOA, and the
+// size that the asker can take is kept to.
+func TestReplies(t *testing.T) {
+	s := newServer(t, "a.test:443")
+	for _, typ := range []uint16{
+		dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeSOA, dns.TypeNS, dns.TypeMX, dns.TypeCNAME, dns.TypeANY,
+		dns.TypeTXT, dns.TypeSRV, dns.TypeDNSKEY, dns.TypeDS, dns.TypePTR, dns.TypeCAA, 65280,
+	} {
+		for _, name := range []string{"a.test.", "A.tEsT.", "NoNe.TeSt."} {
+			for _, size := range []int{-1, 0, 511, 512, 4096, 65535} {
+				q := new(dns.Msg)
+				q.SetQuestion(name, typ)
+				if size >= 0 {
+					q.SetEdns0(uint16(size), size%2 == 0)
+				}
+				raw, err := q.Pack()
+				if err != nil {
+					t.Fatal(err)
+				}
+				out := s.answer(raw, false)
+				r := new(dns.Msg)
+				if err := r.Unpack(out); err != nil || len(out) > 512 || r.Truncated {
+					t.Fatalf("%s: %v, %d bytes, %v", name, err, len(out), r)
+				}
+				want, records := dns.RcodeSuccess, 0
+				switch {
+				case name == "NoNe.TeSt.":
+					want = dns.RcodeNameError
+				case typ == dns.TypeA, typ == dns.TypeAAAA:
+					records = 1
+				}
+				if r.Rcode != want || len(r.Answer) != records || len(r.Ns) != 1-records || r.Question[0] != q.Question[0] || !r.RecursionAvailable {
+					t.Errorf("%s %d, %d bytes: %v", name, typ, size, r)
+				}
+				if records == 1 && r.Answer[0].Header().Name != name {
+					t.Errorf("%s is answered as %s", name, r.Answer[0].Header().Name)
+				}
+				if opt := r.IsEdns0(); (opt != nil) != (size >= 0) || opt != nil && opt.UDPSize() != udpSize {
+					t.Errorf("%s, %d bytes: EDNS %v", name, size, opt)
+				}
+			}
+		}
+	}
+}
+
+// TestBothAtOnce: as glibc, musl and Go do, A and AAAA from one socket without
+// waiting; each answer belongs to its question.
+func TestBothAtOnce(t *testing.T) {
+	s := newServer(t, "a.test:443")
+	c, err := net.Dial("udp", s.serve(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	asked := map[uint16]uint16{1: dns.TypeA, 2: dns.TypeAAAA}
+	for id, typ := range asked {
+		q := new(dns.Msg)
+		q.SetQuestion("a.test.", typ)
+		q.Id = id
+		raw, err := q.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		b := make([]byte, 512)
+		n, err := c.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := new(dns.Msg)
+		if err := r.Unpack(b[:n]); err != nil || len(r.Answer) != 1 || r.Answer[0].Header().Rrtype != asked[r.Id] {
+			t.Errorf("%v, %v", r, err)
+		}
+		delete(asked, r.Id)
+	}
+}
+
+// TestOnlyIPv4: where the sandbox has no IPv6, a name has no AAAA record, and
+// exists.
+func TestOnlyIPv4(t *testing.T) {
+	s := newServer(t, "a.test:443")
+	p, err := NewPool(PoolOptions{V4: netip.MustParsePrefix("198.18.0.0/15"), Most: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.o.Pool = p
+	if r := ask(t, s, "a.test.", dns.TypeAAAA); r.Rcode != dns.RcodeSuccess || len(r.Answer) != 0 || len(r.Ns) != 1 {
+		t.Errorf("%v", r)
+	}
+	if r := ask(t, s, "a.test.", dns.TypeA); len(r.Answer) != 1 {
+		t.Errorf("%v", r)
+	}
+}
+
 func TestOddMessages(t *testing.T) {
 	s := newServer(t, "a.test:443")
 	two := new(dns.Msg)

@@ -83,7 +83,7 @@ func (p *Policy) Without(rules ...string) (*Policy, error) {
 	for _, text := range rules {
 		before := len(next.allow) + len(next.deny)
 		var err error
-		if next.allow, err = dropRules(next.allow, text, ParseRule); err != nil {
+		if next.allow, err = dropRules(next.allow, text, withPorts); err != nil {
 			return nil, err
 		}
 		if next.deny, err = dropRules(next.deny, text, ParseDeny); err != nil {

@@ -169,6 +169,14 @@ func TestDeny(t *testing.T) {
 	if !p.Denies(addr, 1) || p.Denies(netip.MustParseAddr("8.1.1.1"), 1) || !make1(t, "*.test").Within(p).Denies(addr, 1) {
 		t.Error("address ranges")
 	}
+	// A public suffix can be denied, if not allowed.
+	wide, err := p.With(nil, []string{"*.com"})
+	if err != nil || wide.Decide(host(t, "a.com"), 443).Allowed {
+		t.Errorf("%v", err)
+	}
+	if wide, err = wide.Without("*.com"); err != nil || len(wide.Deny()) != 3 {
+		t.Errorf("%v, %v", wide, err)
+	}
 	next, err := p.Without("evil.test")
 	if err != nil || !next.Knows("evil.test") || len(next.Deny()) != 2 {
 		t.Errorf("%v, %v", next, err)

@@ -119,6 +119,18 @@ func (r Rule) matches(h Host, port uint16) bool {
 // and 443. /tcp says nothing more than the default does; /tls and /http have
 // the gateway check SNI or Host on unusual ports; /raw has it check neither.
 func ParseRule(s string) (Rule, error) {
+	r, err := withPorts(s)
+	if err != nil {
+		return r, err
+	}
+	if suffix, icann := publicsuffix.PublicSuffix(r.Name); r.Wildcard && icann && suffix == r.Name {
+		return Rule{}, fmt.Errorf("rule %q: anybody can register a name below %s: name the hosts", clip(s), r.Name)
+	}
+	return r, nil
+}
+
+// withPorts is ParseRule for rules that take effect already.
+func withPorts(s string) (Rule, error) {
 	r, err := ParseDeny(s)
 	if err == nil && len(r.Ports) == 0 {
 		r.Ports = defaultPorts()
@@ -179,12 +191,6 @@ func (r *Rule) setHost(host string) error {
 		return r.checkPrefix(nil)
 	}
 	r.Name = h.Name
-	if !r.Wildcard {
-		return nil
-	}
-	if suffix, icann := publicsuffix.PublicSuffix(h.Name); icann && suffix == h.Name {
-		return fmt.Errorf("anybody can register a name below %s: name the hosts", h.Name)
-	}
 	return nil
 }
 

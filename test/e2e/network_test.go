@@ -85,3 +85,16 @@ func TestDefaultPolicy(t *testing.T) {
 		}
 	})
 }
+
+// Sockets of families that no network namespace keeps apart (AF_VSOCK leads to the
+// hypervisor that the host runs on) are no way around the gateway: root with every
+// capability has those of the internet, of the sandbox's own programs, and netlink.
+func TestSocketFamilies(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		const ask = `for my $f (0..63) { for my $t (1, 2, 3, 5) { if (socket(my $s, $f, $t, 0)) { print "$f "; last } } }`
+		out := w.must(t, "run", "--rm", "--user", "0", "--cap-add", "ALL", base, "perl", "-e", ask)
+		if got := strings.TrimSpace(out); got != "1 2 10 16" {
+			t.Errorf("socket families %s, want AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK: 1 2 10 16", got)
+		}
+	})
+}
