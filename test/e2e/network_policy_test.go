@@ -155,5 +155,11 @@ func TestNoNamespaceForNetwork(t *testing.T) {
 		if r.code != 125 || strings.Contains(r.stdout, "ran") || !strings.Contains(r.stderr, "network") || !strings.Contains(r.stderr, "--network none") {
 			t.Errorf("%+v", r)
 		}
+		dir := filepath.Dir(w.put(t, "no-net-build/Dockerfile", "FROM "+base+"\nRUN echo r''an\n"))
+		cmd = w.command("unshare", "-U", "--map-current-user", "--keep-caps", "sh", "-c", script, "sh", w.bin, "build", "--no-cache", "--sbom=false", dir)
+		r = finish(t, cmd)
+		if r.code == 0 || strings.Contains(r.stderr, " ran") || !strings.Contains(r.stderr, "network") || !strings.Contains(r.stderr, "--network none") {
+			t.Errorf("a build: %+v", r)
+		}
 	})
 }
