@@ -81,6 +81,9 @@ func (w *work) mount(ctx context.Context, descs []rootfs.LayerDescriptor) (*root
 	}
 	m, err := rootfs.Mount(rootfs.MountOptions{
 		Layers: layers, Scratch: scratch, Target: merged, Mapping: b.Mapping, StoreUpper: true,
+		// Overlayfs syncs every file that it copies up otherwise; the commit
+		// makes all of a step durable at once.
+		Volatile: true,
 	})
 	if err != nil {
 		return nil, nil, err
