@@ -41,6 +41,13 @@ func debianRegistry(t modetest.T) (host, ca string) {
 	ca = filepath.Join(dir, "ca.crt")
 	certify(t, ca, filepath.Join(dir, "key.pem"))
 	mustWrite(t, filepath.Join(dir, "htpasswd"), registryUsers+"\n")
+	return runRegistry(t, dir, "{htpasswd: {realm: test, path: "+dir+"/htpasswd}}"), ca
+}
+
+// runRegistry runs docker-registry with the certificate in dir and an entry
+// "auth" of its configuration.
+func runRegistry(t modetest.T, dir, auth string) (host string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -53,8 +60,8 @@ func debianRegistry(t modetest.T) (host, ca string) {
 log: {level: error, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: %[1]s/data}}
 http: {addr: "%[2]s", tls: {certificate: %[1]s/ca.crt, key: %[1]s/key.pem}}
-auth: {htpasswd: {realm: test, path: %[1]s/htpasswd}}
-`, dir, host)
+auth: %[3]s
+`, dir, host, auth)
 	mustWrite(t, filepath.Join(dir, "config.yml"), config)
 	cmd := exec.Command("docker-registry", "serve", filepath.Join(dir, "config.yml"))
 	log, err := os.Create(filepath.Join(dir, "log"))
@@ -79,7 +86,7 @@ auth: {htpasswd: {realm: test, path: %[1]s/htpasswd}}
 		}
 		return err == nil
 	})
-	return host, ca
+	return host
 }
 
 // certify makes a certificate for 127.0.0.1 that is its own authority.

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -151,27 +152,30 @@ func (c *Client) transport(reg name.Registry) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", host, err)
 	}
-	t := &waiter{
+	t := realms{&waiter{
 		next:  &guard{next: base, allowed: c.plainHosts()},
 		pause: c.o.Pause, tell: c.o.Tell,
-	}
+	}}
 	c.transports[host] = t
 	return t, nil
 }
 
-// plainHosts are those that may be spoken to without TLS.
+// plainHosts are the names of those that may be spoken to without TLS, at any
+// port: a token server beside a registry has another one.
 func (c *Client) plainHosts() map[string]bool {
 	m := make(map[string]bool)
 	for h, conf := range c.o.Hosts {
 		if conf.Insecure {
-			m[h] = true
+			m[(&url.URL{Host: h}).Hostname()] = true
 		}
 	}
 	return m
 }
 
-// connection is the innermost transport. Certificates that are configured for
-// a host count for that host only, not for where it redirects to.
+// connection is the innermost transport. What is configured for a host counts
+// for that host at any port: its token server may be another one there. To
+// where else it sends one, for tokens and for blobs, its authorities hold, too,
+// but one shows no certificate of one's own there, and verifies theirs.
 func (c *Client) connection(host string) (http.RoundTripper, error) {
 	strict := plainTransport()
 	own, err := c.certificates(host)
@@ -187,7 +191,10 @@ func (c *Client) connection(host string) (http.RoundTripper, error) {
 		special.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	special.TLSClientConfig.InsecureSkipVerify = c.insecure(host) //nolint:gosec // the configuration says so of this host
-	return byHost{host: host, special: special, other: strict}, nil
+	if own != nil {
+		strict.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: own.RootCAs}
+	}
+	return byHost{name: (&url.URL{Host: host}).Hostname(), special: special, other: strict}, nil
 }
 
 // plainTransport is like http.DefaultTransport, with connections kept for
@@ -211,12 +218,12 @@ func plainTransport() *http.Transport {
 
 // byHost chooses the transport by where a request goes.
 type byHost struct {
-	host           string
+	name           string
 	special, other http.RoundTripper
 }
 
 func (b byHost) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host == b.host {
+	if r.URL.Hostname() == b.name {
 		return b.special.RoundTrip(r)
 	}
 	return b.other.RoundTrip(r)

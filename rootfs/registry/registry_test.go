@@ -89,7 +89,7 @@ func TestGuard(t *testing.T) {
 		"10.0.0.2:5000": false, "example.com": false, "localhost.example.com": false,
 	} {
 		asked := false
-		g := &guard{allowed: map[string]bool{"10.0.0.1:5000": true}, next: roundTripper(func(*http.Request) (*http.Response, error) {
+		g := &guard{allowed: map[string]bool{"10.0.0.1": true}, next: roundTripper(func(*http.Request) (*http.Response, error) {
 			asked = true
 			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 		})}
@@ -163,5 +163,36 @@ func TestCredentials(t *testing.T) {
 	}
 	if had, err := Erase("never.example.com"); err != nil || had {
 		t.Errorf("erased nothing: %v, %v", had, err)
+	}
+}
+
+// Whoever is on this machine or in a private network may have its token server
+// there; a registry elsewhere may not name addresses of either.
+func TestNameRealm(t *testing.T) {
+	for _, c := range []struct{ registry, realm, want string }{
+		{"127.0.0.1", "http://127.0.0.1:5001/token", "http://127.0.0.1.realm:5001/token"},
+		{"localhost", "https://127.0.0.1/token", "https://127.0.0.1.realm/token"},
+		{"localhost", "https://10.0.0.5/token?a=b", "https://10.0.0.5.realm/token?a=b"},
+		{"10.0.0.5", "https://10.0.0.6/token", "https://10.0.0.6.realm/token"},
+		{"10.0.0.5", "http://127.0.0.1/token", ""},
+		{"10.0.0.5", "http://169.254.169.254/token", ""},
+		{"localhost", "http://169.254.169.254/token", ""},
+		{"registry.example.com", "http://10.0.0.5/token", ""},
+		{"registry.example.com", "https://auth.example.com/token", ""},
+		{"203.0.113.5", "https://10.0.0.5/token", ""},
+	} {
+		want := c.want
+		if want == "" {
+			want = c.realm
+		}
+		in := `Bearer realm="` + c.realm + `",service="s",scope="repository:x:pull"`
+		if got := nameRealm(in, c.registry); got != strings.Replace(in, c.realm, want, 1) {
+			t.Errorf("%s, %s: %s", c.registry, c.realm, got)
+		}
+	}
+	for _, odd := range []string{"", "Basic", `Bearer realm="`, `Bearer realm="127.0.0.1`, `Bearer realm="%zz"`} {
+		if got := nameRealm(odd, "localhost"); got != odd {
+			t.Errorf("%q became %q", odd, got)
+		}
 	}
 }

@@ -218,7 +218,7 @@ type guard struct {
 
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !g.allowed[r.URL.Host] && !g.allowed[r.URL.Hostname()] && !loopback(r.URL.Hostname()) {
+	if r.URL.Scheme != "https" && !g.allowed[r.URL.Hostname()] && !loopback(r.URL.Hostname()) {
 		return nil, &PlainError{r.URL.Host}
 	}
 	if r.Header.Get("User-Agent") == "" || strings.HasPrefix(r.Header.Get("User-Agent"), "go-containerregistry") {
