@@ -26,6 +26,8 @@ type Artifact struct {
 	// Blob is its one content.
 	Blob        v1.Descriptor
 	Annotations map[string]string
+
+	config v1.Descriptor
 }
 
 // maxArtifact bounds the content of an artifact, which is read into memory.
@@ -115,6 +117,7 @@ func (s *Store) artifact(d v1.Descriptor) (Artifact, error) {
 	}
 	return Artifact{
 		Digest: d.Digest, Subject: m.Subject.Digest, Type: d.ArtifactType, Blob: m.Layers[0], Annotations: m.Annotations,
+		config: m.Config,
 	}, nil
 }
 
@@ -170,7 +173,7 @@ func (s *Store) markArtifact(l live, d v1.Descriptor) error {
 	if err != nil {
 		return fmt.Errorf("nothing is removed while an artifact is damaged: %w", err)
 	}
-	for _, digest := range []digest.Digest{d.Digest, v1.DescriptorEmptyJSON.Digest, a.Blob.Digest} {
+	for _, digest := range []digest.Digest{d.Digest, a.config.Digest, a.Blob.Digest} {
 		l.blobs[digest.Encoded()] = true
 	}
 	return nil

@@ -4,6 +4,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,16 +27,27 @@ type ImportOptions struct {
 	Config *Config
 	// Comment goes into the image's history.
 	Comment string
+	// Platform is what the files are for; the host's if nil.
+	Platform *v1.Platform
+	// Change, if set, alters the configuration.
+	Change func(Config) (Config, error)
 }
 
 // defaultPath is the search path of an image that says none.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Import makes an image of one layer from a tar stream, as it is or
-// compressed with gzip, zstd or bzip2. The stream is read once: it is
+// compressed with gzip, zstd or bzip2. It has no name if ref is empty. The stream is read once: it is
 // unpacked, hashed and compressed at the same time.
 func (s *Store) Import(ctx context.Context, r io.Reader, ref string, o ImportOptions) (_ *Image, err error) {
-	name, err := parseTag(ref)
+	var names []string
+	if ref != "" {
+		names = []string{ref}
+	}
+	cfg, err := importConfig(o)
+	if err == nil {
+		names, err = parseTags(names)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -46,18 +58,21 @@ func (s *Store) Import(ctx context.Context, r io.Reader, ref string, o ImportOpt
 	defer func() { err = errors.Join(err, gc.Close()) }()
 	l, err := s.importLayer(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("import %s: %w", ref, err)
+		return nil, fmt.Errorf("import %s: %w", cmp.Or(ref, "without a name"), err)
 	}
-	return s.PutImage(ctx, importConfig(o), []LayerDescriptor{l}, []string{name})
+	return s.PutImage(ctx, cfg, []LayerDescriptor{l}, names)
 }
 
-func importConfig(o ImportOptions) Config {
+func importConfig(o ImportOptions) (Config, error) {
 	now := time.Now().UTC()
 	cfg := Config{}
 	if o.Config != nil {
 		cfg = *o.Config
 	} else {
 		cfg.Config = v1.ImageConfig{Env: []string{"PATH=" + defaultPath}, Cmd: []string{"/bin/bash"}}
+	}
+	if o.Platform != nil {
+		cfg.Platform = *o.Platform
 	}
 	if cfg.Architecture == "" {
 		cfg.Architecture, cfg.OS = goruntime.GOARCH, "linux"
@@ -66,7 +81,10 @@ func importConfig(o ImportOptions) Config {
 		cfg.Created = &now
 	}
 	cfg.History = append(cfg.History, v1.History{Created: &now, CreatedBy: "cpc import", Comment: o.Comment})
-	return cfg
+	if o.Change != nil {
+		return o.Change(cfg)
+	}
+	return cfg, nil
 }
 
 func (s *Store) importLayer(ctx context.Context, r io.Reader) (_ LayerDescriptor, err error) {

@@ -98,6 +98,28 @@ func (s *Store) members(d v1.Descriptor) ([]v1.Descriptor, error) {
 	return here, nil
 }
 
+// wanted returns the images that are meant by an entry and a platform: all that
+// are here if it is nil, and else the one, in place of its index.
+func (s *Store) wanted(d v1.Descriptor, p *v1.Platform) (entry v1.Descriptor, members []v1.Descriptor, err error) {
+	if p == nil && isIndex(d) {
+		members, err = s.members(d)
+		return d, members, err
+	}
+	if p != nil {
+		if d, err = s.choose(d, p); err != nil {
+			return d, nil, err
+		}
+		img, err := s.load(d)
+		if err != nil {
+			return d, nil, err
+		}
+		if have := img.Platform(); !matches(*p, have) {
+			return d, nil, fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p), FormatPlatform(have))
+		}
+	}
+	return d, []v1.Descriptor{d}, nil
+}
+
 // choose returns the manifest that an entry stands for on a platform; without
 // one on the host's, or else the first there is.
 func (s *Store) choose(d v1.Descriptor, want *v1.Platform) (v1.Descriptor, error) {

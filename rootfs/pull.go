@@ -47,6 +47,8 @@ type PullOptions struct {
 	// Unpack has layers unpacked while they are downloaded. The caller must
 	// have the rights that Layers needs.
 	Unpack bool
+	// Referrers has what the registry keeps about the image brought along.
+	Referrers bool
 }
 
 func (o PullOptions) client() *registry.Client {
@@ -79,7 +81,17 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (_ *Image, 
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", ref, err)
 	}
-	return s.name(ctx, d, []string{canonical})
+	var about []v1.Descriptor
+	if o.Referrers {
+		if about, err = p.referrers(ctx, d.Digest); err != nil {
+			return nil, fmt.Errorf("pull %s: referrers: %w", ref, ExplainRemote(err))
+		}
+	}
+	img, err := s.name(ctx, d, []string{canonical})
+	if err != nil || len(about) == 0 {
+		return img, err
+	}
+	return img, s.keepAbout(ctx, about)
 }
 
 // puller is one Pull.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +33,8 @@ type PushOptions struct {
 	Client *registry.Client
 	// NoReferrers leaves out what is kept about the image.
 	NoReferrers bool
+	// Platform is the one to send of an image for several; all if nil.
+	Platform *v1.Platform
 }
 
 // Pushed is what Push has sent.
@@ -118,12 +119,9 @@ func (p *pusher) tell(e Event) {
 }
 
 func (p *pusher) push(d v1.Descriptor) (Pushed, error) {
-	members := []v1.Descriptor{d}
-	if isIndex(d) {
-		var err error
-		if members, err = p.s.members(d); err != nil {
-			return Pushed{}, err
-		}
+	d, members, err := p.s.wanted(d, p.o.Platform)
+	if err != nil {
+		return Pushed{}, err
 	}
 	out := Pushed{Digest: d.Digest, Size: d.Size}
 	for _, m := range members {
@@ -136,7 +134,6 @@ func (p *pusher) push(d v1.Descriptor) (Pushed, error) {
 		}
 	}
 	if isIndex(d) {
-		var err error
 		if out.Digest, out.Size, err = p.index(d, members); err != nil {
 			return out, err
 		}
@@ -345,58 +342,4 @@ func (p *pusher) elsewhere(d digest.Digest) name.Reference {
 		}
 	}
 	return nil
-}
-
-// RemoteTags lists the tags of a repository in its registry.
-func RemoteTags(ctx context.Context, client *registry.Client, repository string) ([]string, error) {
-	canonical, err := ParseReference(repository)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := client.Parse(canonical)
-	if err != nil {
-		return nil, err
-	}
-	o, err := client.Options(ctx, ref.Context().Registry)
-	if err != nil {
-		return nil, err
-	}
-	tags, err := remote.List(ref.Context(), o...)
-	if err != nil {
-		return nil, fmt.Errorf("list tags of %s: %w", strings.TrimSuffix(Familiar(canonical), ":latest"), ExplainRemote(err))
-	}
-	return tags, nil
-}
-
-// RemoteReferrers lists what a registry keeps about an image.
-func RemoteReferrers(ctx context.Context, client *registry.Client, image string) ([]v1.Descriptor, error) {
-	canonical, err := ParseReference(image)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := client.Parse(canonical)
-	if err != nil {
-		return nil, err
-	}
-	o, err := client.Options(ctx, ref.Context().Registry)
-	if err != nil {
-		return nil, err
-	}
-	desc, err := remote.Head(ref, o...)
-	if err != nil {
-		return nil, fmt.Errorf("referrers of %s: %w", image, ExplainRemote(err))
-	}
-	found, err := remote.Referrers(ref.Context().Digest(desc.Digest.String()), o...)
-	if err != nil {
-		return nil, fmt.Errorf("referrers of %s: %w", image, ExplainRemote(err))
-	}
-	raw, err := found.RawManifest()
-	if err != nil {
-		return nil, err
-	}
-	idx, err := parseIndex(raw)
-	if err != nil {
-		return nil, fmt.Errorf("referrers of %s: %w", image, err)
-	}
-	return idx.Manifests, nil
 }

@@ -50,18 +50,26 @@ type dockerImage struct {
 // saved is what is going to be written, in this order, and under which names.
 type saved struct {
 	s      *Store
-	format Format
+	o      SaveOptions
 	blobs  []v1.Descriptor
 	data   map[digest.Digest][]byte // of blobs that are not in the store
 	index  *v1.Index
 	docker []dockerImage
 }
 
+// SaveOptions are the options of Save and SaveDir.
+type SaveOptions struct {
+	// Format of Save; SaveDir's is OCIDir.
+	Format Format
+	// Platform is the one wanted of images for several; all if nil.
+	Platform *v1.Platform
+}
+
 // Save writes images, with what is kept about them, as one archive. A name
 // without a tag stands for all tags of that repository. The same images give
 // the same bytes.
-func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, f Format) error {
-	p, release, err := s.planSave(ctx, refs, f)
+func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, o SaveOptions) error {
+	p, release, err := s.planSave(ctx, refs, o)
 	if err != nil {
 		return err
 	}
@@ -74,8 +82,9 @@ func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, f Format) 
 }
 
 // SaveDir writes images as an OCI image layout into a new directory.
-func (s *Store) SaveDir(ctx context.Context, dir string, refs []string) (err error) {
-	p, release, err := s.planSave(ctx, refs, OCIDir)
+func (s *Store) SaveDir(ctx context.Context, dir string, refs []string, o SaveOptions) (err error) {
+	o.Format = OCIDir
+	p, release, err := s.planSave(ctx, refs, o)
 	if err != nil {
 		return err
 	}
@@ -89,11 +98,11 @@ func (s *Store) SaveDir(ctx context.Context, dir string, refs []string) (err err
 	return nil
 }
 
-func (s *Store) planSave(ctx context.Context, refs []string, f Format) (p *saved, release func(), err error) {
+func (s *Store) planSave(ctx context.Context, refs []string, o SaveOptions) (p *saved, release func(), err error) {
 	if release, err = s.Hold(); err != nil {
 		return nil, nil, err
 	}
-	p = &saved{s: s, format: f, data: make(map[digest.Digest][]byte), index: newIndex()}
+	p = &saved{s: s, o: o, data: make(map[digest.Digest][]byte), index: newIndex()}
 	idx, err := s.readIndex()
 	for _, ref := range refs {
 		if err == nil {
@@ -131,6 +140,23 @@ func (p *saved) add(idx *v1.Index, ref string) error {
 	return p.addEntry(idx, d, names)
 }
 
+// Tags returns the names of a repository that are in the store. The error is
+// ErrNotFound if there are none.
+func (s *Store) Tags(ctx context.Context, repository string) ([]string, error) {
+	idx, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, d := range tagsOf(idx, repository) {
+		names = append(names, refName(d))
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%w of a repository %s (without a tag)", ErrNotFound, repository)
+	}
+	return names, ctx.Err()
+}
+
 // tagsOf returns the entries of a repository that ref names without a tag.
 func tagsOf(idx *v1.Index, ref string) []v1.Descriptor {
 	named, err := reference.ParseNormalizedNamed(ref)
@@ -147,12 +173,9 @@ func tagsOf(idx *v1.Index, ref string) []v1.Descriptor {
 }
 
 func (p *saved) addEntry(idx *v1.Index, d v1.Descriptor, names []string) error {
-	members := []v1.Descriptor{d}
-	if isIndex(d) {
-		var err error
-		if members, err = p.s.members(d); err != nil {
-			return err
-		}
+	d, members, err := p.s.wanted(d, p.o.Platform)
+	if err != nil {
+		return err
 	}
 	var written []v1.Descriptor
 	for _, m := range members {
@@ -168,7 +191,6 @@ func (p *saved) addEntry(idx *v1.Index, d v1.Descriptor, names []string) error {
 	}
 	entry := written[0]
 	if isIndex(d) {
-		var err error
 		if entry, err = p.addIndex(d, written); err != nil {
 			return err
 		}
@@ -214,7 +236,7 @@ func (p *saved) addImage(d v1.Descriptor, names []string, only bool) (v1.Descrip
 		return d, err
 	}
 	out := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-	if p.format != DockerArchive && d.MediaType == dockerManifest {
+	if p.o.Format != DockerArchive && d.MediaType == dockerManifest {
 		if out, err = p.document(ociManifest(img), v1.MediaTypeImageManifest); err != nil {
 			return d, err
 		}
@@ -259,8 +281,10 @@ func (p *saved) addArtifacts(idx *v1.Index, subject digest.Digest) error {
 			return err
 		}
 		p.blob(m)
-		p.data[v1.DescriptorEmptyJSON.Digest] = v1.DescriptorEmptyJSON.Data
-		p.blob(v1.DescriptorEmptyJSON)
+		if a.config.Digest == v1.DescriptorEmptyJSON.Digest {
+			p.data[a.config.Digest] = v1.DescriptorEmptyJSON.Data
+		}
+		p.blob(a.config)
 		p.blob(a.Blob)
 		p.index.Manifests = append(p.index.Manifests, m)
 	}
@@ -309,7 +333,7 @@ func (p *saved) write(ctx context.Context, t target) error {
 		}
 	}
 	err := document(v1.ImageIndexFile, p.index)
-	if err == nil && p.format == DockerArchive {
+	if err == nil && p.o.Format == DockerArchive {
 		err = document(dockerManifestFile, p.docker)
 	}
 	if err != nil {

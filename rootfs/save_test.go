@@ -26,7 +26,7 @@ import (
 func save(t modetest.T, s *Store, f Format, refs ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if err := s.Save(t.Context(), &out, refs, f); err != nil {
+	if err := s.Save(t.Context(), &out, refs, SaveOptions{Format: f}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -217,7 +217,7 @@ func TestSaveForOthers(t *testing.T) {
 			}
 		}
 		layout := filepath.Join(dir, "layout")
-		if err := s.SaveDir(t.Context(), layout, []string{"one:v1"}); err != nil {
+		if err := s.SaveDir(t.Context(), layout, []string{"one:v1"}, SaveOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		run("skopeo", "copy", "oci:"+layout+":docker.io/library/one:v1", "oci:"+layout+":plain")

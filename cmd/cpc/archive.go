@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) saveCommand() *cobra.Command {
-	var output, format string
+	var output, format, platform string
 	cmd := &cobra.Command{
 		Use: "save [OPTIONS] IMAGE...", Short: "Write images to an archive, for cpc load and other tools",
 		Long: `Write images to an archive: as docker save does (which podman, skopeo and
@@ -36,16 +36,22 @@ without a tag means all tags of that repository.`,
 			if f == rootfs.OCIDir && output == "" {
 				return usageError{errors.New("--format oci-dir needs a directory: give it with --output")}
 			}
+			want, err := optionalPlatform(platform)
+			if err != nil {
+				return err
+			}
+			o := rootfs.SaveOptions{Format: f, Platform: want}
 			return a.withStore(func(store *rootfs.Store) error {
 				if f == rootfs.OCIDir {
-					return store.SaveDir(cmd.Context(), output, args)
+					return store.SaveDir(cmd.Context(), output, args, o)
 				}
-				return writeOutput(output, func(w io.Writer) error { return store.Save(cmd.Context(), w, args, f) })
+				return writeOutput(output, func(w io.Writer) error { return store.Save(cmd.Context(), w, args, o) })
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to `FILE` (default: standard output)")
 	cmd.Flags().StringVar(&format, "format", string(rootfs.DockerArchive), "`FORMAT`: docker-archive, oci-archive or oci-dir")
+	cmd.Flags().StringVar(&platform, "platform", "", "Write that for `OS/ARCH` alone of images for several")
 	return cmd
 }
 

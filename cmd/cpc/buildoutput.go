@@ -143,11 +143,15 @@ func (a *app) writeOne(ctx context.Context, out output, b *built, o *build.Optio
 	case out.kind == "tar":
 		return toFile(out.dest, func(w io.Writer) error { return exportTars(ctx, w, b, o) })
 	case out.kind == "oci" && out.unpacked:
-		return o.Store.SaveDir(ctx, out.dest, []string{b.ref})
+		return o.Store.SaveDir(ctx, out.dest, []string{b.ref}, rootfs.SaveOptions{})
 	case out.kind == "oci":
-		return toFile(out.dest, func(w io.Writer) error { return o.Store.Save(ctx, w, []string{b.ref}, rootfs.OCIArchive) })
+		return toFile(out.dest, func(w io.Writer) error {
+			return o.Store.Save(ctx, w, []string{b.ref}, rootfs.SaveOptions{Format: rootfs.OCIArchive})
+		})
 	case out.kind == "docker" && out.dest != "":
-		return toFile(out.dest, func(w io.Writer) error { return o.Store.Save(ctx, w, []string{b.ref}, rootfs.DockerArchive) })
+		return toFile(out.dest, func(w io.Writer) error {
+			return o.Store.Save(ctx, w, []string{b.ref}, rootfs.SaveOptions{Format: rootfs.DockerArchive})
+		})
 	case out.push:
 		return a.pushAll(ctx, o)
 	}

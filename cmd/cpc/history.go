@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,12 +30,13 @@ type historyRow struct {
 func (a *app) historyCommand() *cobra.Command {
 	var l listing
 	var human bool
+	var platform string
 	cmd := &cobra.Command{
 		Use: "history [OPTIONS] IMAGE", Short: "Show how an image was made", Args: wants(1, 1),
 		Long: "Show how an image was made, newest step first. SIZE is that of a step's layer, compressed.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(func(store *rootfs.Store) error {
-				img, err := store.Image(cmd.Context(), args[0])
+				img, err := imageFor(cmd.Context(), store, args[0], platform)
 				if err != nil {
 					return err
 				}
@@ -52,9 +54,22 @@ func (a *app) historyCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&human, "human", "H", true, "Print sizes and times for people")
+	cmd.Flags().StringVar(&platform, "platform", "", "Show that for `OS/ARCH` of an image for several")
 	l.registerQuiet(cmd, "ids")
 	l.register(cmd)
 	return cmd
+}
+
+// imageFor is an image of the store, for a platform if one is given.
+func imageFor(ctx context.Context, store *rootfs.Store, ref, platform string) (*rootfs.Image, error) {
+	want, err := optionalPlatform(platform)
+	switch {
+	case err != nil:
+		return nil, err
+	case want == nil:
+		return store.Image(ctx, ref)
+	}
+	return store.ImageFor(ctx, ref, *want)
 }
 
 // historyRows returns the steps, newest first. What a step was is the image's

@@ -216,40 +216,6 @@ func (a *app) tagCommand() *cobra.Command {
 	}
 }
 
-func (a *app) importCommand() *cobra.Command {
-	var message string
-	cmd := &cobra.Command{
-		Use: "import [OPTIONS] FILE|- [NAME]", Short: "Make an image of a root file system's tar",
-		Long: `Make an image of one layer from a tar of a root file system, which may be
-compressed with gzip or zstd. "-" reads standard input.`,
-		Example: "  mmdebstrap --variant=minbase trixie - | cpc import - debian:trixie-slim",
-		Args:    wants(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.inStore(func(store *rootfs.Store) error { return importImage(cmd, store, args, message) })
-		},
-	}
-	cmd.Flags().StringVarP(&message, "message", "m", "", "`COMMENT` for the image's history")
-	return cmd
-}
-
-func importImage(cmd *cobra.Command, store *rootfs.Store, args []string, message string) error {
-	in, err := openInput(args[0])
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	name := ""
-	if len(args) > 1 {
-		name = args[1]
-	}
-	img, err := store.Import(cmd.Context(), in, name, rootfs.ImportOptions{Comment: message})
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), img.ConfigDigest)
-	return err
-}
-
 func openInput(name string) (io.ReadCloser, error) {
 	if name != "-" {
 		return os.Open(filepath.Clean(name))

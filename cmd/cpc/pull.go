@@ -85,7 +85,7 @@ func (a *app) pullFor(ctx context.Context, store *rootfs.Store, ref string, plat
 func tellStderr(line string) { fmt.Fprintln(os.Stderr, line) }
 
 func (a *app) pullCommand() *cobra.Command {
-	var quiet, all, forRun bool
+	var quiet, all, forRun, referrers bool
 	var platform string
 	cmd := &cobra.Command{
 		Use: "pull [OPTIONS] IMAGE", Short: "Get an image from a registry", Args: wants(1, 1),
@@ -100,6 +100,7 @@ gets exactly that image.`,
 				if err != nil {
 					return err
 				}
+				o.Referrers = referrers
 				refs := args
 				if all {
 					if refs, err = allTags(cmd.Context(), o, args[0]); err != nil {
@@ -127,6 +128,7 @@ gets exactly that image.`,
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the digest only")
 	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "Get all tags of the repository")
+	cmd.Flags().BoolVar(&referrers, "referrers", false, "Get what the registry keeps about the image, too: bills of materials, signatures")
 	cmd.Flags().BoolVar(&forRun, "for-run", false, "")
 	_ = cmd.Flags().MarkHidden("for-run") // it exists
 	cmd.Flags().StringVar(&platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Get the image for `OS/ARCH` (default: the host's)")

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -42,38 +43,61 @@ func (a *app) registryClient(tell func(string)) (*registry.Client, error) {
 	return registry.New(registry.Options{Hosts: hosts, CertDirs: certs, Tell: tell, Keychain: keys}), nil
 }
 
+type pushFlags struct {
+	quiet, noReferrers, all bool
+	platform                string
+}
+
 func (a *app) pushCommand() *cobra.Command {
-	var quiet, noReferrers bool
+	f := &pushFlags{}
 	cmd := &cobra.Command{
 		Use: "push [OPTIONS] IMAGE", Short: "Send an image to a registry", Args: wants(1, 1),
 		Long: `Send an image to the registry in its name, with its bill of materials and what
 else is kept about it. Of a name for several platforms all are sent.`,
 		Example: "  cpc tag sandbox registry.example.com/team/sandbox:v1.0.0\n  cpc push registry.example.com/team/sandbox:v1.0.0",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p := newProgress(os.Stderr, quiet)
-			client, err := a.registryClient(p.say)
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.push(cmd, args[0], f) },
+	}
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "Print the digest only")
+	cmd.Flags().BoolVarP(&f.all, "all-tags", "a", false, "Send all tags of the repository")
+	cmd.Flags().BoolVar(&f.noReferrers, "no-referrers", false, "Leave out the bill of materials and what else is kept about the image")
+	cmd.Flags().StringVar(&f.platform, "platform", "", "Send that for `OS/ARCH` alone of an image for several")
+	return cmd
+}
+
+func (a *app) push(cmd *cobra.Command, ref string, f *pushFlags) error {
+	p := newProgress(os.Stderr, f.quiet)
+	client, err := a.registryClient(p.say)
+	if err != nil {
+		return err
+	}
+	want, err := optionalPlatform(f.platform)
+	if err != nil {
+		return err
+	}
+	o := rootfs.PushOptions{Client: client, Progress: p.event, NoReferrers: f.noReferrers, Platform: want}
+	return a.withStore(func(store *rootfs.Store) error {
+		refs := []string{ref}
+		if f.all {
+			if refs, err = store.Tags(cmd.Context(), ref); err != nil {
+				return err
+			}
+		}
+		p.say("The push refers to repository [" + repositoryOf(ref) + "]")
+		for _, ref := range refs {
+			done, err := store.Push(cmd.Context(), ref, o)
+			p.end()
 			if err != nil {
 				return err
 			}
-			return a.withStore(func(store *rootfs.Store) error {
-				p.say("The push refers to repository [" + repositoryOf(args[0]) + "]")
-				done, err := store.Push(cmd.Context(), args[0], rootfs.PushOptions{
-					Client: client, Progress: p.event, NoReferrers: noReferrers,
-				})
-				p.end()
-				if err != nil {
-					return err
-				}
-				for _, d := range done.Referrers {
-					p.say(shortDigest(d.String()) + ": referrer pushed")
-				}
-				return tellPushed(cmd.OutOrStdout(), args[0], done, quiet)
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the digest only")
-	cmd.Flags().BoolVar(&noReferrers, "no-referrers", false, "Leave out the bill of materials and what else is kept about the image")
-	return cmd
+			for _, d := range done.Referrers {
+				p.say(shortDigest(d.String()) + ": referrer pushed")
+			}
+			if err := tellPushed(cmd.OutOrStdout(), ref, done, f.quiet); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func tellPushed(w io.Writer, ref string, done rootfs.Pushed, quiet bool) error {
@@ -311,13 +335,18 @@ func (a *app) pullOptions(platform string, p *progress) (rootfs.PullOptions, err
 	if err != nil {
 		return rootfs.PullOptions{}, err
 	}
-	o := rootfs.PullOptions{Client: client, Progress: p.event, Unpack: a.inside != nil}
-	if platform != "" {
-		want, err := rootfs.ParsePlatform(platform)
-		if err != nil {
-			return o, usageError{err}
-		}
-		o.Platform = &want
+	want, err := optionalPlatform(platform)
+	return rootfs.PullOptions{Client: client, Progress: p.event, Unpack: a.inside != nil, Platform: want}, err
+}
+
+// optionalPlatform is a flag --platform; nil if it was not given.
+func optionalPlatform(s string) (*v1.Platform, error) {
+	if s == "" {
+		return nil, nil
 	}
-	return o, nil
+	p, err := rootfs.ParsePlatform(s)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return &p, nil
 }

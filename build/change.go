@@ -1,0 +1,41 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+// Change applies instructions that change an image's configuration only, which
+// is what docker import --change takes: a line of a Dockerfile each.
+func Change(cfg rootfs.Config, lines []string) (rootfs.Config, error) {
+	s := &stagePlanner{plan: &plan{file: &dockerfile{escape: '\\'}}, config: cloneConfig(cfg)}
+	s.scope.env = slices.Clone(cfg.Config.Env)
+	for _, line := range lines {
+		if err := s.change(line); err != nil {
+			return cfg, fmt.Errorf("change %q: %w", visible(line), err)
+		}
+	}
+	s.config.Config.Env = s.scope.env
+	return s.config, nil
+}
+
+func (s *stagePlanner) change(line string) error {
+	cmd, err := parseTrigger(line, nil)
+	if err != nil {
+		return err
+	}
+	name := strings.ToUpper(cmd.Name())
+	switch cmd.(type) {
+	case *instructions.RunCommand, *instructions.CopyCommand, *instructions.AddCommand, *instructions.ArgCommand:
+		return fmt.Errorf("%s changes more than the configuration", name)
+	}
+	return s.apply(cmd, &op{Name: name})
+}

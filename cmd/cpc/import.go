@@ -1,0 +1,61 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+type importFlags struct {
+	message, platform string
+	changes           []string
+}
+
+func (a *app) importCommand() *cobra.Command {
+	f := &importFlags{}
+	cmd := &cobra.Command{
+		Use: "import [OPTIONS] FILE|- [NAME]", Short: "Make an image of a root file system's tar",
+		Long: `Make an image of one layer from a tar of a root file system, which may be
+compressed with gzip, zstd or bzip2. "-" reads standard input.`,
+		Example: "  mmdebstrap --variant=minbase trixie - | cpc import - debian:trixie-slim\n" +
+			"  cpc import --change 'CMD [\"/init\"]' --change 'ENV A=1' root.tar mine:latest",
+		Args: wants(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.inStore(func(store *rootfs.Store) error { return importImage(cmd, store, args, f) })
+		},
+	}
+	cmd.Flags().StringVarP(&f.message, "message", "m", "", "`COMMENT` for the image's history")
+	cmd.Flags().StringArrayVarP(&f.changes, "change", "c", nil, "Change the configuration by an `INSTRUCTION` of a Dockerfile, such as CMD or ENV")
+	cmd.Flags().StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "The files are for `OS/ARCH` (default: the host's)")
+	return cmd
+}
+
+func importImage(cmd *cobra.Command, store *rootfs.Store, args []string, f *importFlags) error {
+	o := rootfs.ImportOptions{Comment: f.message, Change: func(c rootfs.Config) (rootfs.Config, error) { return build.Change(c, f.changes) }}
+	var err error
+	if o.Platform, err = optionalPlatform(f.platform); err != nil {
+		return err
+	}
+	in, err := openInput(args[0])
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	name := ""
+	if len(args) > 1 {
+		name = args[1]
+	}
+	img, err := store.Import(cmd.Context(), in, name, o)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), img.ConfigDigest)
+	return err
+}
