@@ -149,7 +149,7 @@ func (c *checker) images(ctx context.Context) error {
 			object += m.Digest.String()
 		}
 		err := c.report(object, problem.Error(), "removed from the list of images: pull, load or build it again", func() error {
-			return c.s.changeIndex(ctx, func(idx *v1.Index) error {
+			return c.s.shrinkIndex(ctx, func(idx *v1.Index) error {
 				idx.Manifests = slices.DeleteFunc(idx.Manifests, func(x v1.Descriptor) bool {
 					return x.Digest == m.Digest && refName(x) == refName(m)
 				})

@@ -17,7 +17,8 @@
 //	scratch/  upper and work directories of what runs now
 //	tmp/      work in progress; a directory here is of the process that holds
 //	          a lock on it, or it is garbage that Open removes
-//	locks/    files for flock(2)
+//	locks/    files for flock(2), and one that holds room for index.json, so
+//	          that images can be removed from a full disk
 //
 // Everything appears in its final place by a rename, after it was verified and
 // synced: blobs and layers first, then index.json. A crash at any instant

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/filelock"
@@ -83,6 +84,44 @@ func (s *Store) changeIndex(ctx context.Context, change func(*v1.Index) error) (
 		return err
 	}
 	return s.writeIndex(idx)
+}
+
+// shrinkIndex is changeIndex for what gives room back: it has to work on a full
+// disk, and uses the room that is kept for it there.
+func (s *Store) shrinkIndex(ctx context.Context, change func(*v1.Index) error) error {
+	err := s.changeIndex(ctx, change)
+	if !noRoom(err) {
+		return err
+	}
+	if removeErr := os.Remove(s.path(reserveFile)); removeErr != nil {
+		return err
+	}
+	return s.changeIndex(ctx, change)
+}
+
+// reserveFile holds room for one more index.json.
+const reserveFile = "locks/reserve"
+
+// reserve makes that file, where it is missing and there is room.
+func (s *Store) reserve() error {
+	const size = 256 << 10
+	if _, err := os.Stat(s.path(reserveFile)); err == nil {
+		return nil
+	}
+	f, err := os.CreateTemp(s.path("locks"), "reserve.*")
+	if err != nil {
+		return err
+	}
+	if err = unix.Fallocate(int(f.Fd()), 0, 0, size); errors.Is(err, unix.ENOTSUP) {
+		_, err = f.Write(make([]byte, size))
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), s.path(reserveFile))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }
 
 func refName(d v1.Descriptor) string { return d.Annotations[v1.AnnotationRefName] }

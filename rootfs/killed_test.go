@@ -89,7 +89,11 @@ func TestKilledVictim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := killedOps()[op](t.Context(), s, os.Getenv(envKilledArg)); err != nil {
+	do, ok := killedOps()[op]
+	if !ok {
+		do = keepingOps()[op]
+	}
+	if err := do(t.Context(), s, os.Getenv(envKilledArg)); err != nil {
 		t.Fatal(err)
 	}
 }

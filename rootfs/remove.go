@@ -33,7 +33,7 @@ func (s *Store) RemoveForced(ctx context.Context, ref string) (removed []string,
 }
 
 func (s *Store) removeRef(ctx context.Context, ref string, force bool) (removed []string, err error) {
-	err = s.changeIndex(ctx, func(idx *v1.Index) error {
+	err = s.shrinkIndex(ctx, func(idx *v1.Index) error {
 		removed, err = s.unlink(idx, ref, force)
 		return err
 	})
@@ -133,7 +133,8 @@ func (s *Store) Prune(ctx context.Context, all bool, keep func(*Image) bool) (re
 	if err != nil {
 		return nil, 0, err
 	}
-	err = s.changeIndex(ctx, func(idx *v1.Index) error {
+	err = s.shrinkIndex(ctx, func(idx *v1.Index) error {
+		removed = nil
 		for _, d := range slices.Clone(idx.Manifests) {
 			names := namesOf(idx, d.Digest)
 			if !isImage(d) || !hasManifest(idx, d.Digest) || len(names) > 0 && !all {

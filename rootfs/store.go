@@ -119,6 +119,9 @@ func (s *Store) lay() error {
 			return err
 		}
 	}
+	if err := s.reserve(); err != nil && !noRoom(err) {
+		return err
+	}
 	layout := s.path("oci", v1.ImageLayoutFile)
 	if _, err := os.Stat(layout); !errors.Is(err, os.ErrNotExist) {
 		return err
