@@ -107,6 +107,9 @@ func (f Facts) mendUserNS(text string) string {
 	case f.Sysctls["kernel.apparmor_restrict_unprivileged_userns"] == "1" && !f.root() && !f.LSM.Programs:
 		return "sudo cpc setup   (loads a profile that allows them to cpc alone; for all programs: " +
 			sysctl("kernel.apparmor_restrict_unprivileged_userns", "0") + ")"
+	case f.LSM.Confined != "":
+		return "add the line \"userns,\" to the AppArmor profile " + f.LSM.Confined + ", in which cpc runs here, and load it with: sudo apparmor_parser -r FILE" +
+			"   (or let it start cpc in the profile that sudo cpc setup loads: /usr/local/bin/cpc px,)"
 	}
 	return "if cpc runs in a container, start that with user namespaces allowed (docker, podman: --security-opt seccomp=unconfined --security-opt apparmor=unconfined)"
 }

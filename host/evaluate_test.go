@@ -66,6 +66,11 @@ func TestEvaluate(t *testing.T) {
 				f.Trials.Nested, f.LSM.Programs = bad("permission denied"), false
 			}, "nested-user-namespaces", Fail, "sudo cpc setup",
 		},
+		{
+			"in a profile without userns", func(f *Facts) {
+				f.Trials.UserNS, f.LSM.Confined = bad("permission denied"), "some-service"
+			}, "user-namespaces", Fail, `add the line "userns," to the AppArmor profile some-service`,
+		},
 		{"in a container", func(f *Facts) { f.Trials.UserNS = bad("operation not permitted") }, "user-namespaces", Fail, "seccomp=unconfined"},
 		{"masked proc", func(f *Facts) { f.Trials.Proc = bad("operation not permitted") }, "proc", Fail, "systempaths=unconfined"},
 		{"no newuidmap", func(f *Facts) { f.Helpers[0] = Helper{Name: "newuidmap"} }, "id-helpers", Fail, "sudo apt-get install uidmap"},

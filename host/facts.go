@@ -83,8 +83,10 @@ type LSM struct {
 	Readable bool `json:"readable"`
 	// Programs: cpc's own profile is loaded, which allows it user namespaces;
 	// Sandbox: the one that confines sandboxes.
-	Programs bool   `json:"programs"`
-	Sandbox  bool   `json:"sandbox"`
+	Programs bool `json:"programs"`
+	Sandbox  bool `json:"sandbox"`
+	// Confined is the profile that cpc itself runs in, where that restricts it.
+	Confined string `json:"confined,omitempty"`
 	SELinux  string `json:"selinux,omitempty"` // "", permissive or enforcing
 }
 

@@ -34,7 +34,7 @@ type Options struct {
 // Probe finds out about the host. What cannot be found out is a fact as well,
 // so it fails only where the kernel's own files cannot be read.
 func Probe(o Options) (Facts, error) {
-	f := Facts{UID: os.Getuid(), User: strconv.Itoa(os.Getuid()), Sysctls: map[string]string{}}
+	f := Facts{UID: os.Getuid(), User: strconv.Itoa(os.Getuid()), Sysctls: sysctls("/proc/sys")}
 	if u, err := user.Current(); err == nil {
 		f.User = u.Username
 	}
@@ -43,11 +43,6 @@ func Probe(o Options) (Facts, error) {
 		return f, fmt.Errorf("uname: %w", err)
 	}
 	f.Kernel = unix.ByteSliceToString(name.Release[:])
-	for _, s := range []string{"user.max_user_namespaces", "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"} {
-		if v := read("/proc/sys/" + strings.ReplaceAll(s, ".", "/")); v != "" {
-			f.Sysctls[s] = v
-		}
-	}
 	f.Helpers = []Helper{helper("newuidmap", unix.CAP_SETUID), helper("newgidmap", unix.CAP_SETGID)}
 	f.RangeUID, f.RangeGID, f.FreeRange = SubIDs(f.User, f.UID)
 	if err := f.probeCgroups(o.Limits); err != nil {
@@ -61,6 +56,18 @@ func Probe(o Options) (Facts, error) {
 	f.DiskTool.Path, f.DiskTool.Error = find("fuse2fs")
 	f.Trials = inNamespaces(o.Dirs)
 	return f, nil
+}
+
+// sysctls reads those that concern user namespaces; which there are depends on
+// the distribution.
+func sysctls(dir string) map[string]string {
+	found := map[string]string{}
+	for _, s := range []string{"user.max_user_namespaces", "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"} {
+		if v := read(filepath.Join(dir, strings.ReplaceAll(s, ".", "/"))); v != "" {
+			found[s] = v
+		}
+	}
+	return found
 }
 
 func (f *Facts) probeCgroups(l cgroups.Limits) error {
@@ -180,6 +187,7 @@ func probeLSM() LSM {
 			})
 		}
 		l.Programs, l.Sandbox = loaded("cpc"), loaded("cpc-sandbox")
+		l.Confined = enforced(read("/proc/self/attr/apparmor/current"))
 	}
 	switch read("/sys/fs/selinux/enforce") {
 	case "0":
@@ -188,6 +196,15 @@ func probeLSM() LSM {
 		l.SELinux = "enforcing"
 	}
 	return l
+}
+
+// enforced returns the profile of a label that restricts its process, or "".
+func enforced(label string) string {
+	profile, ok := strings.CutSuffix(label, " (enforce)")
+	if !ok {
+		return ""
+	}
+	return profile
 }
 
 func spaceIn(dir string) Space {

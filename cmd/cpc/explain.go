@@ -97,7 +97,9 @@ func hints() []struct {
 const userNamespaceHint = `Allow them, as root:
   sysctl -w user.max_user_namespaces=65536
   sysctl -w kernel.unprivileged_userns_clone=1                # Debian's switch, where it exists
-  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # Ubuntu 24.04, where it exists`
+  cpc setup                                                   # AppArmor's profile for cpc (Ubuntu 24.04)
+  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # or all programs, where it exists
+What is in the way here is said by: cpc doctor`
 
 // networkHint comes before those for errors of the kernel, which mean something
 // else there: no space is no room for a namespace.
