@@ -26,7 +26,7 @@ type runFlags struct {
 	shmSize, network, detachKeys, pull, limits, stopSignal, cidfile string
 	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop     []string
 	ulimits                                                         []string
-	stopTimeout                                                     int
+	stopTimeout, oomScoreAdj                                        int
 	disk                                                            diskFlags
 	limited                                                         limitFlags
 	net                                                             netFlags
@@ -59,6 +59,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.capAdd, "cap-add", nil, "Add a `CAPABILITY`")
 	fs.StringArrayVar(&f.capDrop, "cap-drop", nil, "Drop a `CAPABILITY`, or ALL")
 	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "Resource limit: `NAME=SOFT[:HARD]`")
+	fs.IntVar(&f.oomScoreAdj, "oom-score-adj", 0, "`NUMBER` from -999 to 1000: how soon the kernel ends it when the host's memory runs out (default: as cpc itself)")
 	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` to run as, by name or id (default: the image's, else 1000)")
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "Working `DIRECTORY` in the sandbox")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "Set an environment variable: `NAME[=VALUE]`")
@@ -98,6 +99,9 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 	o.User, o.Workdir, o.Hostname, o.StopSignal = f.user, f.workdir, f.hostname, f.stopSignal
 	if err := f.disk.parse(fs, o); err != nil {
 		return req, err
+	}
+	if fs.Changed("oom-score-adj") {
+		o.OOMScoreAdj = &f.oomScoreAdj
 	}
 	if fs.Changed("entrypoint") {
 		o.Entrypoint = &f.entrypoint

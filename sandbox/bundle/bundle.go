@@ -86,6 +86,7 @@ type Options struct {
 	AppArmor        string   // "": the default, if it is loaded; "unconfined"; or a profile
 	SELinux         []string // options of --security-opt label=
 	Ulimits         []specs.POSIXRlimit
+	OOMScoreAdj     *int  // nil: cpc's own, if that is not below 0
 	ShmSize         int64 // bytes; 0: 64 MiB
 	Init            bool
 	Network         string // none, allowlist or host

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 // maxOpenFiles is the hard limit of open files that a sandbox is given where
@@ -54,6 +55,24 @@ func ProbeHost() (Host, error) {
 		return Host{}, fmt.Errorf("probe host: %w", err)
 	}
 	return h, nil
+}
+
+// oomScoreAdj is how much sooner than others (later: below 0) the kernel ends the
+// sandbox when the host runs out of memory. What -1000 spares cannot be killed at
+// the sandbox's own limit either, and would wait there for ever.
+func (in *Input) oomScoreAdj() (int, error) {
+	own := in.Host.OOMScoreAdj
+	if in.OOMScoreAdj == nil {
+		return max(own, 0), nil
+	}
+	n := *in.OOMScoreAdj
+	switch {
+	case n < -999 || n > 1000:
+		return 0, fmt.Errorf("oom-score-adj %d: the range is -999 to 1000", n)
+	case n < own && in.Mapping.Mode != idmap.Root:
+		return 0, fmt.Errorf("oom-score-adj %d: only root may go below the %d of the process that starts the sandbox", n, own)
+	}
+	return n, nil
 }
 
 // rlimits returns the sandbox's: no core files, and a number of open files that

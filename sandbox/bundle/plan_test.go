@@ -123,42 +123,46 @@ func TestPlanGolden(t *testing.T) {
 func TestPlanRefuses(t *testing.T) {
 	empty := ""
 	for name, change := range map[string]func(in *Input){
-		"no command":            func(in *Input) { in.Image.Cmd = nil },
-		"cleared entrypoint":    func(in *Input) { in.Entrypoint = &empty },
-		"empty command":         func(in *Input) { in.Args = []string{""} },
-		"NUL in argument":       func(in *Input) { in.Args = []string{"a", "b\x00c"} },
-		"relative directory":    func(in *Input) { in.Workdir = "x" },
-		"relative image dir":    func(in *Input) { in.Image.WorkingDir = "../x" },
-		"nameless environment":  func(in *Input) { in.Image.Env = []string{"=x"} },
-		"NUL in environment":    func(in *Input) { in.Image.Env = []string{"A=\x00"} },
-		"bad stop signal":       func(in *Input) { in.Image.StopSignal = "SIGNOPE" },
-		"bad hostname":          func(in *Input) { in.Hostname = "a b" },
-		"unknown network":       func(in *Input) { in.Network = "bridge" },
-		"no network":            func(in *Input) { in.Network = "" },
-		"no profile":            func(in *Input) { in.Seccomp = nil },
-		"unwanted profile":      func(in *Input) { in.Options.Seccomp = SeccompUnconfined },
-		"unknown capability":    func(in *Input) { in.CapAdd = []string{"CHWON"} },
-		"relative rootfs":       func(in *Input) { in.Rootfs = "rootfs" },
-		"no id":                 func(in *Input) { in.ID = "" },
-		"no mapping":            func(in *Input) { in.Mapping = idmap.Mapping{} },
-		"host ids":              func(in *Input) { in.Mapping = idmap.ForRoot(0) },
-		"user out of range":     func(in *Input) { in.User.UID = 65536 },
-		"group out of range":    func(in *Input) { in.User.Groups = []uint32{70000} },
-		"ulimit above host's":   func(in *Input) { in.Ulimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1, Hard: 20001}} },
-		"ulimit soft over hard": func(in *Input) { in.Ulimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 2, Hard: 1}} },
-		"systemd annotation":    func(in *Input) { in.Annotations = map[string]string{"org.systemd.property.MemoryMax": "1"} },
-		"relative init":         func(in *Input) { in.Options.Init = true; in.Init.Path = "init" },
-		"relative hosts":        func(in *Input) { in.Files.Hosts = "hosts" },
-		"tmpfs twice":           func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/a"}, {Path: "/a"}} },
-		"tmpfs on /":            func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/"}} },
-		"tmpfs on /proc":        func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/proc"}} },
-		"tmpfs in /proc":        func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/proc/sys"}} },
-		"tmpfs in /sys":         func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/sys/firmware"}} },
-		"tmpfs on /dev":         func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/dev"}} },
-		"tmpfs on /dev/pts":     func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/dev/pts"}} },
-		"tmpfs unclean":         func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/tmp/../proc"}} },
-		"tmpfs relative":        func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "tmp"}} },
-		"tmpfs on hosts":        func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/etc/hosts"}} },
+		"no command":             func(in *Input) { in.Image.Cmd = nil },
+		"cleared entrypoint":     func(in *Input) { in.Entrypoint = &empty },
+		"empty command":          func(in *Input) { in.Args = []string{""} },
+		"NUL in argument":        func(in *Input) { in.Args = []string{"a", "b\x00c"} },
+		"relative directory":     func(in *Input) { in.Workdir = "x" },
+		"relative image dir":     func(in *Input) { in.Image.WorkingDir = "../x" },
+		"nameless environment":   func(in *Input) { in.Image.Env = []string{"=x"} },
+		"NUL in environment":     func(in *Input) { in.Image.Env = []string{"A=\x00"} },
+		"bad stop signal":        func(in *Input) { in.Image.StopSignal = "SIGNOPE" },
+		"bad hostname":           func(in *Input) { in.Hostname = "a b" },
+		"unknown network":        func(in *Input) { in.Network = "bridge" },
+		"no network":             func(in *Input) { in.Network = "" },
+		"no profile":             func(in *Input) { in.Seccomp = nil },
+		"unwanted profile":       func(in *Input) { in.Options.Seccomp = SeccompUnconfined },
+		"unknown capability":     func(in *Input) { in.CapAdd = []string{"CHWON"} },
+		"relative rootfs":        func(in *Input) { in.Rootfs = "rootfs" },
+		"no id":                  func(in *Input) { in.ID = "" },
+		"no mapping":             func(in *Input) { in.Mapping = idmap.Mapping{} },
+		"host ids":               func(in *Input) { in.Mapping = idmap.ForRoot(0) },
+		"user out of range":      func(in *Input) { in.User.UID = 65536 },
+		"group out of range":     func(in *Input) { in.User.Groups = []uint32{70000} },
+		"ulimit above host's":    func(in *Input) { in.Ulimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1, Hard: 20001}} },
+		"ulimit soft over hard":  func(in *Input) { in.Ulimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 2, Hard: 1}} },
+		"oom score out of range": func(in *Input) { in.OOMScoreAdj = new(-1000) },
+		"user's low oom score": func(in *Input) {
+			in.OOMScoreAdj, in.Mapping = new(-1), idmap.ForMapped()
+		},
+		"systemd annotation": func(in *Input) { in.Annotations = map[string]string{"org.systemd.property.MemoryMax": "1"} },
+		"relative init":      func(in *Input) { in.Options.Init = true; in.Init.Path = "init" },
+		"relative hosts":     func(in *Input) { in.Files.Hosts = "hosts" },
+		"tmpfs twice":        func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/a"}, {Path: "/a"}} },
+		"tmpfs on /":         func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/"}} },
+		"tmpfs on /proc":     func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/proc"}} },
+		"tmpfs in /proc":     func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/proc/sys"}} },
+		"tmpfs in /sys":      func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/sys/firmware"}} },
+		"tmpfs on /dev":      func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/dev"}} },
+		"tmpfs on /dev/pts":  func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/dev/pts"}} },
+		"tmpfs unclean":      func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/tmp/../proc"}} },
+		"tmpfs relative":     func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "tmp"}} },
+		"tmpfs on hosts":     func(in *Input) { in.Tmpfs = []Tmpfs{{Path: "/etc/hosts"}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := input(Defaults(), idmap.ForRoot(0x20000000))
@@ -237,6 +241,15 @@ func TestSingleUserHasNoCapabilities(t *testing.T) {
 				t.Errorf("mount %s has an unmapped group: %q", m.Destination, m.Options)
 			}
 		}
+	}
+}
+
+func TestOOMScoreAdj(t *testing.T) {
+	in := input(Defaults(), idmap.ForMapped())
+	in.Host.OOMScoreAdj, in.OOMScoreAdj = 200, new(500)
+	spec, err := Plan(in)
+	if err != nil || *spec.Process.OOMScoreAdj != 500 {
+		t.Fatalf("%v, %v", spec, err)
 	}
 }
 

@@ -40,7 +40,10 @@ func (in *Input) process() (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	adjust := max(in.Host.OOMScoreAdj, 0)
+	adjust, err := in.oomScoreAdj()
+	if err != nil {
+		return nil, err
+	}
 	return &specs.Process{
 		Terminal:        in.TTY,
 		User:            user,
