@@ -35,8 +35,16 @@ func TestVersion(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(out), "runc version ") {
 		t.Errorf("called runc: %q, %v", out, err)
 	}
-	if r := b.cli("nosuch", "--help"); r.code != 1 || !strings.Contains(r.stderr, "No help topic for 'nosuch'") {
+	if r := b.cli("nosuch", "--help"); r.code != 3 || !strings.Contains(r.stderr, "No help topic for 'nosuch'") {
 		t.Errorf("help on an unknown command: %+v", r)
+	}
+	for _, args := range [][]string{{"help", "kill"}, {"h", "kill"}, {"kill", "-h"}} {
+		if out := b.must(args...).stdout; !strings.Contains(out, "cpc-runtime kill - ") {
+			t.Errorf("%v: %q", args, out)
+		}
+	}
+	if r := b.cli("create", "--bundle", b.dir, "none"); r.code != 1 || !strings.Contains(r.stderr, "JSON specification file config.json not found") {
+		t.Errorf("a directory without config.json: %+v", r)
 	}
 }
 

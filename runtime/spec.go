@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,6 +28,9 @@ const (
 func loadSpec() (*specs.Spec, error) {
 	var spec specs.Spec
 	if err := readJSON(configFile, &spec); err != nil {
+		if errors.Is(err, fs.ErrNotExist) { // runc's words, which callers look for
+			err = fmt.Errorf("JSON specification file %s not found: %w", configFile, err)
+		}
 		return nil, err
 	}
 	if err := checkVersion(spec.Version); err != nil {

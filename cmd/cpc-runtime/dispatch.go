@@ -59,7 +59,11 @@ func dispatch(args []string) int {
 		fmt.Fprint(os.Stdout, runtime.VersionText(calledAs()))
 		return 0
 	}
-	if fs.NArg() == 0 || fs.Arg(0) == "help" {
+	asked := fs.Args()
+	if len(asked) > 1 && isHelp(asked[0]) {
+		asked = []string{asked[1], "--help"}
+	}
+	if len(asked) == 0 || isHelp(asked[0]) {
 		printHelp(os.Stdout, fs)
 		return 0
 	}
@@ -69,14 +73,19 @@ func dispatch(args []string) int {
 		return 1
 	}
 	for _, c := range commands() {
-		if c.name == fs.Arg(0) {
-			return c.run(g, fs.Args()[1:])
+		if c.name == asked[0] {
+			return c.run(g, asked[1:])
 		}
 	}
-	// As runc has it, which is asked whether it knows a command.
-	g.log.Report(fmt.Errorf("No help topic for '%s': no such command; see --help", fs.Arg(0))) //nolint:staticcheck // the words of others
-	return 1
+	// Words and status as runc has them, which is asked whether it knows a command.
+	g.log.Report(fmt.Errorf("No help topic for '%s': no such command; see --help", asked[0])) //nolint:staticcheck // the words of others
+	return unknownCommand
 }
+
+// unknownCommand is the exit status of a command that does not exist: runc's.
+const unknownCommand = 3
+
+func isHelp(name string) bool { return name == "help" || name == "h" }
 
 func (g *global) prepare() error {
 	root, err := filepath.Abs(g.Root)
