@@ -48,6 +48,26 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// What is wrong in front of the command is said once.
+func TestGlobalErrors(t *testing.T) {
+	if os.Getenv(envSetting) != "" {
+		t.Skip("the same in every setting")
+	}
+	b := newBench(t, settings()[0])
+	for _, tt := range []struct {
+		args   []string
+		stderr string
+	}{
+		{[]string{"--nosuch"}, "cpc-runtime: flag provided but not defined: -nosuch; see --help\n"},
+		{[]string{"--log-format", "xml", "list"}, "cpc-runtime: log format \"xml\": want text or json\n"},
+		{[]string{"--log", "/nosuch/log", "list"}, "cpc-runtime: log: open /nosuch/log: no such file or directory\n"},
+	} {
+		if r := b.cli(tt.args...); r.code != 1 || r.stderr != tt.stderr {
+			t.Errorf("%v: %+v", tt.args, r)
+		}
+	}
+}
+
 // Debug messages are as runc's, on stderr or in the log.
 func TestDebug(t *testing.T) {
 	inSettings(t, func(b *bench) {

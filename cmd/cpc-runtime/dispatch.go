@@ -43,7 +43,7 @@ func commands() []command {
 // dispatch runs a command line and returns the exit status.
 func dispatch(args []string) int {
 	g := global{}
-	fs := newFlags("cpc-runtime")
+	fs := newFlags(program)
 	fs.StringVar(&g.Root, "root", runtime.DefaultRoot(), "keep the containers' states in `dir`")
 	fs.StringVar(&g.log.File, "log", "", "write messages to `file` as well")
 	fs.StringVar(&g.log.Format, "log-format", "text", "`text` or json")
@@ -69,6 +69,7 @@ func dispatch(args []string) int {
 	}
 	fs.Visit(func(f *flag.Flag) { g.rootGiven = g.rootGiven || f.Name == "root" })
 	if err := g.prepare(); err != nil {
+		g.log.File = "" // it may be what could not be opened
 		g.log.Report(err)
 		return 1
 	}
@@ -81,6 +82,9 @@ func dispatch(args []string) int {
 	g.log.Report(fmt.Errorf("No help topic for '%s': no such command; see --help", asked[0])) //nolint:staticcheck // the words of others
 	return unknownCommand
 }
+
+// program is the name of the flags in front of the command.
+const program = "cpc-runtime"
 
 // unknownCommand is the exit status of a command that does not exist: runc's.
 const unknownCommand = 3
@@ -141,7 +145,10 @@ func newFlags(name string) *flag.FlagSet {
 // usageError prints help if that was asked for, or else what is wrong.
 func usageError(g global, fs *flag.FlagSet, err error) int {
 	if !errors.Is(err, flag.ErrHelp) {
-		g.log.Report(fmt.Errorf("%s: %w; see --help", fs.Name(), err))
+		if fs.Name() != program { // that is said already
+			err = fmt.Errorf("%s: %w", fs.Name(), err)
+		}
+		g.log.Report(fmt.Errorf("%w; see --help", err))
 		return 1
 	}
 	for _, c := range commands() {
