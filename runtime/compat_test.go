@@ -48,18 +48,24 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// What is wrong in front of the command is said once.
+// What is wrong with a command line is said once, in words that runc has too.
 func TestGlobalErrors(t *testing.T) {
 	if os.Getenv(envSetting) != "" {
 		t.Skip("the same in every setting")
 	}
 	b := newBench(t, settings()[0])
+	b.must("spec", "--bundle", b.dir)
+	if r := b.cli("spec", "--bundle", b.dir); r.code != 1 || !strings.Contains(r.stderr, "config.json exists. Remove it first") {
+		t.Errorf("a further spec: %+v", r)
+	}
 	for _, tt := range []struct {
 		args   []string
 		stderr string
 	}{
 		{[]string{"--nosuch"}, "cpc-runtime: flag provided but not defined: -nosuch; see --help\n"},
 		{[]string{"--log-format", "xml", "list"}, "cpc-runtime: log format \"xml\": want text or json\n"},
+		{[]string{"run", ""}, "cpc-runtime: run : container id cannot be empty\n"},
+		{[]string{"list", "-f", "xml"}, "cpc-runtime: list: invalid format option \"xml\": want table or json\n"},
 		{[]string{"--log", "/nosuch/log", "list"}, "cpc-runtime: log: open /nosuch/log: no such file or directory\n"},
 	} {
 		if r := b.cli(tt.args...); r.code != 1 || r.stderr != tt.stderr {

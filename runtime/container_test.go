@@ -340,10 +340,10 @@ func TestRefusedBundles(t *testing.T) {
 		}{
 			"major version": {func(s *specs.Spec) { s.Version = "2.0.0" }, `ociVersion "2.0.0": only 1.x.y`},
 			"no version":    {func(s *specs.Spec) { s.Version = "" }, "ociVersion"},
-			"no process":    {func(s *specs.Spec) { s.Process = nil }, "process: missing"},
-			"no command":    {func(s *specs.Spec) { s.Process.Args = nil }, "process.args: empty"},
+			"no process":    {func(s *specs.Spec) { s.Process = nil }, "process property must not be empty"},
+			"no command":    {func(s *specs.Spec) { s.Process.Args = nil }, "args must not be empty"},
 			"relative cwd":  {func(s *specs.Spec) { s.Process.Cwd = "bin" }, "must be an absolute path"},
-			"no root":       {func(s *specs.Spec) { s.Root = nil }, "root.path: missing"},
+			"no root":       {func(s *specs.Spec) { s.Root = nil }, "root must be specified"},
 			"missing root":  {func(s *specs.Spec) { s.Root.Path = "nosuch" }, "nosuch"},
 			"no linux":      {func(s *specs.Spec) { s.Linux = nil }, "linux: missing"},
 			"unknown limit": {func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} }, "RLIMIT_X"},
@@ -417,10 +417,13 @@ func TestFeatures(t *testing.T) {
 	if r := b.cli("spec"); r.code != 1 || !strings.Contains(r.stderr, "exists") {
 		t.Errorf("spec over an existing one: %+v", r)
 	}
-	for _, args := range [][]string{{"nosuch"}, {"--nosuch"}, {"state"}, {"state", "a", "b"}, {"state", "../x"}, {"state", ".."}, {"create", "--nosuch", "x"}} {
+	for _, args := range [][]string{{"--nosuch"}, {"state"}, {"state", "a", "b"}, {"state", "../x"}, {"state", ".."}, {"create", "--nosuch", "x"}} {
 		if r := b.cli(args...); r.code != 1 || !strings.HasPrefix(r.stderr, "cpc-runtime: ") {
 			t.Errorf("%v: %+v", args, r)
 		}
+	}
+	if r := b.cli("nosuch"); r.code != 3 || !strings.HasPrefix(r.stderr, "cpc-runtime: ") {
+		t.Errorf("an unknown command: %+v", r)
 	}
 	for _, args := range [][]string{{"--version"}, {"--help"}, {"help"}} {
 		if r := b.must(args...); r.stdout == "" {

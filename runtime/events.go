@@ -35,7 +35,7 @@ func (r Runtime) Stats(id string) (*Event, error) {
 // emit fails.
 func (r Runtime) Watch(id string, interval time.Duration, emit func(*Event) error) error {
 	if interval <= 0 {
-		return fmt.Errorf("events %s: interval %v: must be positive", id, interval)
+		return fmt.Errorf("events %s: interval %v: duration interval must be greater than 0", id, interval)
 	}
 	c, err := r.running(id)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -27,6 +28,9 @@ func WriteExample(dir string, rootless bool) (err error) {
 	}
 	path := filepath.Join(dir, configFile)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("spec: File %s exists. Remove it first", path)
+	}
 	if err != nil {
 		return fmt.Errorf("spec: %w", err)
 	}

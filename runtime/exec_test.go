@@ -255,7 +255,7 @@ func (b *bench) signalled(t *testing.T, spec *specs.Spec, sig string) {
 		t.Errorf("signal %s: output %q", sig, out)
 	}
 	b.must("delete", "trap")
-	if r := b.cli("kill", "trap", "NOSUCH"); r.code != 1 || !strings.Contains(r.stderr, `signal "NOSUCH": unknown`) {
+	if r := b.cli("kill", "trap", "NOSUCH"); r.code != 1 || !strings.Contains(r.stderr, `unknown signal "NOSUCH"`) {
 		t.Errorf("unknown signal: %+v", r)
 	}
 }

@@ -118,7 +118,7 @@ func parseSignal(name string) (unix.Signal, error) {
 	if sig := unix.SignalNum(upper); sig != 0 {
 		return sig, nil
 	}
-	return 0, fmt.Errorf("signal %q: unknown", name)
+	return 0, fmt.Errorf("unknown signal %q", name)
 }
 
 // Delete removes a stopped or created container. With force, a running one is

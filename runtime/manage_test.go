@@ -175,7 +175,7 @@ func TestUpdate(t *testing.T) {
 func TestEvents(t *testing.T) {
 	inSettings(t, func(b *bench) {
 		t := b.t
-		if r := b.cli("events", "--interval", "0s", "c1"); r.code != 1 || !strings.Contains(r.stderr, "must be positive") {
+		if r := b.cli("events", "--interval", "0s", "c1"); r.code != 1 || !strings.Contains(r.stderr, "must be greater than 0") {
 			t.Errorf("interval 0: %+v", r)
 		}
 		b.sleeper("c1")

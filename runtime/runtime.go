@@ -95,7 +95,10 @@ func checkState(path, id string) error {
 // checkID refuses ids that libcontainer would, so that no path is built from
 // one before it has been checked.
 func checkID(id string) error {
-	if id == "" || id == "." || id == ".." {
+	if id == "" {
+		return errors.New("container id cannot be empty")
+	}
+	if id == "." || id == ".." {
 		return fmt.Errorf("%w: %q", libcontainer.ErrInvalidID, id)
 	}
 	for i := range len(id) {

@@ -40,7 +40,7 @@ func loadSpec() (*specs.Spec, error) {
 		return nil, fmt.Errorf("%s: %w", configFile, err)
 	}
 	if spec.Root == nil || spec.Root.Path == "" {
-		return nil, fmt.Errorf("%s: root.path: missing", configFile)
+		return nil, fmt.Errorf("%s: root must be specified, with a path", configFile)
 	}
 	if spec.Linux == nil {
 		return nil, fmt.Errorf("%s: linux: missing", configFile)
@@ -140,11 +140,11 @@ func checkVersion(version string) error {
 func checkProcess(p *specs.Process) error {
 	switch {
 	case p == nil:
-		return errors.New("process: missing")
+		return errors.New("process property must not be empty")
 	case !filepath.IsAbs(p.Cwd):
 		return fmt.Errorf("process.cwd %q: must be an absolute path", p.Cwd)
 	case len(p.Args) == 0 || p.Args[0] == "":
-		return errors.New("process.args: empty")
+		return errors.New("process.args: args must not be empty")
 	case p.SelinuxLabel != "" && !selinux.GetEnabled():
 		return fmt.Errorf("process.selinuxLabel %q: SELinux is not enabled", p.SelinuxLabel)
 	}

@@ -27,7 +27,7 @@ func listCommand() command {
 
 func printList(g global, format string, quiet bool) error {
 	if format != "" && format != "table" && format != "json" {
-		return fmt.Errorf("list: format %q: want table or json", format)
+		return fmt.Errorf("list: invalid format option %q: want table or json", format)
 	}
 	states, err := g.List(!g.rootGiven)
 	if err != nil {

@@ -40,5 +40,5 @@ func printProcesses(g global, format string, args []string) error {
 		_, err = fmt.Fprint(os.Stdout, table)
 		return err
 	}
-	return fmt.Errorf("ps: format %q: want table or json", format)
+	return fmt.Errorf("ps: invalid format option %q: want table or json", format)
 }
