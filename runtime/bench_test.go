@@ -29,6 +29,9 @@ const (
 	envSetting = "CPC_TEST_SETTING" // name of the setting it is in
 )
 
+// plain is an ordinary user, without a namespace.
+const plain = "plain"
+
 // A setting is one of the situations that the monitor runs cpc-runtime in.
 type setting struct {
 	name string
@@ -47,6 +50,10 @@ func settings() []setting {
 func TestMain(m *testing.M) {
 	if os.Getenv(envSetting) == "" {
 		withTools(m)
+		return
+	}
+	if os.Getenv(envSetting) == plain {
+		m.Run()
 		return
 	}
 	// In a pid namespace of its own, like the monitor.
@@ -213,7 +220,7 @@ func newBench(t *testing.T, s setting) *bench {
 
 func (b *bench) cgroupParents() []string {
 	parents, _ := filepath.Glob("/sys/fs/cgroup/*/cpc")
-	return parents
+	return append(parents, "/sys/fs/cgroup/cpc")
 }
 
 // file puts a file into the container.

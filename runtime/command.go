@@ -30,6 +30,9 @@ func (c classified) Unwrap() []error { return []error{c.error, c.kind} }
 // another process, so only text comes back; the quoted command in front keeps
 // other failures apart.
 func commandError(command string, err error) error {
+	if err == nil {
+		return nil
+	}
 	_, why, found := strings.Cut(err.Error(), "exec: "+strconv.Quote(command)+": ")
 	if !found {
 		return err

@@ -11,6 +11,7 @@ import (
 	// Lets the cgroup code set device rules.
 	_ "github.com/opencontainers/cgroups/devices"
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
@@ -38,15 +39,13 @@ type RunOptions struct {
 // Create makes a container and leaves it waiting for Start.
 func (r Runtime) Create(id string, o CreateOptions) error {
 	err := r.locked(id, func() error {
-		c, spec, _, err := r.newContainer(id, &o, notifierFor(r.Root, id))
+		m, err := r.newContainer(id, &o, notifierFor(r.Root, id))
 		if err != nil {
 			return err
 		}
-		l := launch{container: c, spec: spec.Process, init: true, detach: true, options: o}
-		if _, err := l.start((*libcontainer.Container).Start); err != nil {
-			return discard(c, err)
-		}
-		return nil
+		l := launch{container: m.container, spec: m.spec.Process, init: true, detach: true, options: o}
+		_, err = m.start(&l, (*libcontainer.Container).Start)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("create %s: %w", id, err)
@@ -68,25 +67,22 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 	)
 	n := notifierFor(r.Root, id)
 	err := r.locked(id, func() error {
-		var (
-			spec  *specs.Spec
-			hooks poststart
-			err   error
-		)
-		if c, spec, hooks, err = r.newContainer(id, &o.CreateOptions, n); err != nil {
+		m, err := r.newContainer(id, &o.CreateOptions, n)
+		if err != nil {
 			return err
 		}
 		if err := n.listen(); err != nil {
-			return discard(c, err)
+			return discard(m.container, err)
 		}
 		l := launch{
-			container: c, spec: spec.Process, init: true, options: o.CreateOptions,
+			container: m.container, spec: m.spec.Process, init: true, options: o.CreateOptions,
 			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
 		}
-		if s, err = l.start(how); err != nil {
-			return discard(c, err)
+		if s, err = m.start(&l, how); err != nil {
+			return err
 		}
-		if err := r.runPoststart(c, hooks); err != nil {
+		c = m.container
+		if err := r.runPoststart(c, m.hooks); err != nil {
 			_, _ = s.process.Wait()
 			s.stdio.close()
 			return discard(c, err)
@@ -114,29 +110,40 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 	return status, nil
 }
 
+// making is a container that is being made.
+type making struct {
+	runtime   Runtime
+	id        string
+	spec      *specs.Spec
+	config    *configs.Config
+	hooks     poststart
+	notifier  *notifier
+	container *libcontainer.Container
+}
+
 // newContainer enters the bundle and registers a container for it. Paths in o
 // become absolute.
-func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*libcontainer.Container, *specs.Spec, poststart, error) {
+func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*making, error) {
 	for _, path := range []*string{&o.ConsoleSocket, &o.PidfdSocket, &o.PidFile} {
 		if err := makeAbs(path); err != nil {
-			return nil, nil, nil, err
+			return nil, err
 		}
 	}
 	if o.Bundle != "" {
 		if err := os.Chdir(o.Bundle); err != nil {
-			return nil, nil, nil, fmt.Errorf("bundle: %w", err)
+			return nil, fmt.Errorf("bundle: %w", err)
 		}
 	}
 	rootless, err := r.rootlessCgroups()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if !rootless && !r.SystemdCgroup {
 		go hurryCgroups()
 	}
 	spec, err := loadSpec()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	n.addTo(spec)
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
@@ -149,17 +156,45 @@ func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*libcon
 		RootlessCgroups:  rootless,
 	})
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%s: %w", configFile, err)
+		return nil, fmt.Errorf("%s: %w", configFile, err)
 	}
-	hooks := takePoststart(config)
-	c, err := libcontainer.Create(r.Root, id, config)
+	m := &making{runtime: r, id: id, spec: spec, config: config, hooks: takePoststart(config), notifier: n}
+	return m, m.register()
+}
+
+// register makes the container's directory.
+func (m *making) register() (err error) {
+	if m.container, err = libcontainer.Create(m.runtime.Root, m.id, m.config); err != nil {
+		return err
+	}
+	if err := errors.Join(m.runtime.writeIntent(m.container, m.hooks), m.notifier.makeDir()); err != nil {
+		return discard(m.container, err)
+	}
+	return nil
+}
+
+// start starts the first process, the quick way if it can be. When it fails,
+// nothing is left of the container.
+func (m *making) start(l *launch, how starter) (*supervisor, error) {
+	l.plan = m.planner()
+	s, err := l.start(how)
+	if errors.Is(err, errLongWay) {
+		// libcontainer does more, and says best what is wrong.
+		logrus.Debugf("quick start: %v", err)
+		l.plan = nil
+		if err = destroy(m.container); err == nil {
+			err = m.register()
+		}
+		if err != nil {
+			return nil, err
+		}
+		l.container = m.container
+		s, err = l.start(how)
+	}
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, discard(m.container, err)
 	}
-	if err := errors.Join(r.writeIntent(c, hooks), n.makeDir()); err != nil {
-		return nil, nil, nil, discard(c, err)
-	}
-	return c, spec, hooks, nil
+	return s, nil
 }
 
 // discard removes a container that could not be started.

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/runtime/enter"
 )
 
 // launch is one process about to be started in a container.
@@ -24,6 +26,7 @@ type launch struct {
 	init      bool
 	detach    bool
 	subreaper bool
+	plan      planner // of a first process, if it may go the quick way
 }
 
 // starter is one of libcontainer's ways to start a process.
@@ -55,9 +58,9 @@ func (l *launch) start(how starter) (*supervisor, error) {
 		return nil, err
 	}
 	s.stdio = stdio
-	if err := how(l.container, p); err != nil {
+	if err := l.begin(how, p); err != nil {
 		stdio.close()
-		return nil, commandError(l.spec.Args[0], err)
+		return nil, err
 	}
 	err = stdio.started()
 	if err == nil && l.options.PidFile != "" {
@@ -70,6 +73,36 @@ func (l *launch) start(how starter) (*supervisor, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// begin starts the process. It fails with errLongWay where the quick way did.
+func (l *launch) begin(how starter, p *libcontainer.Process) error {
+	file := l.planFile(p)
+	if file == nil {
+		return commandError(l.spec.Args[0], how(l.container, p))
+	}
+	defer func() { _ = file.Close() }()
+	enter.Pass(p, file)
+	if err := how(l.container, p); err != nil {
+		return fmt.Errorf("%w: %w", errLongWay, err)
+	}
+	return nil
+}
+
+// planFile returns nil if the process must go the long way.
+func (l *launch) planFile(p *libcontainer.Process) *os.File {
+	if l.plan == nil {
+		return nil
+	}
+	plan, err := l.plan(p)
+	if err != nil {
+		return nil
+	}
+	file, err := plan.File()
+	if err != nil {
+		return nil // libcontainer says what is wrong
+	}
+	return file
 }
 
 func (l *launch) checkTerminal() error {

@@ -28,9 +28,6 @@ import (
 // errLongWay: the process needs something that only libcontainer does.
 var errLongWay = errors.New("only libcontainer does this")
 
-// filterFile in a container's state directory keeps its compiled seccomp profile.
-const filterFile = "filter.bpf"
-
 // quickState is what an exec needs of state.json. Whatever else may be set in
 // there does not matter for one, or leads the long way (a test holds that).
 type quickState struct {
@@ -73,8 +70,8 @@ type longWay struct {
 // execQuickly starts a process without libcontainer. An error means that
 // nothing has happened, and that the process must be started the long way.
 func (r Runtime) execQuickly(id string, o *ExecOptions) (*supervisor, error) {
-	if logrus.IsLevelEnabled(logrus.DebugLevel) {
-		return nil, errLongWay // it says more
+	if !quickly() {
+		return nil, errLongWay
 	}
 	if o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 || o.TTY {
 		return nil, errLongWay
@@ -98,7 +95,7 @@ func (r Runtime) execQuickly(id string, o *ExecOptions) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if plan.Filter, err = s.filter(dir); err != nil {
+	if plan.Filter, err = r.filter(s.Config.Seccomp); err != nil {
 		return nil, err
 	}
 	sup := &supervisor{stdio: &stdio{}}
@@ -163,34 +160,6 @@ func (s *quickState) plan(p *specs.Process) (*enter.Plan, error) {
 		plan.SetGroups = strings.TrimSpace(string(allowed)) != "deny"
 	}
 	return plan, nil
-}
-
-// filter returns the container's seccomp filter, which is compiled once. dir is
-// the container's state directory.
-func (s *quickState) filter(dir string) (*enter.Filter, error) {
-	if len(s.Config.Seccomp) == 0 || string(s.Config.Seccomp) == "null" {
-		return nil, nil
-	}
-	path := filepath.Join(dir, filterFile)
-	if data, err := os.ReadFile(path); err == nil {
-		if f, err := enter.DecodeFilter(data); err == nil {
-			return f, nil
-		}
-	}
-	var profile configs.Seccomp
-	if err := json.Unmarshal(s.Config.Seccomp, &profile); err != nil {
-		return nil, err
-	}
-	f, err := enter.Compile(&profile)
-	if err != nil {
-		return nil, err
-	}
-	// For the next time, and whole or not at all.
-	part := path + "." + strconv.Itoa(os.Getpid())
-	if err := os.WriteFile(part, f.Encode(), 0o600); err != nil || os.Rename(part, path) != nil {
-		_ = os.Remove(part)
-	}
-	return f, nil
 }
 
 func (s *quickState) rlimits(p *specs.Process) []configs.Rlimit {

@@ -20,7 +20,7 @@ import (
 // No descriptor outside of the root must serve as working directory
 // (CVE-2024-21626), for the first process and for further ones.
 func TestCVE_2024_21626(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		t := b.t
 		b.sleeper("sleeper")
 		for fd := range 20 {
@@ -61,7 +61,7 @@ func TestCVE_2024_21626(t *testing.T) {
 // The binary that runs in the container as its init cannot be written from
 // there (CVE-2019-5736), not even when the container's root owns it.
 func TestCVE_2019_5736(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		t := b.t
 		before, err := os.ReadFile(b.runtime)
 		if err != nil {
@@ -182,7 +182,7 @@ func (b *bench) clearDev() {
 // A /dev/null that is a link must not have another file mounted over a masked
 // path.
 func TestCVE_2025_31133(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		outside := b.canary()
 		b.file("etc/marker", "marker", 0o666)
 		for _, target := range []string{"/etc/marker", "../etc/marker", outside.path, "/proc/sys/kernel/core_pattern"} {
@@ -208,7 +208,7 @@ func TestCVE_2025_31133(t *testing.T) {
 
 // The same in a directory that is mounted on /dev, where no devices are made.
 func TestCVE_2025_31133_Mounted(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		outside := b.canary()
 		b.file("etc/marker", "marker", 0o666)
 		for i, target := range []string{"/etc/marker", "/proc/sys/kernel/core_pattern", "/bin/probe"} {
@@ -242,7 +242,7 @@ func TestCVE_2025_31133_Mounted(t *testing.T) {
 
 // A /dev/console that is a link must not have the terminal mounted elsewhere.
 func TestCVE_2025_52565(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		outside := b.canary()
 		b.file("etc/marker", "marker", 0o666)
 		for i, target := range []string{"/etc/marker", outside.path, "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger"} {
@@ -283,7 +283,7 @@ func TestCVE_2025_52565(t *testing.T) {
 // What is written to procfs must go to procfs: not to a file that a mount or
 // the image has put there.
 func TestCVE_2025_52881(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		outside := b.canary()
 		fake := filepath.Join(b.dir, "fakeproc")
 		for _, dir := range []string{"sys/net/ipv4", "self/attr", "thread-self/attr", "self/fd"} {
@@ -317,7 +317,7 @@ func TestCVE_2025_52881(t *testing.T) {
 
 // What another container could mount there in the right moment, a hook does.
 func TestCVE_2025_52881_Late(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		outside := b.canary()
 		const sysctl = "proc/sys/net/ipv4/ping_group_range"
 		mount, err := exec.LookPath("mount")
@@ -341,7 +341,7 @@ func TestCVE_2025_52881_Late(t *testing.T) {
 // A root file system in which /dev, /proc, /sys or /etc is a link: what is made
 // there stays inside of it.
 func TestCVE_2026_41579(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		outside := b.canary()
 		dir := filepath.Dir(outside.path)
 		for _, name := range []string{"dev", "proc", "sys", "etc"} {

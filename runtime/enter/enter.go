@@ -1,17 +1,29 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package enter runs a command in the namespaces of a running container, the
-// short way: what libcontainer does in a second Go process, with a
-// configuration as JSON on each side, is done here by a hundred system calls in
-// C (enter.c), from a plan that is complete. That takes a third of the time.
+// Package enter starts a container's processes the short way: what libcontainer
+// does in a second Go process, with a configuration as JSON on each side, is done
+// here by a hundred or two system calls in C, from a plan that is complete.
 //
 // The package knows no policy: a Plan says everything. It does less than
-// libcontainer: no terminal, no LSM label, no sub-cgroups. Any failure before
-// the command's execve leaves the container as it was, so that a caller can
-// start the command the long way, which also words the error.
+// libcontainer: no terminal, no LSM label, no hooks in the container, and so on.
+// Any failure before the command's execve leaves a running container as it was,
+// and of a new one nothing that the caller does not remove, so that it can start
+// the command the long way, which also words the error.
 //
-// # The process
+// # A container's first process
+//
+// [Pass] has libcontainer start its init with a plan in a file. The C code
+// (init.c) takes that init's place before libcontainer's own, and speaks its
+// protocol: pids and messages as JSON over two sockets, the fifo to wait at. So
+// cgroups, limits, state and errors stay libcontainer's. A libcontainer with
+// another protocol would have every start go the long way, and TestStartSame
+// fail.
+//
+// Its steps are carried out as the container's root, in new namespaces, on a root
+// file system that nobody trusts: see path.c and mount.c on how.
+//
+// # A further process
 //
 // [Start] executes this very binary, sealed against writing (CVE-2019-5736),
 // whose C code takes over before Go starts. It makes itself undumpable, joins
@@ -49,6 +61,9 @@ const (
 	setUmask
 	newHome
 	ownUserns
+	denyGroups
+	dropGroups
+	shareKeyring
 )
 
 // Capabilities are sets of capability numbers, one bit each.
@@ -72,6 +87,18 @@ type Plan struct {
 	OOMScore   string // oom_score_adj; "" keeps the caller's
 	Namespaces int    // CLONE_NEW* of those to join
 	Filter     *Filter
+
+	Init // of a container's first process only
+}
+
+// Init is what a container's first process is given over a further one. Its
+// plan's Namespaces are made, not joined.
+type Init struct {
+	Steps          []Step // those of kind Join come first
+	UIDMap, GIDMap string // as in /proc/PID/uid_map; "" without a user namespace of its own
+	DenyGroups     bool   // forbid setgroups(2), which who may not map any group must
+	DropGroups     bool   // of the caller, before the first step
+	ShareKeyring   bool   // with the ids of a user namespace
 }
 
 // Launch is the caller's side of a start.
@@ -86,11 +113,11 @@ type Launch struct {
 // fixed is the beginning of struct plan, see enter.c.
 type fixed struct {
 	Size, Namespaces, Pidfd, Keep, Flags, UID, GID, Umask uint32
-	FilterFlags, Groups, Filter, Args, Env, _             uint32
+	FilterFlags, Groups, Filter, Args, Env, Steps         uint32
 	Caps                                                  Capabilities
 }
 
-// encode writes a plan as enter.c reads it.
+// encode writes a plan as process.c reads it.
 func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 	rest := append([]byte(p.OOMScore), 0)
 	for len(rest)%8 != 0 {
@@ -98,13 +125,13 @@ func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 	}
 	f := fixed{
 		Namespaces: uint32(p.Namespaces), Pidfd: uint32(pidfd), Keep: uint32(keep), UID: p.UID, GID: p.GID, Caps: p.Caps,
-		Groups: uint32(len(p.Groups)), Args: uint32(len(p.Args)), Env: uint32(len(p.Env)), Flags: p.flags(),
+		Groups: uint32(len(p.Groups)), Args: uint32(len(p.Args)), Env: uint32(len(p.Env)), Steps: uint32(len(p.Steps)), Flags: p.flags(),
 	}
 	if p.Umask != nil {
 		f.Umask = *p.Umask
 	}
-	for _, g := range p.Groups {
-		rest = binary.NativeEndian.AppendUint32(rest, g)
+	for i := range p.Steps {
+		rest = p.Steps[i].encode(rest)
 	}
 	if p.Filter != nil {
 		f.Filter, f.FilterFlags = uint32(len(p.Filter.Program)), p.Filter.Flags
@@ -113,13 +140,14 @@ func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 			return nil, err
 		}
 	}
-	for _, list := range [][]string{{p.Keyring, p.Cwd}, p.Args, p.Env} {
-		for _, s := range list {
-			if strings.IndexByte(s, 0) >= 0 {
-				return nil, fmt.Errorf("plan: %q: a null byte", s)
-			}
-			rest = append(append(rest, s...), 0)
+	for _, g := range p.Groups {
+		rest = binary.NativeEndian.AppendUint32(rest, g)
+	}
+	for _, s := range p.strings() {
+		if strings.IndexByte(s, 0) >= 0 {
+			return nil, fmt.Errorf("plan: %q: a null byte", s)
 		}
+		rest = append(append(rest, s...), 0)
 	}
 	if f.Size = uint32(len(rest)); len(rest) > maxPlan {
 		return nil, errors.New("plan: too large")
@@ -128,10 +156,25 @@ func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 	return append(head, rest...), err
 }
 
+// strings are all of a plan's, in the order in which they are read.
+func (p *Plan) strings() []string {
+	all := append(append([]string{p.Keyring, p.Cwd}, p.Args...), p.Env...)
+	rest := p.Steps
+	for ; len(rest) > 0 && rest[0].Kind == Join; rest = rest[1:] {
+		all = append(all, rest[0].Text...)
+	}
+	all = append(all, p.UIDMap, p.GIDMap)
+	for i := range rest {
+		all = append(all, rest[i].Text...)
+	}
+	return all
+}
+
 func (p *Plan) flags() (bits uint32) {
 	for bit, set := range map[uint32]bool{
 		noNewPrivs: p.NoNewPrivs, setGroups: p.SetGroups, setUmask: p.Umask != nil,
 		newHome: p.FindHome, ownUserns: p.Namespaces&unix.CLONE_NEWUSER != 0,
+		denyGroups: p.DenyGroups, dropGroups: p.DropGroups, shareKeyring: p.ShareKeyring,
 	} {
 		if set {
 			bits |= bit

@@ -4,6 +4,8 @@
 package enter
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,22 +26,36 @@ type Filter struct {
 // maxProgram is the kernel's limit, in instructions.
 const maxProgram = 4096
 
-const filterMagic = "cpc1"
+// filterFormat names the file format, and what Compile makes of a profile: a
+// change of either is a new one.
+const filterFormat = "cpc2"
+
+// FilterVersion tells apart what programs may make of one profile.
+func FilterVersion() string {
+	major, minor, micro := libseccomp.GetLibraryVersion()
+	return fmt.Sprintf("%s %d.%d.%d", filterFormat, major, minor, micro)
+}
 
 // Encode makes a file of a filter, for this machine only.
 func (f *Filter) Encode() []byte {
-	out := binary.NativeEndian.AppendUint32([]byte(filterMagic), f.Flags)
-	out, _ = binary.Append(out, binary.NativeEndian, f.Program) // fixed size: cannot fail
-	return out
+	body := binary.NativeEndian.AppendUint32(nil, f.Flags)
+	body, _ = binary.Append(body, binary.NativeEndian, f.Program) // fixed size: cannot fail
+	sum := sha256.Sum256(body)
+	return append(append([]byte(filterFormat), sum[:]...), body...)
 }
 
-// DecodeFilter is the inverse of Encode.
+// DecodeFilter is the inverse of Encode. A file that is not whole is refused.
 func DecodeFilter(data []byte) (*Filter, error) {
-	if len(data) <= 8 || len(data)%8 != 0 || len(data)/8-1 > maxProgram || string(data[:4]) != filterMagic {
+	const head = len(filterFormat) + sha256.Size
+	if len(data) <= head+4 || (len(data)-head-4)%8 != 0 || (len(data)-head-4)/8 > maxProgram || string(data[:len(filterFormat)]) != filterFormat {
 		return nil, errors.New("not a filter")
 	}
-	f := &Filter{Flags: binary.NativeEndian.Uint32(data[4:]), Program: make([]unix.SockFilter, len(data)/8-1)}
-	_, err := binary.Decode(data[8:], binary.NativeEndian, f.Program)
+	body := data[head:]
+	if sum := sha256.Sum256(body); !bytes.Equal(sum[:], data[len(filterFormat):head]) {
+		return nil, errors.New("a damaged filter")
+	}
+	f := &Filter{Flags: binary.NativeEndian.Uint32(body), Program: make([]unix.SockFilter, (len(body)-4)/8)}
+	_, err := binary.Decode(body[4:], binary.NativeEndian, f.Program)
 	return f, err
 }
 

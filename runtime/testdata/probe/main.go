@@ -56,6 +56,10 @@ func main() {
 		}
 	case "save":
 		save()
+	case "overwrite":
+		overwrite(os.Args[2])
+	case "everything":
+		everything()
 	}
 }
 
@@ -147,6 +151,25 @@ func steal() {
 			results = append(results, e)
 		}
 	}
+	show(results)
+}
+
+// overwrite tries to write to a file, at once and by a descriptor.
+func overwrite(path string) {
+	results := map[string]string{}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	results["opened"] = errno(err)
+	if err == nil {
+		_ = f.Close()
+	}
+	held, err := os.Open(path)
+	if err == nil {
+		f, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", held.Fd()), os.O_RDWR, 0)
+	}
+	if err == nil {
+		_, err = f.WriteString("owned")
+	}
+	results["reopened"] = errno(err)
 	show(results)
 }
 

@@ -1,0 +1,300 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// A container's init, as a Plan (enter.go) describes it, from the execve of this
+// binary to that of the command. It runs before Go's runtime starts, with one
+// thread, in place of libcontainer's init, and speaks that one's protocol with
+// the libcontainer that started it.
+//
+// Stage 1 has been put into the container's cgroup when its pipe is written to.
+// It joins and makes namespaces, by one clone of stage 2 into them as a child of
+// whoever started stage 1, writes the user namespace's mappings, and ends. Stage
+// 2 carries out the plan's steps (step.c), lets the caller know, gives up its
+// rights, waits for start, and executes the command.
+//
+// Whatever fails before the wait is reported: the caller then removes what there
+// is, and makes the container the long way.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/keyctl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "process.h"
+#include "step.h"
+
+/* Descriptors that libcontainer passes; moved out of the command's way. */
+static int pipe_fd, sync_fd, log_fd, fifo_fd;
+static pid_t stage2;		/* in stage 1 */
+
+static void __attribute__((noreturn)) give_up(const char *step)
+{
+	char where[256], message[512], *why = strerror(errno ? errno : EINVAL);
+
+	snprintf(where, sizeof(where), "%s", step);
+	for (char *c = where; *c; c++)
+		if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
+			*c = '?';	/* no JSON */
+	snprintf(message, sizeof(message), "{\"type\":\"procError\",\"arg\":{\"message\":\"%s: %s\"}}", where, why);
+	if (stage2 > 0)
+		kill(stage2, SIGKILL);
+	_exit(write(sync_fd, message, strlen(message)) < 0 ? 254 : 255);
+}
+
+static int passed(const char *name)
+{
+	const char *value = getenv(name);
+	int fd;
+
+	if (!value)
+		_exit(255);
+	fd = fcntl(atoi(value), F_DUPFD_CLOEXEC, 64);
+	if (fd < 0)
+		_exit(255);
+	close(atoi(value));
+	return fd;
+}
+
+static void load(struct process *c, int fd)
+{
+	struct stat s;
+
+	must(fstat(fd, &s), "plan");
+	errno = EINVAL;
+	if (s.st_size < (off_t)sizeof(c->p) || s.st_size > (off_t)(MAX_PLAN + sizeof(c->p)))
+		fail("plan");
+	c->at = malloc(s.st_size - sizeof(c->p));
+	if (!c->at)
+		fail("memory");
+	errno = EINVAL;
+	if (pread(fd, &c->p, sizeof(c->p), 0) != sizeof(c->p) || c->p.size != s.st_size - sizeof(c->p) ||
+	    pread(fd, c->at, c->p.size, sizeof(c->p)) != c->p.size)
+		fail("plan");
+	close(fd);
+	c->end = c->at + c->p.size;
+	parse(c, sizeof(struct step));
+}
+
+/* await returns when the caller has written to the pipe, a netlink message with
+ * what is in the plan as well. By then this process is in its cgroup. */
+static void await(void)
+{
+	char buf[4096];
+	uint32_t left;
+
+	errno = EPIPE;
+	if (recv(pipe_fd, &left, sizeof(left), MSG_WAITALL) != sizeof(left))
+		fail("pipe");
+	for (left -= sizeof(left); left > 0;) {
+		ssize_t n = recv(pipe_fd, buf, left < sizeof(buf) ? left : sizeof(buf), 0);
+
+		errno = EPIPE;
+		if (n <= 0)
+			fail("pipe");
+		left -= n;
+	}
+}
+
+/* exchange sends a message to the caller, and awaits its answer. What the caller
+ * writes to the pipe meanwhile, its configuration, is in the plan. */
+static void exchange(const char *say, const char *expect)
+{
+	struct pollfd fds[2] = { { .fd = sync_fd, .events = POLLIN }, { .fd = pipe_fd, .events = POLLIN } };
+	static char buf[65536];
+	ssize_t n;
+
+	must(write(sync_fd, say, strlen(say)), expect);
+	do {
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			fail(expect);
+		if (fds[1].revents && recv(pipe_fd, buf, sizeof(buf), MSG_DONTWAIT) <= 0)
+			fds[1].fd = -1;
+	} while (!fds[0].revents);
+	n = recv(sync_fd, buf, sizeof(buf) - 1, 0);
+	if (n <= 0)
+		_exit(255);	/* the caller has gone, or given up */
+	buf[n] = 0;
+	errno = EPROTO;
+	if (strncmp(buf, "{\"type\":\"", 9) || strncmp(buf + 9, expect, strlen(expect)) || buf[9 + strlen(expect)] != '"')
+		fail(expect);
+}
+
+/* hooks is the step before which nothing leaves the container's old root. */
+void hooks(void)
+{
+	exchange("{\"type\":\"procHooks\"}", "procHooksDone");
+}
+
+/* ask_source has the caller open the source of a bind mount, which is closed to
+ * the container's root, in this mount namespace. */
+int ask_source(const char *request)
+{
+	char *say, name[4096], control[CMSG_SPACE(sizeof(int))];
+	struct iovec data = { .iov_base = name, .iov_len = sizeof(name) };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *passed;
+	int fd;
+
+	must(asprintf(&say, "{\"type\":\"procMountPlease\",\"arg\":%s}", request), "source");
+	exchange(say, "procMountFd");
+	free(say);
+	must(recvmsg(sync_fd, &message, MSG_CMSG_CLOEXEC), "source");
+	passed = CMSG_FIRSTHDR(&message);
+	errno = EPROTO;
+	if (!passed || passed->cmsg_level != SOL_SOCKET || passed->cmsg_type != SCM_RIGHTS || passed->cmsg_len != CMSG_LEN(sizeof(fd)))
+		fail("source");
+	memcpy(&fd, CMSG_DATA(passed), sizeof(fd));
+	return fd;
+}
+
+static void write_map(pid_t pid, const char *name, const char *value)
+{
+	char path[64];
+	int fd;
+
+	if (!*value)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = must(open(path, O_WRONLY | O_CLOEXEC), name);
+	must(write(fd, value, strlen(value)), name);
+	close(fd);
+}
+
+static void join_keyring(const struct process *c)
+{
+	char text[256];
+	unsigned int permissions;
+	long ring, n;
+
+	if (!*c->keyring)
+		return;
+	ring = must(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, c->keyring), "keyring");
+	n = must(syscall(SYS_keyctl, KEYCTL_DESCRIBE, ring, text, sizeof(text)), "keyring");
+	errno = EINVAL;
+	/* type;uid;gid;permissions;name */
+	if (n > (long)sizeof(text) || sscanf(text, "%*[^;];%*[^;];%*[^;];%x;", &permissions) != 1)
+		fail("keyring");
+	/* So that it can be found and joined by exec. */
+	permissions |= c->p.flags & SHARE_KEYRING ? 0x8 : 0x80000;
+	must(syscall(SYS_keyctl, KEYCTL_SETPERM, ring, permissions), "keyring");
+}
+
+/* arrange leaves, from keep on, the descriptors that are needed to the end: the
+ * fifo, this process's directory of descriptors, and those to the caller. */
+static void arrange(int keep)
+{
+	int self = open_proc("self/fd", O_PATH | O_DIRECTORY), high = must(fcntl(self, F_DUPFD_CLOEXEC, 64), "descriptors");
+	int *all[5] = { &fifo_fd, &high, &sync_fd, &log_fd, &pipe_fd };
+
+	for (int i = 0; i < 5; i++) {
+		must(dup3(*all[i], keep + i, O_CLOEXEC), "descriptors");
+		*all[i] = keep + i;
+	}
+	must(syscall(SYS_close_range, keep + 5, ~0U, 0), "close_range");
+}
+
+/* wait_for_start blocks until start opens the fifo. The seccomp filter is on. */
+static void wait_for_start(int keep)
+{
+	char number[16];
+	int fd;
+
+	close(sync_fd);
+	close(log_fd);
+	snprintf(number, sizeof(number), "%d", keep);
+	fd = openat(keep + 1, number, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		_exit(255);
+	/* Closed, not only on execve, for the command may be a path to one of
+	 * them (CVE-2024-21626). */
+	close(fd);
+	close(keep);
+	close(keep + 1);
+}
+
+static void __attribute__((noreturn)) run(struct process *c, int ready)
+{
+	const struct plan *p = &c->p;
+	pid_t parent = getppid();
+	char go;
+
+	if (read(ready, &go, 1) != 1)
+		_exit(255);
+	prctl(PR_SET_NAME, "runc:[2:INIT]", 0, 0, 0); /* tools look for it */
+	if (p->flags & OWN_USERNS) {
+		must(setresuid(0, 0, 0), "root");
+		/* Whoever makes this one owns its file system of queues. */
+		must(unshare(p->namespaces & CLONE_NEWIPC), "namespaces");
+	}
+	must(setsid(), "session");
+	must(setuid(0), "root");
+	must(setgid(0), "root");
+	if (p->flags & DROP_GROUPS)
+		must(setgroups(0, NULL), "groups");
+	join_keyring(c);
+	take_steps(c);
+	if (p->flags & NO_NEW_PRIVS)
+		must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+	arrange(p->keep);	/* while there is no limit yet */
+	exchange("{\"type\":\"procReady\"}", "procRun");
+	close(pipe_fd);
+	if (!(p->flags & NO_NEW_PRIVS))
+		set_filter(c);	/* later it could not */
+	become(c);
+	if (getppid() != parent)
+		_exit(255);	/* the caller has gone */
+	if (p->flags & NO_NEW_PRIVS)
+		set_filter(c);
+	wait_for_start(p->keep);
+	execute(c);
+}
+
+void initialise(const char *number)
+{
+	struct process c = { 0 };
+	char *uids, *gids;
+	uint32_t later;
+	int ready[2];
+
+	fail = give_up;
+	sync_fd = passed("_LIBCONTAINER_SYNCPIPE");
+	log_fd = passed("_LIBCONTAINER_LOGPIPE");
+	pipe_fd = passed("_LIBCONTAINER_INITPIPE");
+	fifo_fd = passed("_LIBCONTAINER_FIFOFD");
+	load(&c, atoi(number));
+	must(syscall(SYS_close_range, c.p.keep, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
+	await();
+	adjust_oom(c.oom);
+	if (join_first(&c))
+		/* So that nothing in there looks into a process that has not arrived. */
+		must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "dumpable");
+	uids = text(&c);
+	gids = text(&c);
+	later = c.p.flags & OWN_USERNS ? CLONE_NEWIPC : 0;
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ready), "socketpair");
+	stage2 = syscall(SYS_clone, CLONE_PARENT | SIGCHLD | (c.p.namespaces & ~later), 0, 0, 0, 0);
+	must(stage2, "clone");
+	if (stage2 == 0) {
+		close(ready[1]);
+		run(&c, ready[0]);
+	}
+	close(ready[0]);
+	if (c.p.flags & DENY_GROUPS)
+		write_map(stage2, "setgroups", "deny");
+	write_map(stage2, "uid_map", uids);
+	write_map(stage2, "gid_map", gids);
+	must(dprintf(pipe_fd, "{\"stage1_pid\":-1,\"stage2_pid\":%d}\n", stage2), "pipe");
+	must(write(ready[1], "", 1), "ready");
+	_exit(0);
+}

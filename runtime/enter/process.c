@@ -1,0 +1,296 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// The end of both kinds of processes: rights are given up, and the command is
+// executed. Nothing the container controls is parsed, but /etc/passwd for a home
+// directory.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "process.h"
+
+#ifndef PR_CAP_AMBIENT
+#define PR_CAP_AMBIENT 47
+#define PR_CAP_AMBIENT_RAISE 2
+#define PR_CAP_AMBIENT_CLEAR_ALL 4
+#endif
+
+#define MAX_PASSWD (1 << 20)
+
+void (*fail)(const char *step) __attribute__((noreturn));
+
+long must(long result, const char *step)
+{
+	if (result < 0)
+		fail(step);
+	return result;
+}
+
+/* text returns the next string of a plan. */
+char *text(struct process *c)
+{
+	char *s = c->at, *zero = memchr(s, 0, c->end - s);
+
+	errno = EINVAL;
+	if (!zero)
+		fail("plan");
+	c->at = zero + 1;
+	return s;
+}
+
+/* array returns the next n elements of a plan. */
+static void *array(struct process *c, uint32_t n, size_t size)
+{
+	char *s = c->at;
+
+	errno = EINVAL;
+	if ((uint64_t)n * size > (uint64_t)(c->end - s))
+		fail("plan");
+	c->at += n * size;
+	return s;
+}
+
+static char **texts(struct process *c, uint32_t n, uint32_t more)
+{
+	char **list;
+
+	errno = EINVAL;
+	if (n > c->p.size)
+		fail("plan");
+	list = calloc((size_t)n + more + 1, sizeof(char *));
+	if (!list)
+		fail("memory");
+	for (uint32_t i = 0; i < n; i++)
+		list[i] = text(c);
+	return list;
+}
+
+/* parse reads the rest of a plan, from at to end, but the strings of steps. */
+void parse(struct process *c, size_t step_size)
+{
+	char *start = c->at;
+
+	c->oom = text(c);
+	/* Aligned by the caller. */
+	array(c, -(c->at - start) & 7, 1);
+	c->steps = array(c, c->p.steps, step_size);
+	c->filter = array(c, c->p.filter, sizeof(struct sock_filter));
+	c->groups = array(c, c->p.groups, sizeof(gid_t));
+	c->keyring = text(c);
+	c->cwd = text(c);
+	errno = EINVAL;
+	if (c->p.args < 1)
+		fail("plan");
+	c->args = texts(c, c->p.args, 0);
+	c->env = texts(c, c->p.env, 1);
+}
+
+void adjust_oom(const char *value)
+{
+	int fd;
+
+	if (!*value)
+		return;
+	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	must(fd, "oom_score_adj");
+	must(write(fd, value, strlen(value)), "oom_score_adj");
+	close(fd);
+}
+
+/* executable is what a shell finds, by the rules of Go's exec.LookPath. */
+static int executable(const char *file)
+{
+	struct stat s;
+
+	if (stat(file, &s) < 0)
+		return 0;
+	errno = EISDIR;
+	if (S_ISDIR(s.st_mode))
+		return 0;
+	if (faccessat(AT_FDCWD, file, X_OK, AT_EACCESS) < 0)
+		return 0;
+	errno = EACCES;
+	return (s.st_mode & 0111) != 0;
+}
+
+static char *look_up(char *name, char **env)
+{
+	static char file[PATH_MAX];
+	const char *dirs = NULL;
+
+	if (strchr(name, '/'))
+		return executable(name) ? name : NULL;
+	for (; *env; env++)
+		if (!strncmp(*env, "PATH=", 5))
+			dirs = *env + 5;
+	while (dirs && *dirs) {
+		size_t length = strcspn(dirs, ":");
+
+		/* A relative entry is for the long way to refuse. */
+		errno = ENOENT;
+		if (*dirs != '/' || length + strlen(name) + 2 > sizeof(file))
+			return NULL;
+		memcpy(file, dirs, length);
+		file[length] = '/';
+		strcpy(file + length + 1, name);
+		if (executable(file))
+			return file;
+		dirs += length;
+		dirs += *dirs == ':';
+	}
+	errno = ENOENT;
+	return NULL;
+}
+
+/* home returns HOME= and the home directory of the first entry with this uid. */
+static char *home(uint32_t uid)
+{
+	char *line = NULL, *result = NULL;
+	size_t size = 0, read = 0;
+	struct stat s;
+	FILE *f;
+	int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+		return "HOME=/";
+	must(fstat(fd, &s), "passwd");
+	errno = EINVAL;
+	if (!S_ISREG(s.st_mode) || s.st_size > MAX_PASSWD)
+		fail("passwd");
+	f = fdopen(fd, "r");
+	if (!f)
+		fail("passwd");
+	while (!result) {
+		ssize_t n = getline(&line, &size, f);
+		char *field[7] = { 0 }, *at = line, *end;
+		int i;
+
+		if (n < 0)
+			break;
+		read += n;
+		errno = EINVAL;
+		if (read > MAX_PASSWD || strlen(line) != (size_t)n)
+			fail("passwd");
+		line[strcspn(line, "\n")] = 0;
+		for (i = 0; i < 7 && at; i++)
+			field[i] = strsep(&at, ":");
+		if (!*line)
+			continue;
+		/* What is not quite an entry is for the long way to judge. */
+		errno = EINVAL;
+		if (i < 7 || at || !*field[2] || strspn(field[2], "0123456789") != strlen(field[2]))
+			fail("passwd");
+		errno = 0;
+		if (strtoul(field[2], &end, 10) != uid || errno)
+			continue;
+		errno = EINVAL;
+		if (field[5][0] != '/')
+			fail("passwd");
+		must(asprintf(&result, "HOME=%s", field[5]), "passwd");
+	}
+	fclose(f);
+	free(line);
+	return result ? result : "HOME=/";
+}
+
+/* own_stdio gives the command its standard streams. */
+static void own_stdio(uint32_t uid)
+{
+	for (int fd = 0; fd < 3; fd++) {
+		struct stat s;
+
+		must(fstat(fd, &s), "stdio");
+		if (s.st_uid == uid || (S_ISCHR(s.st_mode) && s.st_rdev == makedev(1, 3)))
+			continue;
+		if (fchown(fd, uid, -1) < 0 && errno != EPERM && errno != EROFS)
+			fail("stdio");
+	}
+}
+
+static void bound(uint64_t allowed)
+{
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+		if (cap > 63 || !(allowed >> cap & 1))
+			must(prctl(PR_CAPBSET_DROP, cap), "bounding set");
+}
+
+static void set_caps(const struct plan *p)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	for (int i = 0; i < 2; i++) {
+		data[i].effective = p->effective >> (32 * i);
+		data[i].permitted = p->permitted >> (32 * i);
+		data[i].inheritable = p->inheritable >> (32 * i);
+	}
+	must(syscall(SYS_capset, &header, data), "capset");
+	must(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "ambient set");
+	for (int cap = 0; cap < 64; cap++)
+		if (p->ambient >> cap & 1)
+			must(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0), "ambient set");
+}
+
+void set_filter(const struct process *c)
+{
+	struct sock_fprog program = { .len = c->p.filter, .filter = c->filter };
+
+	if (c->p.filter)
+		must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, c->p.filter_flags, &program), "seccomp");
+}
+
+/* become gives up every right that the command has not, and finds the command. */
+void become(struct process *c)
+{
+	const struct plan *p = &c->p;
+	char where[PATH_MAX];
+	int there;
+
+	if (p->flags & NEW_HOME)
+		c->env[p->env] = home(p->uid);
+	there = chdir(c->cwd) == 0;
+	if (!there && errno != EACCES && errno != EPERM)
+		fail("working directory");
+	bound(p->bounding);
+	must(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "keepcaps");
+	own_stdio(p->uid);
+	if (p->flags & SET_GROUPS)
+		must(setgroups(p->groups, c->groups), "groups");
+	must(setgid(p->gid), "gid");
+	must(setuid(p->uid), "uid");
+	if (!there)
+		must(chdir(c->cwd), "working directory");
+	/* A directory outside of the root: CVE-2024-21626. */
+	must(syscall(SYS_getcwd, where, sizeof(where)), "working directory");
+	errno = EXDEV;
+	if (where[0] != '/')
+		fail("working directory");
+	must(prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0), "keepcaps");
+	set_caps(p);
+	c->file = look_up(c->args[0], c->env);
+	if (!c->file)
+		fail("command");
+}
+
+void execute(const struct process *c)
+{
+	char *why;
+
+	execve(c->file, c->args, c->env);
+	why = strerror(errno);
+	dprintf(2, "exec %s: %c%s\n", c->file, *why | 0x20, why + 1);
+	_exit(255);
+}

@@ -1,0 +1,68 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// What the two kinds of processes have in common that are made from a Plan
+// (enter.go): a further one (enter.c) and a container's init (init.c).
+#ifndef CPC_PROCESS_H
+#define CPC_PROCESS_H
+
+#include <linux/filter.h>
+#include <stdint.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+enum { /* of plan.flags, as in enter.go */
+	NO_NEW_PRIVS = 1,
+	SET_GROUPS = 2,
+	SET_UMASK = 4,
+	NEW_HOME = 8,
+	OWN_USERNS = 16,
+	DENY_GROUPS = 32,
+	DROP_GROUPS = 64,
+	SHARE_KEYRING = 128,
+};
+
+/* The fixed part of a plan, in the machine's byte order. Groups, the filter,
+ * steps and strings, each with its 0, follow. */
+struct plan {
+	uint32_t size;		/* of all that follows this struct */
+	uint32_t namespaces;	/* CLONE_NEW* */
+	uint32_t pidfd;		/* of the container's init */
+	uint32_t keep;		/* descriptors below this are the command's */
+	uint32_t flags;
+	uint32_t uid, gid, umask;
+	uint32_t filter_flags;	/* SECCOMP_FILTER_FLAG_* */
+	uint32_t groups, filter, args, env, steps;	/* how many */
+	uint64_t bounding, effective, permitted, inheritable, ambient;
+};
+
+/* A plan in memory. */
+struct process {
+	struct plan p;
+	gid_t *groups;
+	struct sock_filter *filter;
+	struct step *steps;
+	char *oom, *keyring, *cwd, **args, **env, *file;
+	char *at, *end;		/* strings that are left */
+};
+
+/* fail reports errno and does not return. */
+#define MAX_PLAN (8u << 20)	/* bytes; as enter.go says */
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4U
+#endif
+
+extern void (*fail)(const char *step) __attribute__((noreturn)); /* set once */
+
+long must(long result, const char *step);
+char *text(struct process *c);
+void parse(struct process *c, size_t step_size);
+void adjust_oom(const char *value);
+void set_filter(const struct process *c);
+void become(struct process *c);
+void execute(const struct process *c) __attribute__((noreturn));
+
+void enter(const char *number) __attribute__((noreturn));
+void initialise(const char *number) __attribute__((noreturn));
+
+#endif

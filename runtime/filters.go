@@ -1,0 +1,116 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/runtime/enter"
+)
+
+const (
+	// filtersDir in ROOT keeps compiled seccomp profiles, for compiling one takes
+	// a quarter of a start. No container's name has an @.
+	filtersDir = "@filters"
+	maxFilters = 16 // some 5 KiB each
+)
+
+// filter compiles a seccomp profile, libcontainer's as JSON, or finds it compiled.
+// What is found was written by this user, whole, for this very profile.
+func (r Runtime) filter(profile []byte) (*enter.Filter, error) {
+	if len(profile) == 0 || string(profile) == "null" {
+		return nil, nil
+	}
+	sum := sha256.Sum256(append([]byte(enter.FilterVersion()+"\n"), profile...))
+	path := filepath.Join(r.Root, filtersDir, hex.EncodeToString(sum[:]))
+	if f, err := readFilter(path); err == nil {
+		return f, nil
+	}
+	var p configs.Seccomp
+	if err := json.Unmarshal(profile, &p); err != nil {
+		return nil, err
+	}
+	f, err := enter.Compile(&p)
+	if err != nil {
+		return nil, err
+	}
+	_ = keepFilter(path, f.Encode()) // ignored: it is for speed alone
+	return f, nil
+}
+
+func readFilter(path string) (*enter.Filter, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() || info.Mode().Perm() != 0o600 || int(stat.Uid) != os.Geteuid() || info.Size() > 1<<16 {
+		return nil, fmt.Errorf("%s: not this user's", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, 1<<16))
+	if err != nil {
+		return nil, err
+	}
+	return enter.DecodeFilter(data)
+}
+
+// keepFilter writes a file whole or not at all, and removes the oldest of many.
+func keepFilter(path string, data []byte) (err error) {
+	dir := filepath.Dir(path)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := thin(dir, maxFilters-1); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "new-") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+// thin removes the oldest files of a directory, so that n are left.
+func thin(dir string, n int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) <= n {
+		return err
+	}
+	age := func(e os.DirEntry) int64 {
+		info, err := e.Info()
+		if err != nil {
+			return 0 // gone meanwhile
+		}
+		return info.ModTime().UnixNano()
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int { return int(min(max(age(a)-age(b), -1), 1)) })
+	for _, e := range entries[:len(entries)-n] {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+	}
+	return err
+}

@@ -1,0 +1,332 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/userns"
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/runtime/enter"
+)
+
+// envLongWay makes every container and process the long way, for tests.
+const envLongWay = "CPC_RUNTIME_LONG_WAY"
+
+// planner makes the plan of a container's first process.
+type planner func(*libcontainer.Process) (*enter.Plan, error)
+
+// planner returns nil if there is no quick way.
+func (m *making) planner() planner {
+	if !quickly() || m.notifier != nil || unix.MountSetattr(-1, "", 0, &unix.MountAttr{}) == unix.ENOSYS { // before Linux 5.12
+		return nil
+	}
+	return func(p *libcontainer.Process) (*enter.Plan, error) {
+		b := beginner{id: m.id, config: m.config, process: p, host: thisHost(cgroups.IsCgroup2UnifiedMode(), userns.RunningInUserNS())}
+		plan, err := b.make()
+		if err != nil || m.config.Seccomp == nil {
+			return plan, err
+		}
+		profile, err := json.Marshal(m.config.Seccomp)
+		if err != nil {
+			return nil, err
+		}
+		plan.Filter, err = m.runtime.filter(profile)
+		return plan, err
+	}
+}
+
+// beginner plans the first process of a container.
+type beginner struct {
+	id      string
+	config  *configs.Config
+	process *libcontainer.Process
+	host    host
+	plan    enter.Plan
+}
+
+// host is what a plan depends on outside of the configuration.
+type host struct {
+	unified   bool // cgroup v2 alone
+	kcore     bool // procfs has it
+	inUserns  bool
+	setgroups bool // not forbidden
+	uid, gid  int
+}
+
+// make says what libcontainer's init would do for a container and its first
+// process. It knows only what most containers have; errLongWay is the rest.
+func (b *beginner) make() (*enter.Plan, error) {
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	if err := b.rights(); err != nil {
+		return nil, err
+	}
+	if err := b.namespaces(); err != nil {
+		return nil, err
+	}
+	if err := b.ids(); err != nil {
+		return nil, err
+	}
+	if err := b.rootfs(); err != nil {
+		return nil, err
+	}
+	return &b.plan, nil
+}
+
+// check refuses what no step exists for.
+func (b *beginner) check() error {
+	c, p := b.config, b.process
+	if c.NoPivotRoot || c.ParentDeathSignal != 0 || len(c.NetDevices) > 0 || c.MountLabel != "" || len(c.Routes) > 0 ||
+		c.AppArmorProfile != "" || c.ProcessLabel != "" || c.IntelRdt != nil || c.MemoryPolicy != nil || len(c.TimeOffsets) > 0 ||
+		c.Scheduler != nil || c.Personality != nil || c.IOPriority != nil {
+		return errLongWay
+	}
+	for _, hooks := range c.Hooks {
+		if len(hooks) > 0 {
+			return errLongWay
+		}
+	}
+	for _, n := range c.Networks {
+		if n.Type != "loopback" {
+			return errLongWay
+		}
+	}
+	if p.ConsoleSocket != nil || p.PidfdSocket != nil || len(p.ExtraFiles) > 0 || p.AppArmorProfile != "" || p.Label != "" ||
+		p.Scheduler != nil || p.IOPriority != nil || len(p.SubCgroupPaths) > 0 || p.NoNewPrivileges == nil ||
+		c.RootlessEUID && len(p.AdditionalGroups) > 0 {
+		return errLongWay
+	}
+	return nil
+}
+
+// rights are those of the process, as libcontainer's newInitConfig merges them.
+func (b *beginner) rights() (err error) {
+	c, p := b.config, b.process
+	umask := uint32(0o022)
+	if c.Umask != nil {
+		umask = *c.Umask
+	}
+	b.plan = enter.Plan{
+		Args: p.Args, Cwd: filepath.Clean(p.Cwd), UID: uint32(p.UID), GID: uint32(p.GID), NoNewPrivs: *p.NoNewPrivileges, Umask: &umask,
+		SetGroups: b.host.setgroups && !c.RootlessEUID,
+	}
+	for _, g := range p.AdditionalGroups {
+		b.plan.Groups = append(b.plan.Groups, uint32(g))
+	}
+	caps := c.Capabilities
+	if p.Capabilities != nil {
+		caps = p.Capabilities
+	}
+	if b.plan.Caps, err = capabilitySets(caps); err != nil {
+		return err
+	}
+	if b.plan.Env, b.plan.FindHome, err = environment(p.Env); err != nil {
+		return err
+	}
+	if !c.NoNewKeyring {
+		b.plan.Keyring, b.plan.ShareKeyring = "_ses."+b.id, c.Namespaces.Contains(configs.NEWUSER)
+	}
+	if c.OomScoreAdj != nil {
+		b.plan.OOMScore = strconv.Itoa(*c.OomScoreAdj)
+	}
+	return nil
+}
+
+func (b *beginner) namespaces() error {
+	ns := b.config.Namespaces
+	for _, n := range ns {
+		flag := n.Syscall()
+		switch {
+		case flag == 0 || n.Type == configs.NEWTIME:
+			return errLongWay
+		case n.Path == "":
+			b.plan.Namespaces |= flag
+		case n.Type == configs.NEWUSER || n.Type == configs.NEWNS, n.Type == configs.NEWPID && ns.Contains(configs.NEWUSER):
+			return errLongWay
+		default:
+			b.add(enter.Step{Kind: enter.Join, Number: uint32(flag), Text: []string{n.Path}})
+		}
+	}
+	if b.plan.Namespaces&unix.CLONE_NEWNS == 0 {
+		return errLongWay
+	}
+	return nil
+}
+
+// ids are the mappings of the user namespace. Those for which an ordinary user
+// needs newuidmap(1) go the long way.
+func (b *beginner) ids() error {
+	c := b.config
+	if !c.Namespaces.Contains(configs.NEWUSER) {
+		return nil
+	}
+	own := func(maps []configs.IDMap, id int) bool {
+		return slices.Equal(maps, []configs.IDMap{{ContainerID: 0, HostID: int64(id), Size: 1}})
+	}
+	mapsMore := !own(c.GIDMappings, b.host.gid)
+	if c.RootlessEUID && (mapsMore || !own(c.UIDMappings, b.host.uid)) {
+		return errLongWay
+	}
+	b.plan.UIDMap, b.plan.GIDMap = idMap(c.UIDMappings), idMap(c.GIDMappings)
+	b.plan.DenyGroups, b.plan.DropGroups = c.RootlessEUID, !c.RootlessEUID && mapsMore
+	return nil
+}
+
+func idMap(maps []configs.IDMap) string {
+	var s strings.Builder
+	for _, m := range maps {
+		_, _ = fmt.Fprintf(&s, "%d %d %d\n", m.ContainerID, m.HostID, m.Size)
+	}
+	return s.String()
+}
+
+func (b *beginner) add(s enter.Step) { b.plan.Steps = append(b.plan.Steps, s) }
+
+// rootfs plans the steps in libcontainer's order.
+func (b *beginner) rootfs() error {
+	c := b.config
+	if len(c.Networks) > 0 {
+		b.add(enter.Step{Kind: enter.Loopback})
+	}
+	propagation := c.RootPropagation
+	parent := uint32(unix.MS_PRIVATE)
+	if propagation&unix.MS_SLAVE != 0 {
+		parent = unix.MS_SLAVE
+	}
+	all := propagation
+	if all == 0 {
+		all = unix.MS_SLAVE | unix.MS_REC
+	}
+	b.add(enter.Step{Kind: enter.Propagate, Number: uint32(all), Text: []string{"/"}})
+	b.add(enter.Step{Kind: enter.Parent, Number: parent, Text: []string{c.Rootfs}})
+	b.add(enter.Step{Kind: enter.Root, Text: []string{c.Rootfs}})
+	locks, err := b.mounts()
+	if err != nil {
+		return err
+	}
+	if err := b.devices(); err != nil {
+		return err
+	}
+	b.add(enter.Step{Kind: enter.Hooks})
+	b.add(enter.Step{Kind: enter.Pivot})
+	if propagation != 0 && propagation&(unix.MS_PRIVATE|unix.MS_SLAVE) == 0 {
+		b.add(enter.Step{Kind: enter.Propagate, Number: uint32(propagation), Text: []string{"/"}})
+	}
+	b.add(enter.Step{Kind: enter.NullStdio})
+	b.add(enter.Step{Kind: enter.Directory, Text: []string{b.plan.Cwd}})
+	b.plan.Steps = append(b.plan.Steps, locks...)
+	if c.Readonlyfs {
+		b.add(enter.Step{Kind: enter.LockRoot})
+	}
+	return b.finish()
+}
+
+// finish plans what comes when the root file system is complete.
+func (b *beginner) finish() error {
+	c := b.config
+	if c.Hostname != "" {
+		b.add(enter.Step{Kind: enter.Hostname, Text: []string{c.Hostname}})
+	}
+	if c.Domainname != "" {
+		b.add(enter.Step{Kind: enter.Domainname, Text: []string{c.Domainname}})
+	}
+	for _, key := range sortedKeys(c.Sysctl) {
+		path := filepath.Join("/", strings.ReplaceAll(key, ".", "/"))
+		b.add(enter.Step{Kind: enter.Sysctl, Text: []string{"sys" + path, c.Sysctl[key]}})
+	}
+	for _, list := range []struct {
+		kind  enter.Kind
+		paths []string
+	}{{enter.ReadOnly, c.ReadonlyPaths}, {enter.Mask, c.MaskPaths}} {
+		seen := map[string]bool{}
+		for _, path := range list.paths {
+			if !clean(path) {
+				return errLongWay
+			}
+			if list.kind == enter.Mask && seen[path] {
+				continue
+			}
+			seen[path] = true
+			b.add(enter.Step{Kind: list.kind, Text: []string{path}})
+		}
+	}
+	return nil
+}
+
+// devices plans /dev, which libcontainer fills unless it is a bind mount.
+func (b *beginner) devices() error {
+	flags := uint32(0)
+	if b.host.inUserns || b.config.Namespaces.Contains(configs.NEWUSER) {
+		flags = enter.BindsDevice
+	}
+	for _, d := range b.config.Devices {
+		if d.Path == "" {
+			continue // it is there for the cgroup alone
+		}
+		if !clean(d.Path) {
+			return errLongWay
+		}
+		if d.Path == "/dev/ptmx" {
+			continue
+		}
+		mode := uint32(d.FileMode)
+		switch d.Type {
+		case 'c':
+			mode |= unix.S_IFCHR
+		case 'b':
+			mode |= unix.S_IFBLK
+		default:
+			return errLongWay
+		}
+		if d.Major < 0 || d.Minor < 0 {
+			return errLongWay
+		}
+		b.add(enter.Step{
+			Kind: enter.Device, Flags: flags, Number: mode, Major: uint32(d.Major), Minor: uint32(d.Minor),
+			UID: d.Uid, GID: d.Gid, Text: []string{d.Path},
+		})
+	}
+	b.add(enter.Step{Kind: enter.Link, Flags: enter.Replace, Text: []string{"pts/ptmx", "/dev/ptmx"}})
+	links := [][]string{{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"}}
+	if b.host.kcore {
+		links = append(links, []string{"/proc/kcore", "/dev/core"})
+	}
+	for _, l := range links {
+		b.add(enter.Step{Kind: enter.Link, Text: l})
+	}
+	return nil
+}
+
+// clean says whether a path needs no interpretation.
+func clean(path string) bool {
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && path != "/"
+}
+
+func thisHost(unified, inUserns bool) host {
+	h := host{unified: unified, inUserns: inUserns, uid: os.Geteuid(), gid: os.Getegid()}
+	_, err := os.Stat("/proc/kcore")
+	h.kcore = err == nil
+	allowed, err := os.ReadFile("/proc/self/setgroups")
+	h.setgroups = errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(allowed)) != "deny"
+	return h
+}
+
+// quickly says whether anything may go the quick way.
+func quickly() bool {
+	return !logrus.IsLevelEnabled(logrus.DebugLevel) && os.Getenv(envLongWay) == "" // debugging, libcontainer says more
+}

@@ -1,0 +1,164 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/runtime/enter"
+)
+
+// mounts plans the mounts, and returns the steps that make some of them
+// read-only when all is in place.
+func (b *beginner) mounts() (locks []enter.Step, err error) {
+	procs := 0
+	for _, m := range b.config.Mounts {
+		if !clean(m.Destination) || strings.HasPrefix(m.Destination+"/", b.config.Rootfs+"/") ||
+			m.IDMapping != nil || m.RecAttr != nil || m.Extensions != 0 {
+			return nil, errLongWay
+		}
+		// What may be mounted there is for libcontainer to judge.
+		if m.Device == "proc" != (m.Destination == "/proc") || strings.HasPrefix(m.Destination, "/proc/") {
+			return nil, errLongWay
+		}
+		var s enter.Step
+		if m.IsBind() || m.Device == "bind" {
+			s, err = b.bindStep(m)
+		} else {
+			s, err = b.mountStep(m)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if m.Device != "cgroup" { // libcontainer has none for it
+			for _, p := range m.PropagationFlags {
+				s.Text = append(s.Text, strconv.Itoa(p))
+			}
+		}
+		if m.Device == "proc" {
+			procs++
+		}
+		if s.Flags&enter.Keep != 0 {
+			locks = append(locks, enter.Step{Kind: enter.Lock, Number: uint32(len(b.plan.Steps))})
+		}
+		b.add(s)
+	}
+	if procs != 1 {
+		return nil, errLongWay
+	}
+	return locks, nil
+}
+
+// mountStep is for a new file system.
+func (b *beginner) mountStep(m *configs.Mount) (s enter.Step, err error) {
+	s, kind := enter.Step{Kind: enter.Mount}, m.Device
+	switch m.Device {
+	case "proc":
+		s.Flags = enter.Proc
+	case "tmpfs":
+		s.Flags = enter.CopyMode
+	case "sysfs", "devpts", "mqueue":
+	case "cgroup":
+		if kind = "cgroup2"; !b.host.unified || b.config.Namespaces.PathOf(configs.NEWCGROUP) != "" ||
+			!b.config.Namespaces.Contains(configs.NEWCGROUP) {
+			return s, errLongWay
+		}
+	default:
+		return s, errLongWay
+	}
+	flags := m.Flags
+	if flags&unix.MS_RDONLY != 0 {
+		// There are files to be made in some, so these wait.
+		if m.Device == "tmpfs" || m.Destination == "/dev" {
+			s.Flags |= enter.Keep
+			flags &^= unix.MS_RDONLY
+		} else {
+			s.Flags |= enter.ReadOnlyFS
+		}
+	}
+	if s.Set, err = mountAttr(flags); err != nil {
+		return s, err
+	}
+	s.Text = []string{kind, m.Source, m.Destination}
+	if m.Data == "" {
+		return s, nil
+	}
+	options := strings.Split(m.Data, ",")
+	for _, o := range options {
+		if key, value, set := strings.Cut(o, "="); key == "" || set && value == "" {
+			return s, errLongWay
+		}
+	}
+	s.Number, s.Text = uint32(len(options)), append(s.Text, options...)
+	return s, nil
+}
+
+// bindStep also says, in Number, which flags the caller wants cleared: they must
+// not be kept because a mount above forbids to.
+func (b *beginner) bindStep(m *configs.Mount) (s enter.Step, err error) {
+	const flags = unix.MS_BIND | unix.MS_REC
+	request := []byte{}
+	if !b.config.RootlessEUID { // else libcontainer has no more rights than init
+		if request, err = json.Marshal(m); err != nil {
+			return s, err
+		}
+	}
+	s = enter.Step{Kind: enter.Bind, Text: []string{m.Source, m.Destination, string(request)}}
+	if !strings.HasPrefix(m.Source, "/") || m.Destination == "/dev" || m.Device != "bind" || m.Data != "" ||
+		(m.Flags|m.ClearedFlags)&^(flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC) != 0 {
+		return s, errLongWay
+	}
+	if m.Flags&unix.MS_REC != 0 {
+		s.Flags = enter.Recursive
+	}
+	if m.Flags&^flags == 0 && m.ClearedFlags == 0 {
+		return s, nil
+	}
+	s.Clear = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSYMFOLLOW
+	if s.Set, err = mountAttr(m.Flags &^ flags); err != nil {
+		return s, err
+	}
+	cleared, err := mountAttr(m.ClearedFlags)
+	s.Number = uint32(cleared)
+	return s, err
+}
+
+// mountAttr translates flags of mount(2) to those of mount_setattr(2).
+func mountAttr(flags int) (attr uint64, err error) {
+	times := 0
+	for _, f := range []struct {
+		flag int
+		attr uint64
+		time int
+	}{
+		{unix.MS_RDONLY, unix.MOUNT_ATTR_RDONLY, 0},
+		{unix.MS_NOSUID, unix.MOUNT_ATTR_NOSUID, 0},
+		{unix.MS_NODEV, unix.MOUNT_ATTR_NODEV, 0},
+		{unix.MS_NOEXEC, unix.MOUNT_ATTR_NOEXEC, 0},
+		{unix.MS_NODIRATIME, unix.MOUNT_ATTR_NODIRATIME, 0},
+		{unix.MS_NOSYMFOLLOW, unix.MOUNT_ATTR_NOSYMFOLLOW, 0},
+		{unix.MS_RELATIME, unix.MOUNT_ATTR_RELATIME, 1},
+		{unix.MS_NOATIME, unix.MOUNT_ATTR_NOATIME, 1},
+		{unix.MS_STRICTATIME, unix.MOUNT_ATTR_STRICTATIME, 1},
+	} {
+		if flags&f.flag != 0 {
+			attr |= f.attr
+			times += f.time
+			flags &^= f.flag
+		}
+	}
+	if flags != 0 || times > 1 {
+		return 0, errLongWay
+	}
+	return attr, nil
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

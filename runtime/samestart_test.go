@@ -1,0 +1,299 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package runtime_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/seccomp"
+)
+
+// envLongWay forces libcontainer's way.
+const envLongWay = "CPC_RUNTIME_LONG_WAY"
+
+// envUnified says that the cgroups are.
+const envUnified = "CPC_TEST_UNIFIED"
+
+// inBothWays runs a test in each setting, with the quick way and without.
+func inBothWays(t *testing.T, test func(b *bench)) {
+	t.Helper()
+	inSettings(t, func(b *bench) {
+		for _, way := range []string{"quick", "long"} {
+			b.t.Run(way, func(t *testing.T) {
+				if way == "long" {
+					t.Setenv(envLongWay, "1")
+				}
+				test(newBench(t, b.setting))
+			})
+		}
+	})
+}
+
+// bundles are like those that the runtime's callers make.
+func bundles(b *bench) map[string]func(*specs.Spec) {
+	score, umask := 500, uint32(0o27)
+	all := []string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP",
+		"CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
+	}
+	caps := &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
+	masked := []string{"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/scsi", "/sys/firmware", "/sys/dev/block"}
+	locked := []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+	bind := func(source, destination string, options ...string) specs.Mount {
+		return specs.Mount{Destination: destination, Type: "bind", Source: filepath.Join(b.dir, source), Options: options}
+	}
+	return map[string]func(*specs.Spec){
+		"plain": func(*specs.Spec) {},
+		"sandbox": func(s *specs.Spec) {
+			s.Linux.Seccomp = seccomp.Default(seccomp.Options{})
+			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = masked, locked
+			s.Linux.Sysctl = map[string]string{"net.ipv4.ping_group_range": "0 0", "kernel.msgmax": "4321"}
+			s.Process.OOMScoreAdj = &score
+			s.Process.Cwd = "/made/for/this"
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 88}, {Type: "RLIMIT_CORE"}}
+			s.Process.Env = []string{"PATH=/nosuch:/bin", "A=1", "A=2"}
+			s.Mounts = append(s.Mounts,
+				bind("host", "/host/tree", "rbind", "ro", "nosuid", "nodev"),
+				bind("host/file", "/etc/one", "bind", "ro"),
+				bind("closed/in", "/closed", "bind", "ro"),
+				bind("host", "/host/again", "rbind", "rprivate"))
+		},
+		"podman": func(s *specs.Spec) {
+			s.Root.Readonly = false
+			s.Process.Capabilities, s.Process.NoNewPrivileges = caps, false
+			s.Process.User.Umask = &umask
+			s.Linux.Seccomp = seccomp.Default(seccomp.Options{})
+			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = masked, locked
+			s.Domainname = "example.org"
+			s.Mounts = append(s.Mounts,
+				specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+				specs.Mount{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: []string{"rprivate", "nosuid", "nodev", "size=1m", "mode=755"}},
+				bind("host", "/dev/shm", "bind", "rprivate", "nosuid", "noexec", "nodev"),
+				bind("host/file", "/run/.containerenv", "bind", "rprivate"),
+				bind("host", "/host", "rbind", "rslave", "rw"))
+		},
+		"containerd": func(s *specs.Spec) {
+			s.Process.Capabilities = caps
+			s.Process.NoNewPrivileges = false
+			s.Linux.RootfsPropagation = "rslave"
+			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = masked, locked
+			for i, m := range s.Mounts {
+				if m.Destination == "/dev" {
+					s.Mounts[i].Options = []string{"nosuid", "strictatime", "mode=755", "size=65536k", "ro"}
+				}
+			}
+			s.Mounts = append(s.Mounts,
+				specs.Mount{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k", "ro"}},
+				bind("host/file", "/etc/hosts", "rbind", "rprivate", "rw"))
+		},
+		"user": func(s *specs.Spec) {
+			if b.size > 1 {
+				s.Process.User = specs.User{UID: 1000, GID: 1001, AdditionalGids: []uint32{5, 7}}
+			}
+			s.Process.Env = append(s.Process.Env, "HOME=")
+			s.Linux.RootfsPropagation = "private"
+		},
+		"shared": func(s *specs.Spec) { s.Linux.RootfsPropagation = "shared" },
+	}
+}
+
+// A first process and what it sees are the same, whether the quick way or
+// libcontainer made them.
+func TestStartSame(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		for name, change := range bundles(b) {
+			b.t.Run(name, func(t *testing.T) {
+				long, made := b.everything(t, change, "1")
+				quick, alike := b.everything(t, change, "")
+				if diff := differences(long+made, quick+alike); diff != "" {
+					t.Error(diff)
+				}
+				if !strings.Contains(quick, "mount on") {
+					t.Error(quick)
+				}
+			})
+		}
+	})
+}
+
+// The same in a view of the cgroups that is unified, with and without a user
+// namespace.
+func TestStartSameUnified(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	if os.Getenv(envUnified) == "" {
+		const script = `mount --make-rprivate / && umount -R -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"`
+		test := filepath.Join(os.Getenv(envTools), "test")
+		cmd := exec.Command("unshare", "-m", "sh", "-c", script, "sh", test, "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), envUnified+"=1", envSetting+"=root")
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	inSettings(t, func(b *bench) {
+		for name, change := range bundles(b) {
+			for _, userns := range []bool{true, false} {
+				b.t.Run(fmt.Sprintf("%s/%v", name, userns), func(t *testing.T) {
+					both := func(s *specs.Spec) {
+						change(s)
+						s.Linux.Resources = nil // there are no controllers
+						s.Mounts = append(s.Mounts, specs.Mount{
+							Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
+							Options: []string{"rprivate", "nosuid", "noexec", "nodev", "relatime", "ro"},
+						})
+						if !userns {
+							s.Linux.UIDMappings, s.Linux.GIDMappings, s.Linux.Namespaces = nil, nil, s.Linux.Namespaces[1:]
+						}
+					}
+					long, made := b.everything(t, both, "1")
+					quick, alike := b.everything(t, both, "")
+					if diff := differences(long+made, quick+alike); diff != "" {
+						t.Error(diff)
+					}
+				})
+			}
+		}
+	})
+}
+
+// The same for an ordinary user outside of a user namespace.
+func TestStartSamePlain(t *testing.T) {
+	if os.Getenv(envSetting) == "" {
+		cmd := exec.Command(filepath.Join(os.Getenv(envTools), "test"), "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), envSetting+"="+plain)
+		if os.Getuid() == 0 {
+			cmd.SysProcAttr = &unix.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54321}}
+		}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	b := newBench(t, setting{name: plain, base: uint32(os.Getuid()), size: 1})
+	for name, change := range bundles(b) {
+		t.Run(name, func(t *testing.T) {
+			long, made := b.everything(t, change, "1")
+			quick, alike := b.everything(t, change, "")
+			if diff := differences(long+made, quick+alike); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// everything returns what a container's process tells, and what was made in its
+// root file system. The process started one way or the other.
+func (b *bench) everything(t *testing.T, change func(*specs.Spec), long string) (inside, outside string) {
+	t.Helper()
+	t.Setenv(envLongWay, long)
+	fresh := newBench(t, b.setting)
+	fresh.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:u:/home/user:/bin/sh\n", 0o644)
+	host := filepath.Join(b.dir, "host")
+	closed := filepath.Join(b.dir, "closed")
+	if err := errors.Join(os.MkdirAll(host, 0o755), os.MkdirAll(filepath.Join(closed, "in"), 0o755), os.Chmod(closed, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(host, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fresh.own()
+	spec := fresh.spec(append([]string{"probe", "everything"}, ownNamespaces()...)...)
+	change(spec)
+	fresh.create("same", spec)
+	threads := "1"
+	if long != "" {
+		threads = "more"
+	}
+	if got := initThreads(fresh.state("same").Pid); got != threads {
+		t.Errorf("long way %q: the init that waits has %s threads", long, got)
+	}
+	waiting := outsideView(t, fresh.state("same").Pid)
+	fresh.must("start", "same")
+	fresh.waitStatus("same", "stopped")
+	out, err := exec.Command("find", filepath.Join(fresh.dir, "rootfs"), "-printf", "%P %y %m %U %G %s %l\n").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(fresh.output("same"), fresh.dir, "BUNDLE") + waiting, string(out)
+}
+
+// outsideView is what the host sees of an init that waits.
+func outsideView(t *testing.T, pid int) string {
+	t.Helper()
+	dir := "/proc/" + strconv.Itoa(pid)
+	data, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var view strings.Builder
+	for _, line := range regexp.MustCompile(`(?m)^(Name|Umask|Uid|Gid|Groups|SigIgn|Cap\w+|NoNewPrivs|Seccomp\w*):.*\n`).FindAllString(string(data), -1) {
+		view.WriteString("waiting " + line)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir+"/status", &st); err != nil { // of root, unless dumpable
+		t.Fatal(err)
+	}
+	limits, err := os.ReadFile(dir + "/limits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = fmt.Fprintf(&view, "waiting %d:%d\n%s", st.Uid, st.Gid, limits)
+	return view.String()
+}
+
+// initThreads tells libcontainer's init, a Go process, from the quick one.
+func initThreads(pid int) string {
+	tasks, _ := filepath.Glob("/proc/" + itoa(uint32(pid)) + "/task/*")
+	if len(tasks) > 1 {
+		return "more"
+	}
+	return itoa(uint32(len(tasks)))
+}
+
+func ownNamespaces() (links []string) {
+	files, _ := filepath.Glob("/proc/self/ns/*")
+	for _, f := range files {
+		if link, err := os.Readlink(f); err == nil {
+			links = append(links, link)
+		}
+	}
+	return links
+}
+
+// differences are the lines that only one of two texts has.
+func differences(long, quick string) string {
+	// The number of a namespace, and of a pipe.
+	numbers := regexp.MustCompile(`\[\d+\]`)
+	count := map[string]int{}
+	for line := range strings.Lines(numbers.ReplaceAllString(long, "[]")) {
+		count[line]++
+	}
+	for line := range strings.Lines(numbers.ReplaceAllString(quick, "[]")) {
+		count[line]--
+	}
+	var diff strings.Builder
+	for line, n := range count {
+		switch {
+		case n > 0:
+			diff.WriteString("- " + line)
+		case n < 0:
+			diff.WriteString("+ " + line)
+		}
+	}
+	return diff.String()
+}
