@@ -157,6 +157,14 @@ func isReset() rule {
 	}}
 }
 
+func isSYN() rule {
+	const syn, mask = 2, 0x17 // of FIN, SYN, RST and ACK
+	flags := &expr.Payload{Base: expr.PayloadBaseTransportHeader, DestRegister: reg, Offset: 13, Len: 1}
+	return rule{"tcp flags syn / fin,syn,rst,ack", code{
+		flags, &expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{mask}, Xor: []byte{0}}, eq([]byte{syn}),
+	}}
+}
+
 func icmpUnreachable(v6 bool) rule {
 	r, typ := proto("icmp", unix.IPPROTO_ICMP), byte(3)
 	if v6 {
@@ -197,6 +205,8 @@ func counter() rule { return rule{"counter", code{&expr.Counter{}}} }
 func verdict(text string, v *expr.Verdict) rule { return rule{text, code{v}} }
 
 func accept() rule { return verdict("accept", &expr.Verdict{Kind: expr.VerdictAccept}) }
+
+func drop() rule { return verdict("drop", &expr.Verdict{Kind: expr.VerdictDrop}) }
 
 func jump(to string) rule {
 	return verdict("jump "+to, &expr.Verdict{Kind: expr.VerdictJump, Chain: to})

@@ -8,7 +8,8 @@
 // other end is in a namespace R of the gateway's own. R routes nothing: its
 // packet filter redirects connections to allowed (address, port) pairs to a
 // listener in R, lets questions to the name server in, and refuses the rest at
-// once. The listener is package gateway, the name server package names, what
+// once. The first packet to a host of which nothing is known waits until the host
+// has been dialled (hold.go). The listener is package gateway, the name server package names, what
 // is allowed is package policy, what was decided is package event. The
 // gateway's own connections are made in the namespace of the calling process,
 // the host's; no packet of the sandbox is ever forwarded.

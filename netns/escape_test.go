@@ -257,12 +257,12 @@ func TestHalfOpen(t *testing.T) {
 		n, b := open(t, Options{Policy: allow(t.T, rules()...), Host: w.host()})
 		good := netip.MustParseAddr(pick(b.works(order{Do: "lookup", Addr: "good.test"}).Names, "."))
 		most := 0
-		for _, port := range []uint16{22, 80, 81, 443} {
+		for _, port := range []uint16{22, 443} {
 			b.works(order{Do: "syns", Addr: netip.AddrPortFrom(good, port).String(), N: 45000})
 			most = max(most, tracked(t.T, n))
 		}
-		if most > 40_000 {
-			t.Errorf("%d connections are tracked after 180,000 half-open ones", most)
+		if most > 30_000 {
+			t.Errorf("%d connections are tracked after 90,000 half-open ones", most)
 		}
 		t.Logf("%d connections were tracked", most)
 		if r := b.works(order{Do: "tcp", Addr: "good.test:80", Send: get("good.test")}); !strings.Contains(r.Text, "hello from good.test") {

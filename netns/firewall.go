@@ -26,6 +26,8 @@ type firewall struct {
 	deny  *nftables.Chain
 	guard *nftables.Chain
 	rng   *nftables.Chain
+	held  *nftables.Chain
+	holds bool // packets are held back
 }
 
 // newFirewall applies the plan's ruleset in R, in one transaction.
@@ -52,7 +54,7 @@ func newFirewall(t *thread, r *os.File, p Plan) (*firewall, error) {
 	for _, c := range rules.chains {
 		f.addRules(chains[c.name], c.rules)
 	}
-	f.deny, f.guard, f.rng = chains[chainDeny], chains[chainGuard], chains[chainRange]
+	f.deny, f.guard, f.rng, f.held = chains[chainDeny], chains[chainGuard], chains[chainRange], chains[chainHold]
 	if err := f.conn.Flush(); err != nil {
 		return nil, errors.Join(fmt.Errorf("packet filter: %w", err), f.close())
 	}
@@ -160,9 +162,16 @@ func (f *firewall) change(pairs []pair, remove bool) error {
 	return nil
 }
 
+// holdBack has packets held back from the next replace on.
+func (f *firewall) holdBack() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holds = true
+}
+
 // replace makes the pairs and the rules of ranges all that is allowed, in one
 // transaction: no packet sees neither the old nor the new.
-func (f *firewall) replace(pairs []pair, ranges []rule) error {
+func (f *firewall) replace(pairs []pair, ranges, hold []rule) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, name := range []string{setNames4, setNames6} {
@@ -175,32 +184,70 @@ func (f *firewall) replace(pairs []pair, ranges []rule) error {
 	}
 	f.conn.FlushChain(f.rng)
 	f.addRules(f.rng, ranges)
+	f.conn.FlushChain(f.held)
+	if f.holds {
+		f.addRules(f.held, hold)
+	}
 	if err := f.conn.Flush(); err != nil {
 		return fmt.Errorf("packet filter: %w", err)
 	}
 	return nil
 }
 
-// fate is how long a host that could not be reached is taken to be so.
-const fate = time.Second
+// fate is how long a host that could not be reached is taken to be so, knownFor
+// how long one that could be.
+const (
+	fate     = time.Second
+	knownFor = 30 * time.Second
+)
 
 // failed has the next connections to the address fail as the last one did.
 func (f *firewall) failed(to netip.AddrPort, refused bool) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p := pair{to.Addr(), to.Port()}
 	v4, v6 := setUnreach4, setUnreach6
 	if refused {
 		v4, v6 = setRefused4, setRefused6
 	}
+	if err := f.timed(v4, v6, to, fate); err != nil {
+		return err
+	}
+	return f.forget(to)
+}
+
+// known has the next connections to the address come to the gateway at once.
+func (f *firewall) known(to netip.AddrPort) error {
+	return f.timed(setKnown4, setKnown6, to, knownFor)
+}
+
+func (f *firewall) timed(v4, v6 string, to netip.AddrPort, d time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := pair{to.Addr(), to.Port()}
 	s, ok := f.setOf(v4, v6, p)
 	if !ok {
 		return nil
 	}
-	if err := f.conn.SetAddElements(s, []nftables.SetElement{{Key: element(p), Timeout: fate}}); err != nil {
+	if err := f.conn.SetAddElements(s, []nftables.SetElement{{Key: element(p), Timeout: d}}); err != nil {
 		return err
 	}
 	return f.conn.Flush()
+}
+
+// forget takes an address out of those that are known to be reached.
+func (f *firewall) forget(to netip.AddrPort) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := pair{to.Addr(), to.Port()}
+	s, ok := f.setOf(setKnown4, setKnown6, p)
+	if !ok {
+		return nil
+	}
+	if err := f.conn.SetDeleteElements(s, []nftables.SetElement{{Key: element(p)}}); err != nil {
+		return err
+	}
+	if err := f.conn.Flush(); !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
 }
 
 // denied returns how many packets were refused so far.

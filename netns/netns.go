@@ -61,6 +61,7 @@ type Net struct {
 	who  atomic.Pointer[processes]
 
 	log    *nl.Conn
+	holder holder
 	told   atomic.Uint64 // refused packets that have an event
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -85,7 +86,7 @@ func Open(o Options) (*Net, error) {
 	}
 	n := &Net{
 		o: o, plan: newPlan(!o.NoIPv6 && hasIPv6(), o.Learn), t: startThread(),
-		rec: event.NewRecorder(o.Sandbox, o.Events),
+		rec: event.NewRecorder(o.Sandbox, o.Events), holder: holder{waiting: map[netip.AddrPort][][]byte{}},
 	}
 	n.pol.Store(o.Policy)
 	if err := n.open(); err != nil {
@@ -102,6 +103,9 @@ func (n *Net) open() (err error) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if n.log, err = refusedPackets(n.t, n.r, n.plan.Group); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if n.holder.log, err = refusedPackets(n.t, n.r, n.plan.Group+1); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	n.pool, err = names.NewPool(names.PoolOptions{
@@ -153,7 +157,7 @@ func (n *Net) Connect(s *os.File) error {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
 	n.who.Store(who)
-	if err := n.serve(); err != nil {
+	if err := errors.Join(n.serve(), n.hold(s)); err != nil {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
 	return nil
@@ -187,7 +191,7 @@ func (n *Net) sync() error {
 		for _, e := range all {
 			pairs = append(pairs, pairsOf(e, p)...)
 		}
-		return n.fw.replace(pairs, n.plan.rangeRules(p))
+		return n.fw.replace(pairs, n.plan.rangeRules(p), n.plan.holdRules(p))
 	})
 }
 
@@ -287,10 +291,15 @@ func (n *Net) Close() error {
 		errs = append(errs, disconnect(n.t, n.r, n.plan))
 		n.linked = false
 	}
-	if n.log != nil {
-		errs = append(errs, n.log.Close())
+	for _, c := range []*nl.Conn{n.log, n.holder.log} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
 	}
 	n.wg.Wait()
+	if n.holder.inject != nil {
+		n.holder.inject.close()
+	}
 	if n.fw != nil {
 		n.countRefused()
 		errs = append(errs, n.fw.close())
@@ -305,6 +314,6 @@ func (n *Net) Close() error {
 	if n.t != nil {
 		n.t.stop()
 	}
-	n.fw, n.log, n.r, n.t = nil, nil, nil, nil
+	n.fw, n.log, n.holder, n.r, n.t = nil, nil, holder{}, nil, nil
 	return errors.Join(errs...)
 }

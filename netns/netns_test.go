@@ -50,7 +50,8 @@ type world struct {
 	ns *os.File
 
 	mu   sync.Mutex
-	seen map[string]int // connections by the server's address and port
+	seen map[string]int // connections by which a byte came, by the server's address and port
+	all  map[string]net.Listener
 }
 
 func newWorld(tb testing.TB) *world {
@@ -62,7 +63,7 @@ func newWorld(tb testing.TB) *world {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = ns.Close() })
-	w := &world{t: th, ns: ns, seen: map[string]int{}}
+	w := &world{t: th, ns: ns, seen: map[string]int{}, all: map[string]net.Listener{}}
 	cert := certificate(tb)
 	err = th.inside(ns, func() error {
 		if err := withHandle(addresses); err != nil {
@@ -75,6 +76,7 @@ func newWorld(tb testing.TB) *world {
 					return err
 				}
 				tb.Cleanup(func() { _ = l.Close() })
+				w.all[l.Addr().String()] = l
 				go w.serve(l, port, cert)
 			}
 		}
@@ -107,6 +109,7 @@ func addresses(h *netlink.Handle) error {
 	return nil
 }
 
+// counted counts connections by which something came.
 type counted struct {
 	net.Listener
 	count func()
@@ -115,9 +118,22 @@ type counted struct {
 func (c counted) Accept() (net.Conn, error) {
 	conn, err := c.Listener.Accept()
 	if err == nil {
-		c.count()
+		conn = &countedConn{Conn: conn, count: sync.OnceFunc(c.count)}
 	}
 	return conn, err
+}
+
+type countedConn struct {
+	net.Conn
+	count func()
+}
+
+func (c *countedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.count()
+	}
+	return n, err
 }
 
 func (w *world) serve(l net.Listener, port string, cert tls.Certificate) {
@@ -148,6 +164,9 @@ func (w *world) serve(l net.Listener, port string, cert tls.Certificate) {
 		}
 	}
 }
+
+// stop ends a server.
+func (w *world) stop(addr string) { _ = w.all[addr].Close() }
 
 // reached returns how many connections a server has had.
 func (w *world) reached(addr string) int {
@@ -352,7 +371,7 @@ func TestDenied(t *testing.T) {
 		} {
 			b.fails(order{Do: "tcp", Addr: addr, Send: "x"}, soon, refused)
 		}
-		b.fails(order{Do: "tcp", Addr: "8.8.8.8:5433", Send: "x"}, soon, reset) // allowed, but nobody is there
+		b.fails(order{Do: "tcp", Addr: "8.8.8.8:5433", Send: "x"}, soon, prohibited) // allowed, but nobody is there
 		b.fails(order{Do: "tcp", Addr: private + ":5433", Send: "x"}, soon, reset)
 		b.fails(order{Do: "tcp", Addr: metadata + ":5433", Send: "x"}, soon, reset)
 		// Names that lead where they may not.
@@ -483,17 +502,67 @@ func TestChange(t *testing.T) {
 	})
 }
 
-// TestFate: a host that refuses is seen to refuse.
+// TestFate: a host that refuses is seen to refuse, by the first try.
 func TestFate(t *testing.T) {
 	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
 		w := newWorld(t.T)
-		_, b := open(t, Options{Policy: allow(t.T, rules()...), Host: w.host()})
-		addr := b.works(order{Do: "lookup", Addr: "good.test"}).Names[0] + ":81"
-		b.fails(order{Do: "tcp", Addr: addr, Send: "x"}, 2*time.Second, "reset")
-		b.fails(order{Do: "tcp", Addr: addr, Send: "x"}, 2*time.Second, "refused")
-		addr = b.works(order{Do: "lookup", Addr: "none.test"}).Names[0] + ":80"
-		b.fails(order{Do: "tcp", Addr: addr, Send: get("none.test")}, 2*time.Second, "reset")
-		b.fails(order{Do: "tcp", Addr: addr, Send: get("none.test")}, 4*time.Second, "no route to host")
+		var j journal
+		_, b := open(t, Options{Policy: allow(t.T, rules()...), Events: j.add, Host: w.host()})
+		for range 3 {
+			b.fails(order{Do: "tcp", Addr: "good.test:81", Send: "x"}, 2*time.Second, "refused")
+			b.fails(order{Do: "tcp", Addr: "none.test:80", Send: "x"}, 4*time.Second, "no route to host")
+			b.fails(order{Do: "tcp", Addr: "8.8.8.8:5433", Send: "x"}, 4*time.Second, "no route to host")
+			time.Sleep(fate)
+		}
+		for name, why := range map[string]string{"good.test": "connection refused", "none.test": "unreachable"} {
+			if !j.has(func(e event.Event) bool {
+				return e.Kind == event.Connect && e.Verdict == event.Failed && e.Name == name && e.Reason == why && e.Process != "" && e.Rule != ""
+			}) {
+				t.Errorf("no event of %s: %+v", name, j.seen)
+			}
+		}
+		// A host that was there a moment ago: the first try is reset, the next refused.
+		b.works(order{Do: "tcp", Addr: "good.test:22", Send: "x"})
+		w.stop(public + ":22")
+		w.stop("[" + public6 + "]:22")
+		b.fails(order{Do: "tcp", Addr: "good.test:22", Send: "x"}, 2*time.Second, "reset")
+		b.fails(order{Do: "tcp", Addr: "good.test:22", Send: "x"}, 2*time.Second, "refused")
+		time.Sleep(fate)
+		b.fails(order{Do: "tcp", Addr: "good.test:22", Send: "x"}, 2*time.Second, "refused")
+	})
+}
+
+// TestFirst: connections at once to a host that none has been made to, all of which
+// wait for the same attempt; and a host that does not answer.
+func TestFirst(t *testing.T) {
+	modetest.In(t, modes(), func(t modetest.T) {
+		w := newWorld(t.T)
+		var j journal
+		o := w.host()
+		dial := o.Dial
+		o.Dial = func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+			if to.Port() == 5432 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return dial(ctx, to)
+		}
+		_, b := open(t, Options{Policy: allow(t.T, "good.test:22,5432", "six.test:22"), Events: j.add, Host: o, Limits: gateway.Limits{Connect: time.Second}})
+		for _, name := range []string{"good.test", "six.test"} {
+			for _, addr := range b.works(order{Do: "lookup", Addr: name}).Names {
+				r := b.works(order{Do: "many", Addr: net.JoinHostPort(addr, "22"), N: 40})
+				if r.N != 40 {
+					t.Errorf("%s: %d of 40 connections were served", addr, r.N)
+				}
+				t.Logf("%s: 40 connections took %v", addr, r.Took)
+			}
+		}
+		b.fails(order{Do: "tcp", Addr: "good.test:5432", Send: "x", Wait: 3 * time.Second}, soon, "timeout")
+		if !j.has(func(e event.Event) bool {
+			return e.Verdict == event.Failed && e.Port == 5432 && e.Reason == string(gateway.Timeout)
+		}) {
+			t.Errorf("no event of a timeout: %+v", j.seen)
+		}
 	})
 }
 

@@ -132,22 +132,34 @@ type pair struct {
 	port uint16
 }
 
-// rangeRules returns the (range, port) pairs that the policy allows without a
-// name, of the families that there are.
-func (p Plan) rangeRules(pol *policy.Policy) []rule {
-	var out []rule
-	var seen []string
+// portRange is an address range and a port.
+type portRange struct {
+	prefix netip.Prefix
+	port   uint16
+}
+
+// ranges returns the pairs that the policy allows without a name, of the families
+// that there are.
+func (p Plan) ranges(pol *policy.Policy) []portRange {
+	var out []portRange
 	for _, r := range pol.Ranges() {
 		if r.Prefix.Addr().Is6() && !p.Gateway.V6.IsValid() {
 			continue
 		}
 		for _, port := range r.Ports {
-			rule := p.redirectRange(r.Prefix, port)
-			if !slices.Contains(seen, rule.text) {
-				seen = append(seen, rule.text)
-				out = append(out, rule)
+			if one := (portRange{r.Prefix, port}); !slices.Contains(out, one) {
+				out = append(out, one)
 			}
 		}
+	}
+	return out
+}
+
+// rangeRules returns the rules that redirect them.
+func (p Plan) rangeRules(pol *policy.Policy) []rule {
+	var out []rule
+	for _, r := range p.ranges(pol) {
+		out = append(out, p.redirectRange(r.prefix, r.port))
 	}
 	return out
 }

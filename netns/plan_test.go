@@ -4,6 +4,7 @@
 package netns
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
 	"testing"
@@ -115,9 +116,18 @@ func FuzzPacket(f *testing.F) {
 	f.Add([]byte("\x45\x00\x00\x28\x00\x00\x00\x00\x40\x06\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02\x00\x50\x00\x51"))
 	f.Add(append([]byte{0x60, 0, 0, 0, 0, 0, 17, 0}, make([]byte, 40)...))
 	f.Add([]byte{0x4f})
+	f.Add(append([]byte("\x45\x00\x00\x28\x00\x00\x00\x00\x40\x06\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02"), make([]byte, 20)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, ok := parsePacket(b); ok && (!p.src.Addr().IsValid() || !p.dst.Addr().IsValid() || p.proto == "") {
+		p, ok := parsePacket(b)
+		if ok && (!p.src.Addr().IsValid() || !p.dst.Addr().IsValid() || p.proto == "") {
 			t.Fatalf("%x: %+v", b, p)
+		}
+		if p.syn == nil {
+			return
+		}
+		sent := withChecksum(p.syn)
+		if again, ok := parsePacket(sent); !ok || again.src != p.src || again.dst != p.dst || !bytes.Equal(again.syn, withChecksum(sent)) {
+			t.Fatalf("%x is sent as %x", b, sent)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/mdlayher/netlink"
@@ -19,6 +20,7 @@ import (
 type packet struct {
 	src, dst netip.AddrPort
 	proto    string
+	syn      []byte // the whole of it, if it begins a TCP connection and was not cut
 }
 
 // Messages and attributes of nfnetlink_log (linux/netfilter/nfnetlink_log.h).
@@ -35,7 +37,7 @@ const (
 	nfgenmsgBytes = 4
 )
 
-// refusedPackets opens the log of refused packets of R.
+// refusedPackets opens a log of packets of R, by its group.
 func refusedPackets(t *thread, r *os.File, group uint16) (*netlink.Conn, error) {
 	var c *netlink.Conn
 	err := t.inside(r, func() (err error) {
@@ -107,19 +109,22 @@ func parsePacket(b []byte) (p packet, ok bool) {
 	}
 	var src, dst netip.Addr
 	var next byte
+	whole, size := b, 0
 	switch b[0] >> 4 {
 	case 4:
-		size := int(b[0]&15) * 4
-		if size < 20 || len(b) < size {
+		head := int(b[0]&15) * 4
+		if head < 20 || len(b) < head {
 			return p, false
 		}
+		size = int(binary.BigEndian.Uint16(b[2:]))
 		src, dst, next = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20])), b[9]
-		b = b[size:]
+		b = b[head:]
 	case 6:
 		if len(b) < 40 {
 			return p, false
 		}
 		src, dst, next = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40])), b[6]
+		size = 40 + int(binary.BigEndian.Uint16(b[4:]))
 		b = b[40:]
 	default:
 		return p, false
@@ -137,6 +142,9 @@ func parsePacket(b []byte) (p packet, ok bool) {
 	}
 	if (p.proto == "tcp" || p.proto == "udp") && len(b) >= 4 {
 		from, to = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	}
+	if p.proto == "tcp" && len(b) >= 20 && size == len(whole) {
+		p.syn = slices.Clone(whole)
 	}
 	p.src, p.dst = netip.AddrPortFrom(src, from), netip.AddrPortFrom(dst, to)
 	return p, true

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/claude-pocket-console/cpc/netns/policy"
 )
 
 // rule is one rule of the packet filter: as text, and as what the kernel runs.
@@ -41,23 +43,29 @@ const (
 	chainRange = "ranges"
 	chainDeny  = "deny"
 	chainGuard = "guard"
+	chainHold  = "hold"
+	chainHeld  = "held"
 
 	setNames4, setNames6     = "names4", "names6"
 	setRefused4, setRefused6 = "refused4", "refused6"
 	setUnreach4, setUnreach6 = "unreachable4", "unreachable6"
+	setKnown4, setKnown6     = "known4", "known6"
 )
 
 // ruleset returns the packet filter. What a chain does not accept, its policy
 // or the chain of denials drops: in, out and through.
 func (p Plan) ruleset() ruleset {
 	r := ruleset{
-		sets: []string{setNames4, setRefused4, setUnreach4},
+		sets: []string{setNames4, setRefused4, setUnreach4, setKnown4},
 		chains: []chain{
 			{name: chainDeny, rules: p.denyRules()},
 			{name: chainRange},
+			{name: chainHeld, rules: []rule{join(rateLimit(1000, 1000), nflog(p.Group+1)), drop()}},
+			{name: chainHold},
 			// Before connection tracking: only the sandbox's own addresses.
 			{name: chainGuard, hook: &hook{"filter", "prerouting", -300, true}},
-			// Hosts that were just found out to be down, as they are.
+			// Hosts that were just found out to be down, as they are, and those of
+			// which nothing is known to the gateway first.
 			{name: "fate", hook: &hook{"filter", "prerouting", -150, false}, rules: p.fateRules()},
 			{name: "redirect", hook: &hook{"nat", "prerouting", -100, false}, rules: p.redirectRules()},
 			// After the redirection: what is not for R is for nobody.
@@ -68,7 +76,7 @@ func (p Plan) ruleset() ruleset {
 		},
 	}
 	if p.Gateway.V6.IsValid() {
-		r.sets = append(r.sets, setNames6, setRefused6, setUnreach6)
+		r.sets = append(r.sets, setNames6, setRefused6, setUnreach6, setKnown6)
 	}
 	guard, local := r.chain(chainGuard), r.chain("local")
 	for _, f := range p.families() {
@@ -100,15 +108,33 @@ func (p Plan) denyRules() []rule {
 	}
 }
 
-func (p Plan) fateRules() (out []rule) {
+func (p Plan) fateRules() []rule {
+	out := []rule{join(state("established"), accept())}
 	for _, f := range p.families() {
-		refused, unreachable := setRefused4, setUnreach4
+		refused, unreachable, known := setRefused4, setUnreach4, setKnown4
 		if f[0].Addr().Is6() {
-			refused, unreachable = setRefused6, setUnreach6
+			refused, unreachable, known = setRefused6, setUnreach6, setKnown6
 		}
 		out = append(out,
 			join(state("new"), tcp(), inSet(f[0].Addr(), refused), rejectReset()),
-			join(state("new"), tcp(), inSet(f[0].Addr(), unreachable), rejectHost()))
+			join(state("new"), tcp(), inSet(f[0].Addr(), unreachable), rejectHost()),
+			join(tcp(), inSet(f[0].Addr(), known), accept()))
+	}
+	return append(out, jump(chainHold))
+}
+
+// holdRules are those by which the first packet of an allowed connection is held
+// back.
+func (p Plan) holdRules(pol *policy.Policy) (out []rule) {
+	for _, f := range p.families() {
+		set := setNames4
+		if f[0].Addr().Is6() {
+			set = setNames6
+		}
+		out = append(out, join(state("new"), tcp(), isSYN(), inSet(f[0].Addr(), set), goTo(chainHeld)))
+	}
+	for _, r := range p.ranges(pol) {
+		out = append(out, join(state("new"), tcp(), isSYN(), destinationIn(r.prefix), dport(r.port), goTo(chainHeld)))
 	}
 	return out
 }

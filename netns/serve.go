@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mdlayher/netlink"
+
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
@@ -83,12 +85,18 @@ func (n *Net) serve() error {
 	for _, c := range l.udp {
 		n.run("name server", func() error { return n.dns.ServeUDP(ctx, c) })
 	}
-	n.run("log", func() error {
-		if err := readRefused(n.log, n.refused); ctx.Err() == nil {
-			return err
-		}
-		return nil // Close has closed it
-	})
+	held := func(p packet) { n.held(ctx, p) }
+	for _, l := range []struct {
+		from *netlink.Conn
+		to   func(packet)
+	}{{n.log, n.refused}, {n.holder.log, held}} {
+		n.run("log", func() error {
+			if err := readRefused(l.from, l.to); ctx.Err() == nil {
+				return err
+			}
+			return nil // Close has closed it
+		})
+	}
 	n.run("counter", func() error { n.count(ctx); return nil })
 	return nil
 }

@@ -28,6 +28,7 @@ type conn struct {
 	start    time.Time
 	said     string
 	recorded func() // records its start, once
+	early    early  // made before it was accepted
 
 	// Guarded by Gateway.mu once the connection is in the table; decision and
 	// target are written once.

@@ -21,6 +21,11 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[refusal](err)
+	return ok
+}
+
 const (
 	maxAddrs = 8                      // that are tried of a name's
 	stagger  = 250 * time.Millisecond // RFC 8305, 5

@@ -13,8 +13,12 @@
 // addresses that are not public unless a rule grants them, dials one of the
 // others by its number, and joins both sockets by splice(2).
 //
-// Nothing that a program sends reaches the network, the resolver included,
-// before the name it is sent to has been checked.
+// Nothing that a program sends reaches the network before the name it is sent to
+// has been checked.
+//
+// A connection to a host of which nothing is known is dialled for before it is
+// accepted (Probe), so that the program sees a host that refuses as such; the
+// connection to the host then waits for the sandbox's.
 //
 // The listener's sockets belong to the gateway's namespace, the dialler's to
 // the host's; a socket stays in the namespace that it was made in, so no

@@ -80,11 +80,14 @@ type Options struct {
 type Gateway struct {
 	o     Options
 	limit *rate.Limiter
-	late  bool // Own may not know the newest address, see ownless
+	// probes limits Probe as limit does what is accepted.
+	probes *rate.Limiter
+	late   bool // Own may not know the newest address, see ownless
 
 	mu    sync.Mutex // guards what follows, and the fields of conns that say so
 	conns map[*conn]struct{}
 	names map[string]int // connections by name
+	early map[flow]early
 	last  uint64
 }
 
@@ -106,8 +109,8 @@ func New(o Options) *Gateway {
 	}
 	per := o.Limits.PerSecond
 	return &Gateway{
-		o: o, late: late, limit: rate.NewLimiter(rate.Limit(per), 2*per),
-		conns: map[*conn]struct{}{}, names: map[string]int{},
+		o: o, late: late, limit: rate.NewLimiter(rate.Limit(per), 2*per), probes: rate.NewLimiter(rate.Limit(per), 2*per),
+		conns: map[*conn]struct{}{}, names: map[string]int{}, early: map[flow]early{},
 	}
 }
 
@@ -129,6 +132,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	defer wg.Wait()
 	defer stop()
 	defer g.Cut("the sandbox ends", func(Conn) bool { return true })
+	defer g.dropEarly()
 	defer cancel()
 	defer l.Close()
 	for {
@@ -188,6 +192,12 @@ func (g *Gateway) handle(ctx context.Context, client *net.TCPConn) {
 	}
 	c.dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
 	c.port = c.dst.Port()
+	c.early, _ = g.takeEarly(flow{c.src, c.dst})
+	defer func() {
+		if c.early.up != nil {
+			_ = c.early.up.Close() // it was not let out
+		}
+	}()
 	if err := g.identify(c); err != nil {
 		g.refuse(c, err)
 		return
@@ -239,7 +249,11 @@ func (g *Gateway) identify(c *conn) error {
 // open dials the connection's host. When that fails, the program learns it as
 // soon as it can: its connection is reset.
 func (g *Gateway) open(ctx context.Context, c *conn) bool {
-	up, t, err := g.dial(ctx, c)
+	up, t, has := g.reuse(c)
+	var err error
+	if !has {
+		up, t, err = g.dial(ctx, c)
+	}
 	if err != nil {
 		if r, ok := errors.AsType[refusal](err); ok {
 			g.refuse(c, r)
