@@ -2,28 +2,59 @@
 # Copyright the cpc authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# bench-pull.sh [ROUNDS]: pulling, unpacking and first running an image of 500 MB of this
+# bench-pull.sh [--rootless] [ROUNDS]: pulling, unpacking and first running an image of 500 MB of this
 # machine's own files, in four layers, from a registry on this machine: cpc
-# beside podman, and skopeo with umoci. As root. In every round each goes once,
+# beside podman, and skopeo with umoci. As root or, with --rootless, as an
+# ordinary user, which root makes for it. In every round each goes once,
 # in turn; printed are medians, and the median of the ratios to podman. Every
 # round has directories of its own: ext4 is slow to make files where some were
 # removed a moment ago. BENCH_DIR (/var/tmp) says on which file system.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
+rootless=
+if [ "${1:-}" = --rootless ]; then
+	rootless=yes
+	shift
+fi
 rounds=${1:-5}
 scripts/setup.sh bench
-[ "$(id -u)" -eq 0 ] || { echo "bench-pull: needs root" >&2; exit 1; }
+[ "$(id -u)" -eq 0 ] || rootless=yes
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/cpc-bench-pull.XXXXXX")
-registry=
+registry='' user=''
 cleanup() {
+	if [ -n "$rootless" ]; then
+		as podman unshare rm -rf "$work"/rounds/[0-9]* 2>/dev/null || true
+		kill "$(cat "$work/rounds/run/libpod/tmp/pause.pid")" 2>/dev/null || true # podman leaves it
+	fi
 	awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mounted; do
 		umount -l "$mounted"
 	done
 	[ -z "$registry" ] || kill "$registry" 2>/dev/null || true
+	[ -z "$user" ] || userdel "$user" || true
 	rm -rf "$work"
 }
 trap cleanup EXIT
-export CPC_STATE_DIR=$work/state TMPDIR=$work HOME=$work
+mkdir "$work/rounds" "$work/bin"
+cp bin/cpc bin/cpc-runtime "$work/bin"
+export TMPDIR=$work HOME=$work
+
+# as runs a command as who is measured.
+as() {
+	local prefix=()
+	[ -z "$user" ] || prefix=(setpriv --reuid "$user" --regid "$user" --clear-groups)
+	"${prefix[@]}" env -i PATH="$PATH:/usr/sbin:/sbin" HOME="$work/rounds" TMPDIR="$work/rounds" XDG_RUNTIME_DIR="$work/rounds/run" \
+		CPC_STATE_DIR="$work/rounds/state" "$@"
+}
+
+if [ "$(id -u)" -eq 0 ] && [ -n "$rootless" ]; then
+	user=cpcbenchpull
+	useradd --system --user-group --no-create-home --home-dir "$work/rounds" --shell /bin/sh "$user"
+	usermod --add-subuids 720000000-720065535 --add-subgids 720000000-720065535 "$user"
+	chown "$user:" "$work/rounds"
+	chmod 0711 "$work"
+	chmod -R a+rX "$work/bin"
+fi
+as mkdir -m 0700 "$work/rounds/run"
 
 # image: four layers, of 125 MB of files each.
 image() {
@@ -59,17 +90,22 @@ serve() {
 }
 
 ref=127.0.0.1:5077/bench:v1
-cpc() { CPC_DATA_DIR=$work/$round/cpc bin/cpc pull -q "$ref"; }
-podman_pull() { podman --root "$work/$round/podman" --runroot "$work/podman-run" --storage-driver overlay pull -q --tls-verify=false "$ref"; }
-skopeo_umoci() {
-	skopeo copy -q --src-tls-verify=false "docker://$ref" "oci:$work/$round/skopeo:v1" &&
-		umoci unpack --image "$work/$round/skopeo:v1" "$work/$round/bundle"
+here=$work/rounds # and the number of the round
+storage() { printf '%s\n' --root "$here/podman" --runroot "$work/rounds/run/podman" --storage-driver overlay --cgroup-manager cgroupfs; }
+cpc() { as env CPC_DATA_DIR="$here/cpc" "$work/bin/cpc" "$@"; }
+podman() { # shellcheck disable=SC2046 # words
+	as podman $(storage) "$@"
 }
-
-cpc_run() { CPC_DATA_DIR=$work/$round/cpc bin/cpc run --rm --limits best-effort --network none "$ref" /program --version; }
+cpc_pull() { cpc pull -q "$ref"; }
+podman_pull() { podman pull -q --tls-verify=false "$ref"; }
+skopeo_umoci() {
+	# shellcheck disable=SC2086 # none or one
+	as skopeo copy -q --src-tls-verify=false "docker://$ref" "oci:$here/skopeo:v1" &&
+		as umoci unpack ${rootless:+--rootless} --image "$here/skopeo:v1" "$here/bundle"
+}
+cpc_run() { cpc run --rm --limits best-effort --network none "$ref" /program --version; }
 podman_run() {
-	podman --root "$work/$round/podman" --runroot "$work/podman-run" --storage-driver overlay --cgroup-manager cgroupfs \
-		run --runtime runc --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$ref" /program --version
+	podman run --runtime runc --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 ${rootless:+--cgroups=disabled} "$ref" /program --version
 }
 
 # once NAME COMMAND: seconds that it takes.
@@ -88,14 +124,15 @@ image
 serve
 skopeo copy -q --dest-tls-verify=false "oci:$work/layout:v1" "docker://$ref"
 for round in $(seq "$rounds"); do
-	mkdir "$work/$round"
-	once cpc cpc
+	here=$work/rounds/$round
+	as mkdir "$here"
+	once cpc cpc_pull
 	once podman podman_pull
 	once skopeo skopeo_umoci
 	once cpc-run cpc_run
 	once podman-run podman_run
 done
-echo "pull and unpack, 500 MB in 4 layers, $(find "$work/registry" -name data -size +100k -printf '%s\n' | awk '{ s += $1 } END { printf "%d MB compressed", s / 1e6 }'), $rounds rounds:"
+echo "pull and unpack${rootless:+, as a user}, 500 MB in 4 layers, $(find "$work/registry" -name data -size +100k -printf '%s\n' | awk '{ s += $1 } END { printf "%d MB compressed", s / 1e6 }'), $rounds rounds:"
 report() {
 	local ratio
 	ratio=$(paste "$work/times.$1" "$work/times.$2" | awk '{ print $1 / $2 }' | median)

@@ -49,6 +49,10 @@ packages)
 		criu
 		libcriu2
 		busybox-static
+		buildah
+		skopeo
+		umoci
+		docker-registry
 	END
 	;;
 early)
@@ -97,7 +101,7 @@ late)
 	chroot "$root" systemctl mask -q apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 		e2scrub_all.timer e2scrub_reap.service fstrim.timer logrotate.timer systemd-networkd-wait-online.service \
 		networking.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
-		podman-auto-update.timer
+		podman-auto-update.timer docker-registry.service
 	# Nothing of theirs runs until a test asks for it: others look at what is left.
 	chroot "$root" systemctl disable -q containerd podman-auto-update podman-clean-transient podman-restart podman.socket
 	chroot "$root" systemctl --global disable -q podman-auto-update.timer podman-restart podman.socket
