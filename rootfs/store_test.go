@@ -406,3 +406,18 @@ func TestConcurrentUse(t *testing.T) {
 		}
 	})
 }
+
+// TestUsageOfOthers: what the store does not make itself, but holds.
+func TestUsageOfOthers(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		for _, dir := range []string{s.path("scratch", "x"), s.path("disks"), s.path("mounts", s.variant, "y")} {
+			if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "f"), make([]byte, 1<<16), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u, err := s.Usage(t.Context())
+		if err != nil || u.Scratch < 2<<16 || u.CacheMounts < 1<<16 || u.CacheMounts >= 2<<16 {
+			t.Errorf("%+v, %v", u, err)
+		}
+	})
+}

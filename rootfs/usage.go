@@ -20,7 +20,8 @@ import (
 // Usage is what a store takes of the disk, in bytes.
 type Usage struct {
 	// Blobs are compressed layers, configurations and manifests; Layers the
-	// unpacked layers; Scratch what running sandboxes have written.
+	// unpacked layers; Scratch what running sandboxes have written, and the
+	// empty disks that theirs are copies of.
 	Blobs, Layers, Scratch int64
 	// Images and ActiveImages count the images, and those that something uses.
 	Images, ActiveImages int
@@ -30,6 +31,8 @@ type Usage struct {
 	// the blobs and layers that only it needs.
 	Cached    int
 	CacheOnly int64
+	// CacheMounts is what the cache mounts of RUN steps hold.
+	CacheMounts int64
 }
 
 // diskUsage adds up what the files below dir take, each once.
@@ -131,6 +134,14 @@ func (s *Store) Usage(ctx context.Context) (u Usage, err error) {
 		return u, err
 	}
 	if u.Scratch, err = diskUsage(s.path("scratch")); err != nil {
+		return u, err
+	}
+	disks, err := diskUsage(s.path("disks")) // see package disk
+	if err != nil {
+		return u, err
+	}
+	u.Scratch += disks
+	if u.CacheMounts, err = diskUsage(s.path("mounts", s.variant)); err != nil {
 		return u, err
 	}
 	images, err := s.ImageUsages(ctx)

@@ -83,7 +83,7 @@ func (a *app) dfRows(ctx context.Context, store *rootfs.Store) ([]dfRow, error) 
 	return []dfRow{
 		{"Images", strconv.Itoa(u.Images), strconv.Itoa(u.ActiveImages), size(images), withPercent(u.Reclaimable, images)},
 		{"Sandboxes", strconv.Itoa(len(all)), strconv.Itoa(running), size(u.Scratch), size(0)},
-		{"Build Cache", strconv.Itoa(u.Cached), "0", size(u.CacheOnly), size(u.CacheOnly)},
+		{"Build Cache", strconv.Itoa(u.Cached), "0", size(u.CacheOnly + u.CacheMounts), size(u.CacheOnly + u.CacheMounts)},
 	}, nil
 }
 
