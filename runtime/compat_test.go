@@ -26,15 +26,6 @@ func TestVersion(t *testing.T) {
 	if out := b.must("--version").stdout; !version.MatchString(out) {
 		t.Errorf("version %q", out)
 	}
-	// In place of another runtime it goes by that one's name.
-	runc := filepath.Join(b.dir, "runc")
-	if err := os.Symlink(b.runtime, runc); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(runc, "--version").Output()
-	if err != nil || !strings.HasPrefix(string(out), "runc version ") {
-		t.Errorf("called runc: %q, %v", out, err)
-	}
 	if r := b.cli("nosuch", "--help"); r.code != 3 || !strings.Contains(r.stderr, "No help topic for 'nosuch'") {
 		t.Errorf("help on an unknown command: %+v", r)
 	}
@@ -46,6 +37,41 @@ func TestVersion(t *testing.T) {
 	if r := b.cli("create", "--bundle", b.dir, "none"); r.code != 1 || !strings.Contains(r.stderr, "JSON specification file config.json not found") {
 		t.Errorf("a directory without config.json: %+v", r)
 	}
+}
+
+// In place of runc it goes by that name, and has its words, form and statuses.
+func TestCalledRunc(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		t := b.t
+		runc := filepath.Join(b.dir, "runc")
+		if err := os.Symlink(b.runtime, runc); err != nil {
+			t.Fatal(err)
+		}
+		b.runtime = runc
+		if out := b.must("--version").stdout; !strings.HasPrefix(out, "runc version ") {
+			t.Errorf("version %q", out)
+		}
+		b.write(b.spec("nosuch"))
+		log := filepath.Join(b.dir, "log")
+		cause := `exec: \\?"nosuch\\?": executable file not found in \$PATH`
+		for _, tt := range []struct {
+			args        []string
+			code        int
+			stderr, log string
+		}{
+			{[]string{"run", "c1"}, 1, `(?m)^time="\S+" level=error msg="runc run failed: unable to start container process: .*` + cause + `"$`, ""},
+			{[]string{"--log", log, "create", "c1"}, 1, `(?m)^runc create failed: .*` + cause + `$`, `(?m)^time="\S+" level=error msg="runc create failed: .*` + cause + `"$`},
+			{[]string{"--log", log, "--log-format", "json", "exec", "c1", "true"}, 255, `^exec failed: container does not exist\n$`, `^{"level":"error","msg":"exec failed: container does not exist","time":"\S+"}\n$`},
+			{[]string{"state", "c1"}, 1, `^time="\S+" level=error msg="container does not exist"\n$`, ""},
+		} {
+			r := b.cli(tt.args...)
+			data, _ := os.ReadFile(log) // not all make one
+			if r.code != tt.code || !regexp.MustCompile(tt.stderr).MatchString(r.stderr) || !regexp.MustCompile(tt.log).Match(data) {
+				t.Errorf("%v: %+v, log %q", tt.args, r, data)
+			}
+			_ = os.Remove(log)
+		}
+	})
 }
 
 // What is wrong with a command line is said once, in words that runc has too.

@@ -15,6 +15,7 @@ type Log struct {
 	File   string // "" is stderr
 	Format string // "text" or "json"; "" is text
 	Debug  bool
+	AsRunc bool // as runc has them, on stderr too
 }
 
 // Apply sets up logging of this process, libcontainer's included.
@@ -24,7 +25,7 @@ func (l Log) Apply() error {
 	case "json":
 		logrus.SetFormatter(&logrus.JSONFormatter{})
 	case "", "text":
-		if l.File != "" || l.Debug { // runc's, which callers look through
+		if l.File != "" || l.Debug || l.AsRunc { // runc's, which callers look through
 			logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
 		}
 	default:
@@ -47,6 +48,13 @@ func (l Log) Apply() error {
 // Report tells the user of an error: always on stderr as one line, and in the
 // log if that is elsewhere.
 func (l Log) Report(err error) {
+	if l.AsRunc {
+		logrus.Error(err)
+		if l.File != "" {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		return
+	}
 	if l.File != "" || l.Format == "json" {
 		logrus.Error(err)
 	}

@@ -92,6 +92,20 @@ func TestProcesses(t *testing.T) {
 		if len(pids) != 2 || !slices.Contains(pids, b.state("c1").Pid) {
 			t.Errorf("processes %v", pids)
 		}
+		// Of the host's processes, one has a name that looks like columns.
+		odd := exec.Command("sleep", "100")
+		odd.Path = filepath.Join(b.dir, "a b 1 c")
+		sleep, err := exec.LookPath("sleep")
+		if err == nil {
+			err = os.Symlink(sleep, odd.Path)
+		}
+		if err == nil {
+			err = odd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _ = odd.Process.Kill(), odd.Wait() }()
 		for _, args := range [][]string{{"ps", "c1"}, {"ps", "c1", "-eo", "comm,pid"}} {
 			table := strings.Split(strings.TrimSpace(b.must(args...).stdout), "\n")
 			if len(table) != 3 || !strings.Contains(table[0], "PID") || !strings.Contains(table[1], "probe") {

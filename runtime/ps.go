@@ -66,17 +66,20 @@ func onlyProcesses(table string, pids []int) (string, error) {
 	var b strings.Builder
 	b.WriteString(header + "\n")
 	for line := range strings.Lines(rest) {
-		fields := strings.Fields(line)
-		if len(fields) <= column {
-			continue
-		}
-		pid, err := strconv.Atoi(fields[column])
-		if err != nil {
-			return "", fmt.Errorf("the output of ps has a PID %q", fields[column])
-		}
-		if slices.Contains(pids, pid) {
+		if slices.Contains(pids, pidIn(strings.Fields(line), column)) {
 			b.WriteString(line)
 		}
 	}
 	return b.String(), nil
+}
+
+// pidIn is the number in this column, or the first after it: any process of the
+// host may have a name of several words, which puts the others off. 0 is none.
+func pidIn(fields []string, column int) int {
+	for i := column; i < len(fields); i++ {
+		if pid, err := strconv.Atoi(fields[i]); err == nil {
+			return pid
+		}
+	}
+	return 0
 }

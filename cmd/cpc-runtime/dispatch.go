@@ -42,7 +42,7 @@ func commands() []command {
 
 // dispatch runs a command line and returns the exit status.
 func dispatch(args []string) int {
-	g := global{}
+	g := global{log: runtime.Log{AsRunc: calledAs() == "runc"}}
 	fs := newFlags(program)
 	fs.StringVar(&g.Root, "root", runtime.DefaultRoot(), "keep the containers' states in `dir`")
 	fs.StringVar(&g.log.File, "log", "", "write messages to `file` as well")
@@ -114,10 +114,26 @@ func (c command) run(g global, args []string) int {
 	}
 	status, err := do(g, positional)
 	if err != nil {
+		if g.log.AsRunc && len(positional) > 0 {
+			g.log.Report(c.asRunc(positional[0], err))
+			return failure
+		}
 		g.log.Report(err)
 		return runtime.ExitCode(err, failure)
 	}
 	return status
+}
+
+// asRunc has runc's words in front of what went wrong, in the place of ours.
+func (c command) asRunc(id string, err error) error {
+	cause := strings.TrimPrefix(err.Error(), c.name+" "+id+": ")
+	switch c.name {
+	case "create", "run":
+		cause = "runc " + c.name + " failed: " + cause
+	case "exec":
+		cause = "exec failed: " + cause
+	}
+	return errors.New(cause)
 }
 
 // parse allows options after arguments too, as in "delete ID --force".
