@@ -146,10 +146,13 @@ func (n *Net) hold(s *os.File) error {
 	if n.o.Learn {
 		return nil // what is learnt is not dialled
 	}
-	var err error
-	if n.holder.inject, err = newInjector(n.t, s, n.plan); err != nil {
+	inject, err := newInjector(n.t, s, n.plan)
+	if err != nil {
 		return nil //nolint:nilerr // see above
 	}
+	n.holder.mu.Lock()
+	n.holder.inject = inject
+	n.holder.mu.Unlock()
 	n.fw.holdBack()
 	return n.sync()
 }
