@@ -43,7 +43,7 @@ func (r Runtime) Create(id string, o CreateOptions) error {
 		if err != nil {
 			return err
 		}
-		l := launch{container: m.container, spec: m.spec.Process, init: true, detach: true, options: o}
+		l := launch{container: m.container, spec: m.spec.Process, init: true, detach: true, options: o, plan: m.planner()}
 		_, err = m.start(&l, (*libcontainer.Container).Start)
 		return err
 	})
@@ -77,6 +77,9 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 		l := launch{
 			container: m.container, spec: m.spec.Process, init: true, options: o.CreateOptions,
 			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
+		}
+		if op == "run" { // and not restore
+			l.plan = m.planner()
 		}
 		if s, err = m.start(&l, how); err != nil {
 			return err
@@ -173,10 +176,9 @@ func (m *making) register() (err error) {
 	return nil
 }
 
-// start starts the first process, the quick way if it can be. When it fails,
+// start starts the first process, the quick way if there is a planner. When it fails,
 // nothing is left of the container.
 func (m *making) start(l *launch, how starter) (*supervisor, error) {
-	l.plan = m.planner()
 	s, err := l.start(how)
 	if errors.Is(err, errLongWay) {
 		// libcontainer does more, and says best what is wrong.
