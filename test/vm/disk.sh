@@ -16,7 +16,7 @@ data=${XDG_DATA_HOME:-$HOME/.local/share}/cpc
 [ "$(id -u)" -ne 0 ] || data=/var/lib/cpc
 # One without a session has no cgroups of its own.
 limits=
-[ "$who" != norange ] || limits=best-effort
+[ "$who" != norange ] || [ -n "${CPC_VM_DELEGATED:-}" ] || limits=best-effort
 export CPC_LIMITS=$limits
 [ -n "$limits" ] || unset CPC_LIMITS
 
@@ -34,6 +34,22 @@ bounded() {
 	local size
 	size=$(grep -x '[0-9]*' <<<"$out")
 	[ "$size" -gt 12000000 ] && [ "$size" -le 16777216 ]
+}
+
+# What it takes of the host's disk is no more than its size, even when it is full.
+host_kept() {
+	[ "$tier" != tmpfs ] || return 0
+	cpc run -d --name filled --disk 16m "$image" sh -c 'head -c 24m /dev/zero >/var/tmp/f; sync; echo full; sleep 300' >/dev/null || return
+	local took
+	for _ in $(seq 60); do
+		[[ $(cpc logs filled 2>/dev/null) != *full* ]] || break
+		sleep 0.5
+	done
+	took=$(du -sk "$data/scratch" | cut -f1)
+	echo "of the host's disk: $took KiB"
+	cpc logs filled
+	cpc rm -f filled
+	[ "$took" -gt 12000 ] && [ "$took" -le 16500 ]
 }
 
 on_record() {
@@ -119,6 +135,7 @@ case ${1:-} in
 all | short)
 	check "import" import_base
 	check "disk of tier $tier: ENOSPC at its limit" bounded
+	check "disk of tier $tier: no more of the host's" host_kept
 	check "disk of tier $tier: in inspect" on_record
 	if [ "$1" = all ]; then
 		check "disk of tier $tier: owners, modes, links" behaves

@@ -74,10 +74,10 @@ fork_bomb() {
 cpu_share() {
 	local out
 	out=$(cpc run --rm --cpus 0.5 "$image" bash -c '
-		used() { sed -n "s/usage_usec //p" /sys/fs/cgroup/cpu.stat; }
+		look() { read -r _ used </sys/fs/cgroup/cpu.stat; now=${EPOCHREALTIME/./}; } # without a fork between
 		(while :; do :; done) & (while :; do :; done) &
-		sleep 1; a=$(used) b=${EPOCHREALTIME/./}; sleep 4; c=$(used) d=${EPOCHREALTIME/./}
-		echo $(((c - a) * 1000 / (d - b)))
+		sleep 1; look; a=$used b=$now; sleep 4; look
+		echo $(((used - a) * 1000 / (now - b)))
 		kill -9 %1 %2') || return
 	echo "thousandths of a CPU: $out"
 	[ "$out" -ge 450 ] && [ "$out" -le 550 ]
@@ -143,17 +143,6 @@ monitor_killed() {
 	nothing_left
 }
 
-many_runs() {
-	local before after
-	before=$(find /sys/fs/cgroup -type d | sort)
-	for _ in $(seq 5); do
-		cpc run --rm "$image" true || return
-	done
-	sleep 1
-	after=$(find /sys/fs/cgroup -type d | sort)
-	diff <(echo "$before") <(echo "$after")
-}
-
 no_best_effort() { [ -z "${CPC_LIMITS:-}" ] && cpc run --rm --dry-run "$image" true >/dev/null; }
 
 # import: only make sure that there is an image. short: not what takes long.
@@ -175,6 +164,5 @@ if [ "$part" = all ]; then
 	check "a terminal" terminal_works
 	check "half a CPU is half a CPU" cpu_share
 	check "files in /tmp count as memory" tmpfs_hog
-	check "5 runs leave the cgroup tree as it was" many_runs
 fi
 check "no unit, cgroup or process left" nothing_left

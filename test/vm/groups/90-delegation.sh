@@ -11,4 +11,5 @@ run() {
 	inside root /work-cpc/test/vm/delegation.sh mend
 	inside user /work-cpc/test/vm/delegation.sh works
 	inside root /work-cpc/test/vm/delegation.sh directory
+	inside root /work-cpc/test/vm/delegation.sh plain
 }
