@@ -6,7 +6,9 @@
 #
 #   restrict (root): restricts user namespaces, where the kernel can (Ubuntu's)
 #   restricted (user): cpc is refused without the profile that grants them
-#   load (root): loads deploy/apparmor
+#   confine (root): cpc's programs get a profile that allows all but userns
+#   denied (user): so they cannot create user namespaces, and say what mends it
+#   load (root): loads deploy/apparmor, in its place
 #   sandbox (anybody): sandboxes run under cpc-sandbox, and what it denies
 #   after (root): as it was
 # shellcheck disable=SC2016 # expanded inside the sandbox
@@ -35,6 +37,44 @@ refused_userns() {
 	local out
 	out=$(cpc run --rm "$image" true 2>&1) && return 1
 	echo "$out"
+}
+
+# What Ubuntu does to programs without a profile, this kernel does to those whose
+# profile does not have it: AppArmor's mediation of user namespaces (6.7).
+confine() {
+	apparmor_parser -r <<-'END' || return
+		abi <abi/4.0>,
+		include <tunables/global>
+		profile cpc /usr/local/bin/cpc flags=(attach_disconnected) {
+		  file,
+		  capability,
+		  network,
+		  unix,
+		  mqueue,
+		  signal,
+		  ptrace,
+		  mount,
+		  remount,
+		  umount,
+		  pivot_root,
+		  change_profile,
+		}
+	END
+	grep -q '^cpc (enforce)' /sys/kernel/security/apparmor/profiles
+}
+
+denied() {
+	local out status=0
+	out=$(cpc run --rm "$image" true 2>&1) || status=$?
+	echo "$out"
+	[ $status -eq 125 ] && [[ $out == *"does not let this user create user namespaces"*"permission denied"*"cpc setup"* ]]
+}
+
+denied_says_doctor() {
+	local out status=0
+	out=$(cpc doctor 2>&1) || status=$?
+	echo "$out"
+	[ $status -eq 1 ] && [[ $out == *user-namespaces*'"userns,"'*"profile cpc"* ]]
 }
 
 load() {
@@ -142,6 +182,11 @@ esac
 case $step in
 restrict) check "user namespaces are restricted" restrict ;;
 restricted) check "refused without a profile that grants them" refused_userns ;;
+confine) check "a profile without userns" confine ;;
+denied)
+	check "without userns in its profile cpc is refused" denied
+	check "without userns in its profile: doctor" denied_says_doctor
+	;;
 load) check "the profiles are taken" load ;;
 sandbox)
 	check "import" import_base
@@ -156,7 +201,7 @@ sandbox)
 	;;
 after) check "the profiles are unloaded" unload 0 ;;
 *)
-	echo "usage: apparmor.sh restrict|restricted|load|sandbox|after" >&2
+	echo "usage: apparmor.sh restrict|restricted|confine|denied|load|sandbox|after" >&2
 	exit 2
 	;;
 esac

@@ -6,6 +6,8 @@
 run() {
 	inside root /work-cpc/test/vm/apparmor.sh restrict
 	inside user /work-cpc/test/vm/apparmor.sh restricted
+	inside root /work-cpc/test/vm/apparmor.sh confine
+	inside user /work-cpc/test/vm/apparmor.sh denied
 	inside root /work-cpc/test/vm/apparmor.sh load
 	inside root /work-cpc/test/vm/apparmor.sh sandbox
 	inside user /work-cpc/test/vm/apparmor.sh sandbox
