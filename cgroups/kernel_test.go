@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
 	oci "github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/manager"
 	"golang.org/x/sys/unix"
@@ -68,14 +70,10 @@ func sandbox(t *testing.T, role string, l Limits) (Plan, *exec.Cmd, io.WriteClos
 		t.Skipf("limit not available to this user: %+v", p.Missing)
 	}
 	// A scope goes with its last process, and what the kernel has counted in there
-	// goes with it: so that there is one, as the monitor is. An ordinary user may
-	// not move a further process into a scope: there the sandbox is alone.
+	// goes with it: so that there is one, as the monitor is.
 	monitor, _ := child(t, "monitor")
 	cmd, in := child(t, role)
 	first := monitor.Process.Pid
-	if !h.Privileged {
-		first = cmd.Process.Pid
-	}
 	t.Cleanup(func() {
 		for _, c := range []*exec.Cmd{cmd, monitor} {
 			_ = c.Process.Kill()
@@ -88,8 +86,26 @@ func sandbox(t *testing.T, role string, l Limits) (Plan, *exec.Cmd, io.WriteClos
 	if err := errors.Join(p.OpenScope(t.Context(), first), p.settle(first)); err != nil {
 		t.Fatal(err)
 	}
+	attach(t, p, cmd.Process.Pid)
 	apply(t, h, p, cmd.Process.Pid)
 	return p, cmd, in
+}
+
+// attach has systemd move a process into the plan's scope, beside the monitor: an
+// ordinary user may not do that itself, from the session that the test runs in.
+func attach(t *testing.T, p Plan, pid int) {
+	t.Helper()
+	if p.Scope == "" {
+		return
+	}
+	conn, err := dbus.NewConnection(func() (*godbus.Conn, error) { return p.dial(t.Context()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.AttachProcessesToUnit(t.Context(), p.Scope, "/"+monitorDir, []uint32{uint32(pid)}); err != nil { //nolint:gosec // a pid is positive
+		t.Fatal(err)
+	}
 }
 
 // child starts this program in a role.
