@@ -30,8 +30,9 @@ import (
 // runtime lives in a pid namespace where it means something else. When the
 // monitor is gone, so is the scope.
 
-// scopeTimeout is how long systemd may take.
-const scopeTimeout = 10 * time.Second
+// scopeTimeout is how long systemd may take: on a host that is overloaded a user's
+// first scope took more than 10 s.
+const scopeTimeout = 30 * time.Second
 
 // monitorDir is the monitor's place in its scope.
 const monitorDir = "monitor"
