@@ -102,6 +102,9 @@ vm_qemu() {
 	# while it patches the kernel's code (static keys, such as that of the first
 	# cpuset), and the kernel panics (int3). Seen with QEMU 7.2.
 	local accel=(-accel "tcg,thread=single,tb-size=512") cpu=max
+	# The kernel has both security modules, and takes one.
+	local lsm="apparmor=1 security=apparmor"
+	[ "${CPC_VM_LSM:-apparmor}" = apparmor ] || lsm="selinux=1 security=selinux enforcing=0"
 	: >"$vm_dir/console.log"
 	vm_port=$((20000 + RANDOM % 20000))
 	case ${CPC_VM_ACCEL:-tcg} in
@@ -113,7 +116,7 @@ vm_qemu() {
 		-nodefaults -no-user-config -no-reboot -display none -monitor none \
 		-serial "file:$vm_dir/console.log" \
 		-kernel "$vm_image/vmlinuz" -initrd "$vm_image/initrd.img" \
-		-append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=error mitigations=off panic=-1 oops=panic apparmor=1 security=apparmor" \
+		-append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=error mitigations=off panic=-1 oops=panic $lsm" \
 		-drive "file=$vm_image/disk.img,format=raw,if=virtio,snapshot=on,cache=unsafe,aio=threads" \
 		-nic "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:$vm_port-:22" \
 		-device virtio-rng-pci \
