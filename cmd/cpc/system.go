@@ -343,8 +343,10 @@ func (a *app) systemPruneCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				var freed int64 // of what is no blob or layer
 				if len(p.filters) == 0 {
-					err = store.PruneCache(0)
+					freed, err = store.PruneCacheMounts(0)
+					err = errors.Join(err, store.PruneCache(0))
 				}
 				if err == nil {
 					_, err = p.images(cmd, store)
@@ -353,7 +355,7 @@ func (a *app) systemPruneCommand() *cobra.Command {
 				if err = errors.Join(err, usageErr); err != nil {
 					return err
 				}
-				return tellFreed(cmd, before.Blobs+before.Layers-after.Blobs-after.Layers)
+				return tellFreed(cmd, freed+before.Blobs+before.Layers-after.Blobs-after.Layers)
 			})
 		},
 	}
