@@ -2,7 +2,7 @@
 # Copyright the cpc authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# selinux.sh load (root) | sandbox (anybody): runs inside the VM, booted with
+# selinux.sh load (root) | sandbox (anybody) | enforcing (root): runs inside the VM, booted with
 # SELinux in place of AppArmor: Debian's policy is loaded, permissive, as the
 # files of the image have no labels; sandboxes have the labels that they should,
 # read from inside.
@@ -61,6 +61,17 @@ unknown() {
 	[ $status -eq 125 ] && [[ $out == *"the host's policy does not know it"* && $out != *ran* ]]
 }
 
+# Enforcing, this policy denies what cpc runs as, kernel_t, the way to
+# container_t: the program keeps cpc's label, which is seen, and the program killed.
+denied() {
+	local out status=0
+	echo 1 >/sys/fs/selinux/enforce
+	out=$(cpc run --rm "$image" echo output of it 2>&1) || status=$?
+	echo 0 >/sys/fs/selinux/enforce
+	echo "status $status: $out"
+	[ $status -eq 125 ] && [[ $out == *"the program is not confined as it was to be"*container_t* && $out != *"output of it"* ]]
+}
+
 seen_by_doctor() { cpc doctor | grep -A1 selinux | tee /dev/stderr | grep -q permissive; }
 
 case ${1:-} in
@@ -75,8 +86,9 @@ sandbox)
 	check "a type that the policy does not know" unknown
 	check "doctor" seen_by_doctor
 	;;
+enforcing) check "a transition that the policy denies: nothing runs" denied ;;
 *)
-	echo "usage: selinux.sh load|sandbox" >&2
+	echo "usage: selinux.sh load|sandbox|enforcing" >&2
 	exit 2
 	;;
 esac

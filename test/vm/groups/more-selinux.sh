@@ -26,4 +26,5 @@ run() {
 	inside root /work-cpc/test/vm/selinux.sh load
 	inside root /work-cpc/test/vm/selinux.sh sandbox
 	inside user /work-cpc/test/vm/selinux.sh sandbox
+	inside root /work-cpc/test/vm/selinux.sh enforcing
 }
