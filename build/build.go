@@ -91,6 +91,10 @@ type Options struct {
 	NoCacheStages []string
 	// Used, if set, is told the cache keys of all steps.
 	Used func(key digest.Digest)
+	// Caches are asked, in this order, for what the store's own does not have.
+	Caches []Cache
+	// InlineCache has the image carry the cache of what it is made of.
+	InlineCache bool
 	// Labels are added to the image, and Annotations to its manifest.
 	Labels, Annotations map[string]string
 	// Progress is told what happens; nil: nobody is.
@@ -109,6 +113,12 @@ func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
 	img, err := b.build(ctx)
 	o.Progress.Close(err)
 	return img, err
+}
+
+// Cache is a build cache elsewhere.
+type Cache interface {
+	// Get returns the entry of key, with its layer in the store.
+	Get(ctx context.Context, key digest.Digest) (rootfs.CacheEntry, bool, error)
 }
 
 // Index is what BuildAll made: an image for each platform under one name.
@@ -159,6 +169,8 @@ type builder struct {
 	images map[string]*once
 	// step counts all steps of the build, for the numbers in the output.
 	step int
+	// used are the cache keys of all steps.
+	used []digest.Digest
 	// several: this is one of several platforms.
 	several bool
 }
@@ -176,8 +188,8 @@ func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
 		return nil, fmt.Errorf("build: %w", err)
 	}
 	defer release()
-	for _, w := range b.plan.warnings {
-		b.Progress.Warn(w)
+	if err := b.warn(ctx); err != nil {
+		return nil, err
 	}
 	target, err := b.buildAll(ctx)
 	if err != nil {
@@ -224,7 +236,7 @@ func (b *builder) prepare() error {
 	if err != nil {
 		return err
 	}
-	file, err := parseDockerfile(visible(name), data)
+	file, err := parseDockerfile(visible(name), data, b.Args[checkArg])
 	if err != nil {
 		return err
 	}
@@ -311,7 +323,11 @@ func (b *builder) finish(ctx context.Context, s *stage) (*rootfs.Image, error) {
 		}
 		cfg.Config.Labels = labels
 	}
-	img, err := b.Store.PutAnnotated(ctx, cfg, s.layers, b.names, b.Annotations)
+	annotations, err := b.annotations(s)
+	if err != nil {
+		return nil, err
+	}
+	img, err := b.Store.PutAnnotated(ctx, cfg, s.layers, b.names, annotations)
 	if err != nil {
 		return nil, fmt.Errorf("store the image: %w", err)
 	}

@@ -37,5 +37,5 @@ func (s *stagePlanner) change(line string) error {
 	case *instructions.RunCommand, *instructions.CopyCommand, *instructions.AddCommand, *instructions.ArgCommand:
 		return fmt.Errorf("%s changes more than the configuration", name)
 	}
-	return s.apply(cmd, &op{Name: name})
+	return s.apply(cmd, &op{Name: name}, nil)
 }

@@ -143,7 +143,7 @@ func (s *stage) next(text string) StepInfo {
 // execute does one instruction: from the cache, or for real.
 func (s *stage) execute(ctx context.Context, o *op) error {
 	if o.Run == nil && o.Copy == nil && o.Workdir == nil {
-		return s.metadata(o)
+		return s.metadata(ctx, o)
 	}
 	info := s.next(o.Text)
 	s.b.Progress.Start(info)
@@ -160,12 +160,12 @@ func (s *stage) execute(ctx context.Context, o *op) error {
 
 // metadata records an instruction that changes the configuration only. Its time
 // comes from the cache, so that an unchanged build gives the same image.
-func (s *stage) metadata(o *op) error {
+func (s *stage) metadata(ctx context.Context, o *op) error {
 	key, err := s.key(o, "")
 	if err != nil {
 		return err
 	}
-	created, _, ok, err := s.lookup(key)
+	created, _, ok, err := s.lookup(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (s *stage) files(ctx context.Context, o *op, info StepInfo) (cached bool, e
 	if err != nil {
 		return false, err
 	}
-	created, desc, ok, err := s.lookup(key)
+	created, desc, ok, err := s.lookup(ctx, key)
 	if err != nil {
 		return false, err
 	}
@@ -275,20 +275,21 @@ func (s *stage) key(o *op, content string) (digest.Digest, error) {
 		return "", fmt.Errorf("cache key: %w", err)
 	}
 	name := digest.FromBytes(data)
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	s.b.used = append(s.b.used, name)
 	if s.b.Used != nil {
-		s.b.mu.Lock()
-		defer s.b.mu.Unlock()
 		s.b.Used(name)
 	}
 	return name, nil
 }
 
-func (s *stage) lookup(key digest.Digest) (time.Time, rootfs.LayerDescriptor, bool, error) {
+func (s *stage) lookup(ctx context.Context, key digest.Digest) (time.Time, rootfs.LayerDescriptor, bool, error) {
 	var none rootfs.LayerDescriptor
 	if s.b.NoCache || slices.Contains(s.b.NoCacheStages, strings.ToLower(s.b.plan.file.stages[s.index].Name)) {
 		return time.Time{}, none, false, nil
 	}
-	entry, ok, err := s.b.Store.CacheGet(key)
+	entry, ok, err := s.b.cached(ctx, key)
 	if err != nil || !ok {
 		return time.Time{}, none, false, err
 	}

@@ -6,6 +6,7 @@ package build
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path"
 	"slices"
 	"strconv"
@@ -303,11 +304,26 @@ func (s *stagePlanner) volume(c *instructions.VolumeCommand, o *op) error {
 	return nil
 }
 
-// parsePorts reads PORT[-PORT][/tcp|udp|sctp].
+// parsePorts reads PORT[-PORT][/tcp|udp|sctp]. What docker takes before that and
+// does not use, an address and a port of the host, is checked for its form.
 func parsePorts(spec string) ([]string, error) {
 	bad := withHint(fmt.Errorf("%q is no port", visible(spec)), "write 80, 80/udp or 8000-8010/tcp")
-	ports, proto, ok := strings.Cut(strings.ToLower(spec), "/")
-	if !ok {
+	own := spec
+	if i := strings.LastIndex(spec, ":"); i >= 0 {
+		own = spec[i+1:]
+		host, port := "", spec[:i]
+		if j := strings.LastIndex(port, ":"); j >= 0 {
+			host, port = port[:j], port[j+1:]
+		}
+		if strings.Contains(port, "/") || host != "" && net.ParseIP(strings.Trim(host, "[]")) == nil {
+			return nil, bad
+		}
+		if _, err := parsePorts(port); port != "" && err != nil {
+			return nil, bad
+		}
+	}
+	ports, proto, _ := strings.Cut(strings.ToLower(own), "/")
+	if proto == "" {
 		proto = "tcp"
 	}
 	if !slices.Contains([]string{"tcp", "udp", "sctp"}, proto) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/command"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
@@ -36,13 +37,17 @@ type dockerfile struct {
 	globals []instructions.ArgCommand
 	// warnings are the parser's, one line each.
 	warnings []string
+	// lint adds to findings what build checks find.
+	lint     *linter.Linter
+	findings []Finding
 }
 
 // dockerSyntax matches the frontends that this package stands in for.
 var dockerSyntax = regexp.MustCompile(`^(docker\.io/)?docker/dockerfile(-upstream)?(:(latest|labs|master|1(\.[0-9]+)*(-labs)?))?(@sha256:[0-9a-f]{64})?$`)
 
-// parseDockerfile parses data; name is used in messages only.
-func parseDockerfile(name string, data []byte) (*dockerfile, error) {
+// parseDockerfile parses data; name is used in messages only. Checks, unless
+// "", is used in place of the file's directive # check=.
+func parseDockerfile(name string, data []byte, checks string) (*dockerfile, error) {
 	d := &dockerfile{name: name}
 	if len(data) > maxDockerfile {
 		return nil, d.fault(nil, fmt.Errorf("larger than %d bytes", maxDockerfile))
@@ -54,6 +59,9 @@ func parseDockerfile(name string, data []byte) (*dockerfile, error) {
 	if err := d.checkSyntax(data); err != nil {
 		return nil, err
 	}
+	if err := d.startLint(data, checks); err != nil {
+		return nil, err
+	}
 	ast, err := parser.Parse(bytes.NewReader(data))
 	if err != nil {
 		return nil, d.parserFault(err)
@@ -63,13 +71,21 @@ func parseDockerfile(name string, data []byte) (*dockerfile, error) {
 	}
 	d.escape = ast.EscapeToken
 	for _, w := range ast.Warnings {
+		if w.URL == linter.RuleNoEmptyContinuation.URL && w.Location != nil {
+			d.lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
+			continue
+		}
 		line := 0
 		if w.Location != nil {
 			line = w.Location.Start.Line
 		}
 		d.warnings = append(d.warnings, fmt.Sprintf("%s:%d: %s", name, line, bounded(visible(w.Short), maxMessage)))
 	}
-	return d, d.readInstructions(ast.AST.Children)
+	if err := d.readInstructions(ast.AST.Children); err != nil {
+		return d, err
+	}
+	d.lintFile()
+	return d, nil
 }
 
 // checkSyntax refuses a file that asks for another frontend than docker's own.
@@ -102,7 +118,7 @@ func checkFrontend(args map[string]string) error {
 // position of every error.
 func (d *dockerfile) readInstructions(nodes []*parser.Node) error {
 	for _, n := range nodes {
-		typed, err := instructions.ParseInstruction(n)
+		typed, err := instructions.ParseInstructionWithLinter(n, d.lint)
 		if err != nil {
 			return d.fault(n.Location(), cleanParserError(err))
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -55,6 +56,12 @@ type plan struct {
 	hostNetwork bool
 	// warnings are for the user; none of them stops the build.
 	warnings []string
+	// lint, if set, is told what stages are like while they are planned.
+	// baseKnown: what the base image sets is known; ignored: .dockerignore
+	// leaves a source out.
+	lint      *linter.Linter
+	baseKnown bool
+	ignored   func(src string) bool
 }
 
 // planOptions are what a plan depends on beside the Dockerfile.
@@ -308,7 +315,7 @@ func (p *plan) originOf(flag, from string, i int) (origin, error) {
 
 // warnUnused names the build arguments that no ARG of the file takes.
 func (p *plan) warnUnused() {
-	known := map[string]bool{epochArg: true, frontendArg: true}
+	known := map[string]bool{epochArg: true, frontendArg: true, checkArg: true, inlineArg: true}
 	for name := range platformArgs(p.platform, "") {
 		known[name] = true
 	}

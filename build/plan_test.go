@@ -95,7 +95,7 @@ func describe(dockerfile, flags string) string {
 			args[name] = value
 		}
 	}
-	d, err := parseDockerfile("Dockerfile", []byte(dockerfile))
+	d, err := parseDockerfile("Dockerfile", []byte(dockerfile), "")
 	if err != nil {
 		return "error: " + err.Error()
 	}
@@ -106,6 +106,15 @@ func describe(dockerfile, flags string) string {
 	var b strings.Builder
 	for _, w := range p.warnings {
 		b.WriteString("warning: " + w + "\n")
+	}
+	_ = p.check(func(i int) (rootfs.Config, bool) {
+		if p.bases[i].Kind == fromScratch {
+			return scratchConfig(HostPlatform()), true
+		}
+		return testBase(p.bases[i].Image), p.bases[i].Image != "unknown"
+	}, func(src string) bool { return src == "ignored" })
+	for _, f := range d.findings {
+		b.WriteString("check: " + f.String() + "\n")
 	}
 	if err := describeStages(&b, p); err != nil {
 		fmt.Fprintf(&b, "error: %v", err)

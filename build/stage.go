@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -118,6 +119,7 @@ type stagePlanner struct {
 	scope  scope
 	cmdSet bool
 	ops    []*op
+	seen   lintState
 }
 
 // scratchConfig is what FROM scratch starts with.
@@ -143,12 +145,16 @@ func (p *plan) planStage(i int, base rootfs.Config) (*stagePlan, error) {
 	if !slices.ContainsFunc(s.scope.env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
 		s.scope.env = append([]string{defaultPath}, s.scope.env...)
 	}
-	for _, cmd := range commands {
+	for n, cmd := range commands {
+		lint := p.lint
+		if n < len(commands)-len(stage.Commands) {
+			lint = nil // a trigger: its text is not in this file
+		}
 		o := &op{Name: strings.ToUpper(cmd.Name()), loc: cmd.Location()}
 		if len(o.loc) > 0 {
 			o.Line = o.loc[0].Start.Line
 		}
-		if err := s.apply(cmd, o); err != nil {
+		if err := s.apply(cmd, o, merged(lint, cmd.Comments())); err != nil {
 			return nil, p.file.fault(o.loc, err)
 		}
 		if o.CreatedBy == "" {
@@ -178,16 +184,18 @@ func countSteps(cmds []instructions.Command) int {
 
 // apply plans one instruction. Expansion comes first, with the variables as they
 // were before the instruction.
-func (s *stagePlanner) apply(cmd instructions.Command, o *op) error {
+func (s *stagePlanner) apply(cmd instructions.Command, o *op, lint *linter.Linter) error {
 	if err := checkSupported(cmd); err != nil {
 		return err
 	}
 	if c, ok := cmd.(*instructions.ArgCommand); ok {
-		return s.arg(c, o)
+		s.lintCommand(cmd, lint)
+		return s.arg(c, o, lint)
 	}
 	values := s.scope.values()
+	x, raw := newExpander(s.plan.file.escape, values), contentExpander(values)
 	if ex, ok := cmd.(instructions.SupportsSingleWordExpansion); ok {
-		if err := ex.Expand(newExpander(s.plan.file.escape, values).word); err != nil {
+		if err := ex.Expand(x.word); err != nil {
 			if o.Name == "RUN" {
 				err = cleanParserError(err) // a mount that is not understood
 			}
@@ -195,10 +203,13 @@ func (s *stagePlanner) apply(cmd instructions.Command, o *op) error {
 		}
 	}
 	if ex, ok := cmd.(instructions.SupportsSingleWordExpansionRaw); ok {
-		if err := ex.ExpandRaw(contentExpander(values).word); err != nil {
+		if err := ex.ExpandRaw(raw.word); err != nil {
 			return fmt.Errorf("%s: %w", o.Name, err)
 		}
 	}
+	maps.Copy(x.unset, raw.unset)
+	s.lintVariables(lint, x, cmd.Location())
+	s.lintCommand(cmd, lint)
 	if err := s.applyFiles(cmd, o); err != nil {
 		return fmt.Errorf("%s: %w", o.Name, err)
 	}
@@ -231,9 +242,10 @@ func (s *stagePlanner) applyFiles(cmd instructions.Command, o *op) error {
 
 // arg declares build arguments: --build-arg, then the default, then a global
 // ARG of that name, then the automatic ones.
-func (s *stagePlanner) arg(c *instructions.ArgCommand, o *op) error {
+func (s *stagePlanner) arg(c *instructions.ArgCommand, o *op, lint *linter.Linter) error {
 	var shown []string
 	for _, a := range c.Args {
+		s.seen.declared = append(s.seen.declared, a.Key)
 		x := newExpander(s.plan.file.escape, s.scope.values())
 		name, err := x.word(a.Key)
 		if err != nil {
@@ -245,6 +257,7 @@ func (s *stagePlanner) arg(c *instructions.ArgCommand, o *op) error {
 				return fmt.Errorf("ARG %s: %w", visible(name), err)
 			}
 			ok = true
+			s.lintVariables(lint, x, c.Location())
 		}
 		if !ok {
 			value, ok = s.plan.globals[name]

@@ -64,17 +64,19 @@ type expander struct {
 	lex    *shell.Lex
 	values map[string]string
 	limit  int
+	// unset are the variables that had no value.
+	unset map[string]struct{}
 }
 
 func newExpander(escape rune, values map[string]string) *expander {
-	return &expander{lex: shell.NewLex(escape), values: values, limit: maxWord}
+	return &expander{lex: shell.NewLex(escape), values: values, limit: maxWord, unset: map[string]struct{}{}}
 }
 
 // contentExpander expands the text of a COPY heredoc, whose quotes stay.
 func contentExpander(values map[string]string) *expander {
 	lex := shell.NewLex('\\')
 	lex.SkipProcessQuotes = true
-	return &expander{lex: lex, values: values, limit: maxContent}
+	return &expander{lex: lex, values: values, limit: maxContent, unset: map[string]struct{}{}}
 }
 
 // budget is how many bytes of values one word may draw in. n replacements can
@@ -112,8 +114,14 @@ func (x *expander) word(word string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, _, err := x.lex.ProcessWord(word, env)
+	out, unset, err := x.lex.ProcessWord(word, env)
+	maps.Copy(x.unset, unset)
 	return out, x.check(env, len(out), err)
+}
+
+// undefined are the names that had no value, without the declared ones.
+func (x *expander) undefined(declared []string) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(x.unset)), func(name string) bool { return slices.Contains(declared, name) })
 }
 
 func (x *expander) words(word string) ([]string, error) {

@@ -19,23 +19,14 @@ import (
 // cacheType is the media type of a list of cache entries in an OCI layout.
 const cacheType = "application/vnd.claude-pocket-console.cpc.buildcache.v1+json"
 
-// ExportCache writes entries of the build cache, with their layers, as an OCI
-// image layout into a directory, over what an earlier export left there.
-func (s *Store) ExportCache(ctx context.Context, dir string, keys []digest.Digest) error {
+// ExportCache writes entries of the build cache (CacheList), with their layers, as an
+// OCI image layout into a directory, over what an earlier export left there.
+func (s *Store) ExportCache(ctx context.Context, dir string, entries map[digest.Digest]CacheEntry) error {
 	blobs := filepath.Join(dir, v1.ImageBlobsDir, "sha256")
 	if err := os.MkdirAll(blobs, 0o755); err != nil { //nolint:gosec // for other programs to read
 		return fmt.Errorf("export cache: %w", err)
 	}
-	entries := make(map[digest.Digest]CacheEntry, len(keys))
-	for _, key := range keys {
-		e, ok, err := s.CacheGet(key)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			continue
-		}
-		entries[key] = e
+	for _, e := range entries {
 		if e.Layer.Empty {
 			continue
 		}

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
@@ -151,6 +153,7 @@ func TestDebianRegistry(t *testing.T) {
 			t.Errorf("mode %v, %v", st.Mode(), err)
 		}
 		interchange(t, s, img, place{host, ca, file}, client())
+		cacheByRegistry(t, s, img, host, client())
 		if had, err := registry.Erase(host); err != nil || !had {
 			t.Errorf("logged out: %v %v", had, err)
 		}
@@ -158,6 +161,50 @@ func TestDebianRegistry(t *testing.T) {
 			t.Errorf("after logging out: %v", err)
 		}
 	})
+}
+
+// cacheByRegistry moves a build cache to another store.
+func cacheByRegistry(t modetest.T, s *Store, img *Image, host string, client *registry.Client) {
+	t.Helper()
+	layer, empty, other := digest.FromString("layer"), digest.FromString("empty"), digest.FromString("other")
+	l := img.LayerDescriptors()[0]
+	for key, e := range map[digest.Digest]CacheEntry{layer: {Layer: l, Config: []byte(`{"n":1}`)}, empty: {Layer: LayerDescriptor{Empty: true}}} {
+		if err := s.CachePut(key, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := s.CacheList([]digest.Digest{layer, empty, other}, nil)
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	if few, err := s.CacheList([]digest.Digest{layer, empty}, []*Image{{}}); err != nil || len(few) != 1 {
+		t.Errorf("of an image without the layer: %v, %v", few, err)
+	}
+	if err := s.PushCache(t.Context(), host+"/cache:1", entries, client); err != nil {
+		t.Fatal(err)
+	}
+	o := otherStore(t)
+	c, err := o.OpenCache(t.Context(), host+"/cache:1", PullOptions{Client: client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.haveBlob(l.Descriptor) {
+		t.Error("the layer comes before it is asked for")
+	}
+	for key, want := range map[digest.Digest]bool{layer: true, empty: true, other: false} {
+		if _, ok, err := c.Get(t.Context(), key); err != nil || ok != want {
+			t.Errorf("%s: %v, %v; want %v", key, ok, err, want)
+		}
+		if _, ok, err := o.CacheGet(key); err != nil || ok != want {
+			t.Errorf("%s in the store: %v, %v; want %v", key, ok, err, want)
+		}
+	}
+	if !o.haveLayer(l.DiffID) {
+		t.Error("the layer is not unpacked")
+	}
+	if c, err := o.OpenCache(t.Context(), host+"/one:v1.0.0", PullOptions{Client: client}); err != nil || len(c.entries) != 0 {
+		t.Errorf("an image without a cache: %v", err)
+	}
 }
 
 // place is a registry, its authority's file and that of the credentials.

@@ -15,16 +15,16 @@ import (
 type Step = step.Step
 
 // NewSteps prepares the calling process, which must be the root of U0 and pid
-// 1, to run steps of a build with the given runtime ("" for cpc-runtime) and
-// network.
-func NewSteps(runtime string, d dirs.Dirs, net network.Options, inUse ...string) (*step.Runner, error) {
+// 1, to run steps of a build with the given runtime ("" for cpc-runtime),
+// network and options, which are those of bundle.BuildStep or made of them.
+func NewSteps(runtime string, d dirs.Dirs, net network.Options, o bundle.Options, inUse ...string) (*step.Runner, error) {
 	path, err := FindRuntime(runtime)
 	if err != nil {
 		return nil, err
 	}
-	profile, err := loadProfile(bundle.BuildStep())
+	profile, err := loadProfile(o)
 	if err != nil {
 		return nil, err
 	}
-	return step.New(step.Config{Set: record.Set{Dirs: d}, Runtime: path, Seccomp: profile, Network: net, InUse: inUse})
+	return step.New(step.Config{Set: record.Set{Dirs: d}, Runtime: path, Seccomp: profile, Network: net, Options: o, InUse: inUse})
 }

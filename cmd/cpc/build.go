@@ -37,6 +37,7 @@ type buildFlags struct {
 	labels, annotations             []string
 	noCacheFilter                   []string
 	cacheFrom, cacheTo              []string
+	cachesTo                        []cachePlace
 	used                            []digest.Digest // cache keys
 	noCache, pull, quiet            bool
 	push, load                      bool
@@ -44,6 +45,9 @@ type buildFlags struct {
 	sbom, scan                      bool
 	scanning                        scanFlags
 	net                             netFlags
+	steps                           stepFlags
+	check                           bool
+	call                            string
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -74,8 +78,8 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.push, "push", false, "Send the image to its registry")
 	fs.BoolVar(&f.load, "load", false, "Keep the image in the store, which is done anyway")
 	fs.BoolVar(&f.noCache, "no-cache", false, "Run every step anew")
-	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "Use the cache that --cache-to wrote: `type=local,src=DIRECTORY`")
-	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "Write the cache of this build: `type=local,dest=DIRECTORY`")
+	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "Use the cache that --cache-to wrote: `type=local,src=DIRECTORY`, type=registry,ref=NAME, or the name of an image")
+	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "Write the cache of this build: `type=local,dest=DIRECTORY`, type=registry,ref=NAME (both with mode=min|max) or type=inline")
 	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "Run the steps of these `STAGES` anew")
 	fs.BoolVar(&f.pull, "pull", false, "Look for newer base images in their registries")
 	fs.StringArrayVar(&f.labels, "label", nil, "Add a label to the image: `NAME=VALUE`")
@@ -87,6 +91,9 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.contexts, "build-context", nil, "A further context: `NAME=DIRECTORY`, or a URL, docker-image://IMAGE or oci-layout://DIRECTORY")
 	fs.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default (the allowlist: what --egress or the default policy names), none or host")
 	f.net.register(fs)
+	f.steps.register(fs)
+	fs.BoolVar(&f.check, "check", false, "Look the Dockerfile over for usual mistakes, and build nothing")
+	fs.StringVar(&f.call, "call", "build", "`WHAT` to do: build or check")
 	fs.StringSliceVar(&f.allow, "allow", nil, "Allow what a Dockerfile may not ask for else: `network.host`")
 	fs.StringVar(&f.iidfile, "iidfile", "", "Write the image's id to `FILE`")
 	fs.StringVar(&f.metadata, "metadata-file", "", "Write what was built to `FILE`, as JSON")
@@ -94,7 +101,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.scan, "scan", false, "Look the image up in security advisories (cpc scan)")
 	f.scanning.register(fs)
 	// What docker has and means nothing here.
-	for _, name := range []string{"rm", "force-rm", "compress"} {
+	for _, name := range []string{"rm", "force-rm", "compress", "layers", "disable-content-trust"} {
 		fs.Bool(name, false, "Accepted for docker's sake")
 		_ = fs.MarkHidden(name) // it is there
 	}
@@ -134,6 +141,10 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err := f.canExamine(); err != nil {
 		return err
 	}
+	check, err := f.called()
+	if err != nil {
+		return err
+	}
 	outs, err := f.outputs()
 	if err != nil {
 		return usageError{err}
@@ -154,26 +165,21 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err != nil {
 		return err
 	}
-	net, err := f.stepNetwork(cmd)
-	if err != nil {
+	if check {
+		o.Store = store
+		return checkOnly(ctx, o)
+	}
+	if err := a.equip(cmd, f, o, store, inUse); err != nil {
 		return err
 	}
-	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, net, inUse...)
-	if err != nil {
-		return err
-	}
-	if o.Progress, err = f.newProgress(); err != nil {
-		return err
-	}
-	a.equip(o, store, steps)
-	if err := f.importCaches(ctx, o); err != nil {
+	if err := a.importCaches(ctx, f, o); err != nil {
 		return err
 	}
 	result, err := f.run(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.exportCaches(ctx, o), a.write(ctx, outs, result, o)); err != nil {
+	if err := errors.Join(a.exportCaches(ctx, f, o, result.images), a.write(ctx, outs, result, o)); err != nil {
 		return err
 	}
 	if err := f.report(result); err != nil {
@@ -188,7 +194,22 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 }
 
 // equip gives a build what it works with.
-func (a *app) equip(o *build.Options, store *rootfs.Store, steps *step.Runner) {
+func (a *app) equip(cmd *cobra.Command, f *buildFlags, o *build.Options, store *rootfs.Store, inUse []string) error {
+	net, err := f.stepNetwork(cmd)
+	if err != nil {
+		return err
+	}
+	limits, err := f.steps.options(cmd.Flags())
+	if err != nil {
+		return usageError{err}
+	}
+	steps, err := sandbox.NewSteps(a.runtime, a.inside.Dirs, net, limits, inUse...)
+	if err != nil {
+		return err
+	}
+	if o.Progress, err = f.newProgress(); err != nil {
+		return err
+	}
 	o.Store, o.Mapping, o.Runner = store, a.inside.Mapping, stepRunner{steps}
 	o.Pull = func(ctx context.Context, ref string, platform v1.Platform, status func(string)) (*rootfs.Image, error) {
 		return a.pullFor(ctx, store, ref, &platform, status)
@@ -199,6 +220,7 @@ func (a *app) equip(o *build.Options, store *rootfs.Store, steps *step.Runner) {
 		}
 		return emulate.Enable(a.inside.Mapping.Mode, p.Architecture)
 	}
+	return nil
 }
 
 // run builds for one platform or for several.
@@ -269,7 +291,7 @@ func (f *buildFlags) canExamine() error {
 // rebuild that gave the image that was there finds its bill there, too.
 func (a *app) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, img *rootfs.Image) error {
 	ctx := cmd.Context()
-	recorded, err := store.Artifacts(ctx, img.Digest, "")
+	recorded, err := store.Artifacts(ctx, img.Digest, sbom.SPDXType)
 	if err != nil || !f.scan && (!f.sbom || len(recorded) > 0) || len(img.Manifest.Layers) == 0 {
 		return err
 	}

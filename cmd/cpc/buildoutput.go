@@ -262,7 +262,11 @@ func (f *buildFlags) writeMetadata(b *built) error {
 	}
 	about["containerimage.descriptor"] = map[string]any{"mediaType": mediaType, "digest": b.digest}
 	if len(f.tags) > 0 {
-		about["image.name"] = strings.Join(f.tags, ",")
+		var names []string
+		for _, t := range f.tags {
+			names = append(names, canonicalOr(t))
+		}
+		about["image.name"] = strings.Join(names, ",")
 	}
 	data, err := json.MarshalIndent(about, "", "  ")
 	if err != nil {

@@ -178,16 +178,19 @@ func (f *runFlags) parseLimits(req *sandbox.RunRequest) (err error) {
 	if req.Options.ShmSize, err = dockerflag.ParseSize(f.shmSize); err != nil {
 		return flagError("--shm-size", err)
 	}
-	var limits []specs.POSIXRlimit
-	for _, u := range f.ulimits {
+	req.Options.Ulimits, err = parseUlimits(f.ulimits)
+	return err
+}
+
+func parseUlimits(given []string) (limits []specs.POSIXRlimit, err error) {
+	for _, u := range given {
 		limit, err := dockerflag.ParseUlimit(u)
 		if err != nil {
-			return flagError("--ulimit", err)
+			return nil, flagError("--ulimit", err)
 		}
 		limits = append(limits, limit)
 	}
-	req.Options.Ulimits = limits
-	return nil
+	return limits, nil
 }
 
 func (f *runFlags) parseEnv(req *sandbox.RunRequest) error {

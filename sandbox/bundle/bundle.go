@@ -121,8 +121,13 @@ func BuildStep() Options {
 		CapBase: dockerflag.DockerCaps(),
 		ShmSize: defaultShm,
 		Network: NetworkAllowlist,
+		// Compilers run many processes; a fork bomb is ended all the same.
+		Limits: cgroups.Limits{Pids: stepPids},
 	}
 }
+
+// stepPids is how many processes and threads a step may have.
+const stepPids = 8192
 
 // MergeTmpfs returns given with those of defaults whose path it does not have.
 func MergeTmpfs(defaults, given []Tmpfs) []Tmpfs {

@@ -61,6 +61,7 @@ type Runner struct {
 	runtime string
 	seccomp *specs.LinuxSeccomp
 	network network.Options
+	options bundle.Options
 	stage   string
 }
 
@@ -70,6 +71,8 @@ type Config struct {
 	Runtime string
 	Seccomp *specs.LinuxSeccomp
 	Network network.Options
+	// Options are what every step gets, command, user and network apart.
+	Options bundle.Options
 	// InUse are paths that must stay visible.
 	InUse []string
 }
@@ -80,7 +83,7 @@ func New(c Config) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{set: c.Set, runtime: c.Runtime, seccomp: c.Seccomp, network: c.Network, stage: stage}, nil
+	return &Runner{set: c.Set, runtime: c.Runtime, seccomp: c.Seccomp, network: c.Network, options: c.Options, stage: stage}, nil
 }
 
 // Run runs one step and returns its exit status. The error is for what kept
@@ -108,7 +111,7 @@ func (s *Runner) Run(ctx context.Context, step Step) (code int, err error) {
 		return 0, err
 	}
 	if step.Network == "" {
-		step.Network = bundle.BuildStep().Network
+		step.Network = s.options.Network
 	}
 	id := record.NewID()
 	g, err := s.openGate(id, step.Network)
@@ -192,7 +195,7 @@ func (s *Runner) plan(step Step, input bundle.Input, dir string) (bundle.Input, 
 	if input.Host, err = bundle.ProbeHost(); err != nil {
 		return input, err
 	}
-	o := bundle.BuildStep()
+	o := s.options
 	o.Hostname, o.Network = hostname, step.Network
 	o.Entrypoint, o.Args, o.Env, o.Workdir = new(string), step.Args, step.Env, step.Dir
 	o.Binds = input.Binds

@@ -1,0 +1,380 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/util/suggest"
+	"github.com/moby/patternmatcher"
+
+	"github.com/claude-pocket-console/cpc/rootfs"
+)
+
+// Finding is what one of BuildKit's build checks found in a Dockerfile.
+type Finding struct {
+	// Rule is the check's name, URL its documentation.
+	Rule, Description, URL string
+	// Message is about this place.
+	Message string
+	// File, Line and Excerpt are the place; Line is 0 for the file as a whole.
+	File    string
+	Line    int
+	Excerpt string
+}
+
+// String is the finding in one line, as docker words it.
+func (f *Finding) String() string {
+	return linter.LintFormatShort(f.Rule, f.Message, f.Line)
+}
+
+// checkArg replaces the directive # check=.
+const checkArg = "BUILDKIT_DOCKERFILE_CHECK"
+
+// startLint reads # check=skip=…;error=…, or what is given in its place.
+func (d *dockerfile) startLint(data []byte, given string) error {
+	value, _, loc, _ := parser.ParseDirective("check", data)
+	if given != "" {
+		value, loc = given, nil
+	}
+	config, err := linter.ParseLintOptions(value)
+	if err != nil {
+		return d.fault(loc, withHint(fmt.Errorf("check=%s: %s", visible(value), visible(err.Error())), "write # check=skip=RULE,RULE;error=true"))
+	}
+	config.Warn = func(rule, description, url, message string, loc []parser.Range) {
+		f := Finding{Rule: rule, Description: description, URL: url, Message: bounded(visible(message), maxMessage), File: d.name}
+		if len(loc) > 0 {
+			at := d.fault(loc, nil)
+			f.Line, f.Excerpt = at.Line, at.Excerpt
+		}
+		if len(d.findings) < maxInstructions && !slices.Contains(d.findings, f) {
+			d.findings = append(d.findings, f)
+		}
+	}
+	d.lint = linter.New(config)
+	return nil
+}
+
+// lintFile applies the rules about stages' names and the case of keywords.
+func (d *dockerfile) lintFile() {
+	names := map[string]bool{}
+	lower, upper := 0, 0
+	each := func(visit func(word string, loc []parser.Range)) {
+		for _, s := range d.stages {
+			visit(s.OrigCmd, s.Location)
+			for _, c := range s.Commands {
+				visit(c.Name(), c.Location())
+			}
+		}
+	}
+	for _, s := range d.stages {
+		if s.Name == scratch || s.Name == "context" {
+			d.lint.Run(&linter.RuleReservedStageName, s.Location, linter.RuleReservedStageName.Format(s.Name))
+		}
+		if s.Name != "" && names[s.Name] {
+			d.lint.Run(&linter.RuleDuplicateStageName, s.Location, linter.RuleDuplicateStageName.Format(s.Name))
+		}
+		names[s.Name] = true
+	}
+	each(func(word string, _ []parser.Range) {
+		switch word {
+		case strings.ToLower(word):
+			lower++
+		case strings.ToUpper(word):
+			upper++
+		}
+	})
+	want, named := strings.ToUpper, "uppercase"
+	if lower > upper {
+		want, named = strings.ToLower, "lowercase"
+	}
+	each(func(word string, loc []parser.Range) {
+		if word != want(word) {
+			d.lint.Run(&linter.RuleConsistentInstructionCasing, loc, linter.RuleConsistentInstructionCasing.Format(word, named))
+		}
+	})
+}
+
+// bases gives the configuration that stage i starts from; false: it is not known.
+type bases func(i int) (rootfs.Config, bool)
+
+// check applies the rules that need a plan: to FROM, and to each instruction of
+// the stages that are built. The error is the first of planning.
+func (p *plan) check(base bases, ignored func(string) bool) error {
+	p.checkFrom()
+	q := *p
+	q.warnings = nil
+	q.ignored = ignored
+	configs, known := map[int]rootfs.Config{}, map[int]bool{}
+	for _, i := range p.order {
+		config, ok := rootfs.Config{}, false
+		if from := p.bases[i]; from.Kind == fromStage {
+			config, ok = configs[from.Stage], known[from.Stage]
+		} else if config, ok = base(i); !ok {
+			config = scratchConfig(p.platforms[i])
+		}
+		q.lint, q.baseKnown = p.file.lint, ok
+		s, err := q.planStage(i, config)
+		if err != nil {
+			return err
+		}
+		configs[i], known[i] = s.Config, ok
+	}
+	return nil
+}
+
+// checkFrom applies the rules about variables and platforms after FROM.
+func (p *plan) checkFrom() {
+	defaults := &plan{file: p.file, globals: platformArgs(p.platform, "")}
+	defaultsKnown := defaults.readGlobals() == nil
+	declared := slices.Sorted(maps.Keys(p.globals))
+	for _, c := range p.file.globals {
+		for _, a := range c.Args {
+			declared = append(declared, a.Key)
+		}
+	}
+	for i := range p.file.stages {
+		s := &p.file.stages[i]
+		lint := merged(p.file.lint, s.Comments)
+		x := newExpander(p.file.escape, p.globals)
+		_, _ = x.word(s.BaseName)
+		platform, err := x.word(s.Platform)
+		for _, name := range x.undefined(declared) {
+			near, _ := suggest.Search(name, declared, true)
+			lint.Run(&linter.RuleUndefinedArgInFrom, s.Location, linter.RuleUndefinedArgInFrom.Format(name, near))
+		}
+		if err == nil {
+			checkPlatform(lint, s, platform)
+		}
+		if !defaultsKnown {
+			continue
+		}
+		name, err := newExpander(p.file.escape, defaults.globals).word(s.BaseName)
+		if err != nil {
+			continue
+		}
+		if _, err := reference.ParseNormalizedNamed(name); err != nil {
+			p.file.lint.Run(&linter.RuleInvalidDefaultArgInFrom, s.Location, linter.RuleInvalidDefaultArgInFrom.Format(s.BaseName))
+		}
+	}
+}
+
+// checkPlatform looks at FROM --platform, whose value is platform.
+func checkPlatform(lint *linter.Linter, s *instructions.Stage, platform string) {
+	switch {
+	case s.Platform == "":
+	case s.Platform == "$TARGETPLATFORM" || s.Platform == "${TARGETPLATFORM}":
+		lint.Run(&linter.RuleRedundantTargetPlatform, s.Location, linter.RuleRedundantTargetPlatform.Format(s.Platform))
+	case !strings.Contains(s.Platform, "$"):
+		// A stage whose name says what it is for is meant for that platform.
+		p, err := ParsePlatform(platform)
+		if err == nil && !strings.Contains(s.Name, p.OS) && !strings.Contains(s.Name, p.Architecture) {
+			lint.Run(&linter.RuleFromPlatformFlagConstDisallowed, s.Location, linter.RuleFromPlatformFlagConstDisallowed.Format(platform))
+		}
+	}
+}
+
+// merged is lint with what a comment # check=… above the instruction adds.
+func merged(lint *linter.Linter, comments []string) *linter.Linter {
+	if lint == nil {
+		return nil
+	}
+	return lint.WithMergedConfigFromComments(comments)
+}
+
+// lintState is what the rules remember of a stage.
+type lintState struct {
+	last       map[string][]parser.Range
+	declared   []string
+	workdirSet bool
+}
+
+// lintCommand applies the rules to one instruction, which is expanded already.
+func (s *stagePlanner) lintCommand(cmd instructions.Command, lint *linter.Linter) {
+	if lint == nil {
+		return
+	}
+	loc := cmd.Location()
+	switch c := cmd.(type) {
+	case *instructions.EnvCommand:
+		for _, kv := range c.Env {
+			lintPair(lint, c.Name(), kv, loc)
+			lintSecret(lint, "ENV", kv.Key, loc)
+		}
+	case *instructions.LabelCommand:
+		for _, kv := range c.Labels {
+			lintPair(lint, c.Name(), kv, loc)
+		}
+	case *instructions.ArgCommand:
+		for _, a := range c.Args {
+			lintSecret(lint, "ARG", a.Key, loc)
+		}
+	case *instructions.CmdCommand:
+		s.lintEntry(lint, c, c.PrependShell)
+	case *instructions.EntrypointCommand:
+		s.lintEntry(lint, c, c.PrependShell)
+	case *instructions.HealthCheckCommand:
+		s.lintEntry(lint, c, false)
+	case *instructions.WorkdirCommand:
+		if !s.seen.workdirSet && !path.IsAbs(c.Path) {
+			lint.Run(&linter.RuleWorkdirRelativePath, loc, linter.RuleWorkdirRelativePath.Format(c.Path))
+		}
+		s.seen.workdirSet = true
+	case *instructions.CopyCommand:
+		if c.From == "" {
+			s.lintIgnored(lint, "Copy", c.SourcePaths, loc)
+		}
+	case *instructions.AddCommand:
+		s.lintIgnored(lint, "Add", c.SourcePaths, loc)
+	case *instructions.ExposeCommand:
+		for _, port := range c.Ports {
+			if _, proto, _ := strings.Cut(port, "/"); proto != strings.ToLower(proto) {
+				lint.Run(&linter.RuleExposeProtoCasing, loc, linter.RuleExposeProtoCasing.Format(port))
+			}
+			if strings.Contains(port, ":") {
+				lint.Run(&linter.RuleExposeInvalidFormat, loc, linter.RuleExposeInvalidFormat.Format(port))
+			}
+		}
+	}
+}
+
+// lintEntry is about instructions of which the last one counts; shell says
+// that a command is given in the shell form.
+func (s *stagePlanner) lintEntry(lint *linter.Linter, cmd instructions.Command, shell bool) {
+	name := strings.ToUpper(cmd.Name())
+	if last, ok := s.seen.last[name]; ok {
+		lint.Run(&linter.RuleMultipleInstructionsDisallowed, last, linter.RuleMultipleInstructionsDisallowed.Format(cmd.Name()))
+	}
+	if s.seen.last == nil {
+		s.seen.last = map[string][]parser.Range{}
+	}
+	s.seen.last[name] = cmd.Location()
+	if shell && len(s.config.Docker.Shell) == 0 {
+		lint.Run(&linter.RuleJSONArgsRecommended, cmd.Location(), linter.RuleJSONArgsRecommended.Format(cmd.Name()))
+	}
+}
+
+func lintPair(lint *linter.Linter, name string, kv instructions.KeyValuePair, loc []parser.Range) {
+	if kv.NoDelim {
+		lint.Run(&linter.RuleLegacyKeyValueFormat, loc, linter.RuleLegacyKeyValueFormat.Format(name))
+	}
+}
+
+// lintSecret goes by the words of a variable's name.
+func lintSecret(lint *linter.Linter, instruction, name string, loc []parser.Range) {
+	words := strings.Split(strings.ToLower(name), "_")
+	has := func(listed ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(listed, w) })
+	}
+	if has("apikey", "auth", "credential", "credentials", "key", "passwd", "password", "pword", "secret", "token") && !has("file", "public", "version") {
+		lint.Run(&linter.RuleSecretsUsedInArgOrEnv, loc, linter.RuleSecretsUsedInArgOrEnv.Format(instruction, name))
+	}
+}
+
+func (s *stagePlanner) lintIgnored(lint *linter.Linter, verb string, sources []string, loc []parser.Range) {
+	for _, src := range sources {
+		if kind, _, err := classify(src); s.plan.ignored == nil || kind != notRemote || err != nil {
+			continue
+		}
+		if src = path.Clean(src); s.plan.ignored(src) {
+			lint.Run(&linter.RuleCopyIgnoredFile, loc, linter.RuleCopyIgnoredFile.Format(verb, src))
+		}
+	}
+}
+
+// lintVariables tells of variables that x found without a value.
+func (s *stagePlanner) lintVariables(lint *linter.Linter, x *expander, loc []parser.Range) {
+	if lint == nil || !s.plan.baseKnown { // the base may set any
+		return
+	}
+	for _, name := range x.undefined(s.seen.declared) {
+		near, _ := suggest.Search(name, slices.Sorted(maps.Keys(x.values)), true)
+		lint.Run(&linter.RuleUndefinedVar, loc, linter.RuleUndefinedVar.Format(name, near))
+	}
+}
+
+// wholeContextIgnored are patterns that leave nothing of a context.
+var wholeContextIgnored = []string{"*", "**", "**/*"}
+
+// leavesOut reports whether .dockerignore surely leaves a source out: with !
+// lines that cannot be said.
+func (t *tree) leavesOut(src string) bool {
+	if t.ignore == nil || t.exceptions {
+		return false
+	}
+	if src == "." || src == "/" {
+		return slices.ContainsFunc(t.ignore.Patterns(), func(p *patternmatcher.Pattern) bool { return slices.Contains(wholeContextIgnored, p.String()) })
+	}
+	out, err := t.ignored(strings.TrimPrefix(src, "/"))
+	return out && err == nil
+}
+
+// Check reads a Dockerfile and says what BuildKit's build checks find in it.
+// Nothing is built or fetched.
+func Check(ctx context.Context, o Options) ([]Finding, error) {
+	o.Progress = silent{}
+	b := &builder{Options: o, images: map[string]*once{}, named: map[string]*tree{}}
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	err := b.openContexts()
+	if err == nil {
+		err = b.lint(ctx)
+	}
+	return b.plan.file.findings, errors.Join(err, b.closeContexts())
+}
+
+// lint checks the plan. What a base image that is not here sets is not known.
+func (b *builder) lint(ctx context.Context) error {
+	return b.plan.check(func(i int) (rootfs.Config, bool) {
+		switch from := b.plan.bases[i]; from.Kind {
+		case fromImage:
+			ref := from.Image
+			if canonical, err := rootfs.ParseReference(ref); err == nil {
+				ref = canonical
+			}
+			img, err := b.Store.Image(ctx, ref)
+			if err != nil {
+				return rootfs.Config{}, false
+			}
+			return img.Config, true
+		default:
+			return scratchConfig(b.plan.platforms[i]), true
+		}
+	}, b.context.leavesOut)
+}
+
+// warn tells of what the checks found, and refuses the build where the
+// Dockerfile says # check=error=true.
+func (b *builder) warn(ctx context.Context) error {
+	_ = b.lint(ctx) // an error in the file comes up when its stage is planned
+	file := b.plan.file
+	for _, w := range b.plan.warnings {
+		b.Progress.Warn(w)
+	}
+	for _, f := range file.findings {
+		b.Progress.Warn(f.String())
+	}
+	if !file.lint.ReturnAsError || len(file.findings) == 0 {
+		return nil
+	}
+	var rules []string
+	for _, f := range file.findings {
+		if !slices.Contains(rules, f.Rule) {
+			rules = append(rules, f.Rule)
+		}
+	}
+	return file.fault(nil, withHint(errors.New("lint violation found for rules: "+strings.Join(rules, ", ")),
+		"check=error=true makes errors of warnings; cpc build --check shows each with its place"))
+}

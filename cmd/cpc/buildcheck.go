@@ -1,0 +1,68 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/claude-pocket-console/cpc/build"
+)
+
+// called reports whether the build is to be checked only: --check, --call=check.
+func (f *buildFlags) called() (check bool, err error) {
+	switch f.call {
+	case "", "build":
+		return f.check, nil
+	case "check", "lint":
+		return true, nil
+	}
+	return false, usageError{fmt.Errorf("--call %s: choose build or check", f.call)}
+}
+
+// checkOnly prints what the checks find; that there is something is a failure.
+func checkOnly(ctx context.Context, o *build.Options) error {
+	found, err := build.Check(ctx, *o)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(found, func(a, b build.Finding) int { return a.Line - b.Line })
+	if err := printChecks(os.Stdout, found); err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		return exitStatus(1)
+	}
+	return nil
+}
+
+// printChecks is docker's form of them.
+func printChecks(w io.Writer, found []build.Finding) error {
+	var b strings.Builder
+	switch len(found) {
+	case 0:
+		b.WriteString("Check complete, no warnings found.\n")
+	case 1:
+		b.WriteString("Check complete, 1 warning has been found!\n")
+	default:
+		fmt.Fprintf(&b, "Check complete, %d warnings have been found!\n", len(found))
+	}
+	for _, f := range found {
+		fmt.Fprintf(&b, "\nWARNING: %s", f.Rule)
+		if f.URL != "" {
+			b.WriteString(" - " + f.URL)
+		}
+		fmt.Fprintf(&b, "\n%s\n%s", f.Message, f.File)
+		if f.Line > 0 {
+			fmt.Fprintf(&b, ":%d", f.Line)
+		}
+		fmt.Fprintf(&b, "\n%s", f.Excerpt)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
