@@ -16,10 +16,10 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 
+	"github.com/claude-pocket-console/cpc/internal/beside"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -57,13 +57,12 @@ func Open(runtime string) (*Engine, error) {
 // is empty, of the cpc-runtime beside this program or in PATH.
 func FindRuntime(asked string) (string, error) {
 	if asked == "" {
-		if self, err := os.Executable(); err == nil {
-			beside := filepath.Join(filepath.Dir(self), "cpc-runtime")
-			if _, err := os.Stat(beside); err == nil {
-				return beside, nil
-			}
+		const own = "cpc-runtime"
+		path, err := beside.Find(own)
+		if err != nil {
+			return "", fmt.Errorf("%w: %s", ErrNoRuntime, own)
 		}
-		asked = "cpc-runtime"
+		return path, nil
 	}
 	path, err := exec.LookPath(asked)
 	if err != nil {

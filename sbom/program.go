@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/beside"
 )
 
 // Request is what cpc-scan is asked: one of its fields.
@@ -64,13 +66,7 @@ type Program struct{ path string }
 
 // Find looks for cpc-scan beside this program, or in PATH.
 func Find() (Program, error) {
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), programName)
-		if _, err := os.Stat(beside); err == nil {
-			return Program{beside}, nil
-		}
-	}
-	path, err := exec.LookPath(programName)
+	path, err := beside.Find(programName)
 	if err != nil {
 		return Program{}, fmt.Errorf("%w: it belongs beside cpc, or in PATH", ErrNoProgram)
 	}
