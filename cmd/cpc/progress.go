@@ -181,7 +181,7 @@ func (t *transfer) line(columns int) string {
 	text := t.id + ": " + t.state
 	if !t.final && t.total > 0 {
 		numbers := fmt.Sprintf(" %s/%s", units.HumanSize(float64(t.done)), units.HumanSize(float64(t.total)))
-		if width := columns - len(text) - len(numbers) - 3; width >= 10 {
+		if width := columns - len(text) - len(numbers) - 3; width >= 10 && t.done < t.total {
 			width = min(width, 50)
 			n := int(min(t.done, t.total) * int64(width) / t.total)
 			bar := strings.Repeat("=", n)
