@@ -286,7 +286,7 @@ func (a *app) inspectOne(cmd *cobra.Command, name, kind string) (any, error) {
 			return nil, err
 		}
 	}
-	img, err := a.findImage(cmd.Context(), name, pullNever)
+	img, err := a.findImage(cmd.Context(), name, pullNever, "")
 	if errors.Is(err, rootfs.ErrNotFound) && kind == "" {
 		return nil, fmt.Errorf("%w: %s", errNoSuchThing, name)
 	}

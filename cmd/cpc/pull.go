@@ -23,9 +23,10 @@ const (
 	pullNever   = "never"
 )
 
-// findImage returns an image of the store, pulling it first as asked.
-func (a *app) findImage(ctx context.Context, ref, when string) (*rootfs.Image, error) {
-	img, err := a.lookUp(ctx, ref)
+// findImage returns an image of the store, for a platform if one is given,
+// pulling it first as asked.
+func (a *app) findImage(ctx context.Context, ref, when, platform string) (*rootfs.Image, error) {
+	img, err := a.lookUpFor(ctx, ref, platform)
 	missing := errors.Is(err, rootfs.ErrNotFound)
 	if when == pullNever || when != pullAlways && !missing {
 		return img, err
@@ -34,13 +35,13 @@ func (a *app) findImage(ctx context.Context, ref, when string) (*rootfs.Image, e
 		fmt.Fprintf(os.Stderr, "Image %s is not here yet; pulling it\n", ref)
 	}
 	// In U0, where layers are unpacked while they come.
-	if err := a.inU0([]string{"pull", "--for-run", "--", ref}); err != nil {
+	if err := a.inU0([]string{"pull", "--for-run", "--platform=" + platform, "--", ref}); err != nil {
 		if _, said := errors.AsType[exitStatus](err); said {
 			return nil, exitStatus(usageFailure)
 		}
 		return nil, err
 	}
-	return a.lookUp(ctx, ref)
+	return a.lookUpFor(ctx, ref, platform)
 }
 
 // findOrPull is findImage with a store that is open already.
@@ -56,9 +57,14 @@ func (a *app) findOrPull(ctx context.Context, store *rootfs.Store, ref, when str
 }
 
 // lookUp returns an image of the store.
-func (a *app) lookUp(ctx context.Context, ref string) (img *rootfs.Image, err error) {
+func (a *app) lookUp(ctx context.Context, ref string) (*rootfs.Image, error) {
+	return a.lookUpFor(ctx, ref, "")
+}
+
+// lookUpFor is lookUp for a platform, if one is given.
+func (a *app) lookUpFor(ctx context.Context, ref, platform string) (img *rootfs.Image, err error) {
 	err = a.withStore(func(store *rootfs.Store) (err error) {
-		img, err = store.Image(ctx, ref)
+		img, err = imageFor(ctx, store, ref, platform)
 		return err
 	})
 	return img, err

@@ -38,6 +38,7 @@ as the image's user, or as uid 1000 if it names none.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd, f, args) },
 	}
 	f.register(cmd.Flags())
+	cmd.Flags().StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Take the image for `OS/ARCH`; that of another architecture runs by qemu's emulation (default: the host's)")
 	return cmd
 }
 
@@ -53,7 +54,7 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *san
 	if e, err = a.engine(); err != nil {
 		return nil, req, err
 	}
-	img, err := a.findImage(cmd.Context(), req.Image, f.pull)
+	img, err := a.findImage(cmd.Context(), req.Image, f.pull, f.platform)
 	if err != nil {
 		return nil, req, err
 	}

@@ -22,14 +22,14 @@ import (
 type runFlags struct {
 	interactive, tty, detach, rm, init, readOnly, dryRun bool
 
-	name, user, workdir, hostname, entrypoint                       string
-	shmSize, network, detachKeys, pull, limits, stopSignal, cidfile string
-	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop     []string
-	ulimits                                                         []string
-	stopTimeout, oomScoreAdj                                        int
-	disk                                                            diskFlags
-	limited                                                         limitFlags
-	net                                                             netFlags
+	name, user, workdir, hostname, entrypoint                                 string
+	shmSize, network, detachKeys, pull, platform, limits, stopSignal, cidfile string
+	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop               []string
+	ulimits                                                                   []string
+	stopTimeout, oomScoreAdj                                                  int
+	disk                                                                      diskFlags
+	limited                                                                   limitFlags
+	net                                                                       netFlags
 }
 
 const (

@@ -1,12 +1,12 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package emulate lets steps of a build run programs of another architecture,
-// through qemu's user emulation.
+// Package emulate lets sandboxes, and steps of a build, run programs of another
+// architecture, through qemu's user emulation.
 //
 // Theory of operation. Since Linux 6.7 every user namespace can have a
 // binfmt_misc of its own, and a program is looked up in that of the nearest
-// user namespace that has one. An ordinary user's builder is the root of U0: it
+// user namespace that has one. An ordinary user's builder, or monitor, is the root of U0: it
 // mounts one there and registers qemu, by a file that the kernel keeps open
 // (flag F), so that the step needs no qemu in its root. The sandboxes below
 // see it; the host does not, and it goes with the builder's mount namespace. As
@@ -79,7 +79,7 @@ func Enable(mode idmap.Mode, arch string) error {
 	if m.registered() {
 		return nil
 	}
-	why := "as root there is no user namespace of the build's own to register it in"
+	why := "as root there is no user namespace of its own to register it in"
 	if own != nil {
 		why = own.Error()
 	}
@@ -90,7 +90,7 @@ func (m machine) advice(own error) string {
 	if errors.Is(own, exec.ErrNotFound) {
 		return "install qemu's user emulation: sudo apt-get install qemu-user-static (it also registers it)"
 	}
-	return "as root, apt-get install qemu-user-static binfmt-support; or build as an ordinary user on Linux 6.7 or newer"
+	return "as root, apt-get install qemu-user-static binfmt-support; or do it as an ordinary user on Linux 6.7 or newer"
 }
 
 // register mounts a binfmt_misc of the user namespace and tells it of qemu.

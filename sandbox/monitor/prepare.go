@@ -16,6 +16,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/emulate"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 )
@@ -38,6 +39,11 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 		return err
 	}
 	m.later(func() error { release(); return nil })
+	if arch := img.Platform().Architecture; !emulate.Native(arch) {
+		if err := emulate.Enable(r.Mapping.Mode, arch); err != nil {
+			return fmt.Errorf("the image is for %s: %w", rootfs.FormatPlatform(img.Platform()), err)
+		}
+	}
 	layers, err := store.Layers(ctx, img)
 	if err != nil {
 		return err

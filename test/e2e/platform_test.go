@@ -70,6 +70,7 @@ func TestForeignPlatform(t *testing.T) {
 				t.Errorf("made %q %v", made, err)
 			}
 		}
+		runForeign(t, w)
 		w.must(t, "buildx", "build", "-q", "--sbom=false", "--platform", "linux/amd64,linux/arm64", "-t", "platform/both", "-o", "type=local,dest="+dir+"/both", "-f", dir+"/Dockerfile.both", dir)
 		for _, arch := range []string{"amd64", "arm64"} {
 			if got, err := os.ReadFile(dir + "/both/linux_" + arch + "/arch"); err != nil || string(got) != arch+"\n" {
@@ -81,6 +82,23 @@ func TestForeignPlatform(t *testing.T) {
 	})
 	if after, _ := filepath.Glob("/proc/sys/fs/binfmt_misc/*"); len(after) != len(before) {
 		t.Errorf("the host's binfmt_misc had %v and has %v", before, after)
+	}
+}
+
+// runForeign runs the image for arm64, in a sandbox as any other.
+func runForeign(t *testing.T, w *who) {
+	t.Helper()
+	stdout, stderr, code := w.run(t, "run", "--rm", "--limits", "best-effort", "--platform", "linux/arm64", "platform/arm", "uname", "-m")
+	switch {
+	case w.mode == root && code != 0:
+		if !strings.Contains(stderr, "the image is for linux/arm64") || !strings.Contains(stderr, "qemu-user-static") {
+			t.Errorf("root: %s", stderr)
+		}
+	case code != 0 || stdout != "aarch64\n":
+		t.Errorf("run: %d %q %s", code, stdout, stderr)
+	}
+	if _, stderr, code := w.run(t, "run", "--rm", "--pull", "never", "--platform", "linux/s390x", "platform/arm", "true"); code != 125 || !strings.Contains(stderr, "it is for linux/arm64") {
+		t.Errorf("for another platform: %d %s", code, stderr)
 	}
 }
 
