@@ -76,7 +76,9 @@ cpuset_and_io() {
 	local begin=$SECONDS
 	cpc exec -u 0 io sh -c 'dd if=/dev/zero of=/x bs=1M count=6 oflag=direct' 2>&1
 	local took=$((SECONDS - begin))
-	echo "6 MiB took $took s"
+	local written
+	written=$(cpc stats --no-stream --format '{{.BlockIO}}' io)
+	echo "6 MiB took $took s; $written"
 	cpc update --device-write-bps /dev/vda:2m --cpuset-cpus 0-1 io
 	local after
 	after=$(files io cpuset.cpus io.max)
@@ -90,7 +92,7 @@ cpuset_and_io() {
 	none=$(files io io.max)
 	echo "none: $none"
 	cpc rm -f io
-	[[ $none != *=[0-9]* ]] && words_are "$last" "254:0 rbps=max wbps=max riops=5000 wiops=max" && words_are "$out" "1 0 254:0 rbps=max wbps=1048576 riops=5000 wiops=max default 2930" &&
+	[[ $none != *=[0-9]* && $written == *" / "[1-9]* ]] && words_are "$last" "254:0 rbps=max wbps=max riops=5000 wiops=max" && words_are "$out" "1 0 254:0 rbps=max wbps=1048576 riops=5000 wiops=max default 2930" &&
 		words_are "$after" "0-1 254:0 rbps=max wbps=2097152 riops=5000 wiops=max" && [ $took -ge 4 ]
 }
 
@@ -216,6 +218,23 @@ paused() {
 	return $status
 }
 
+# As a table that goes on, and as JSON.
+stats_shown() {
+	cpc run -d --name st --cpus 0.5 -m 200m "$image" sh -c 'while :; do :; done' >/dev/null || return
+	cpc exec st getent hosts nosuch.example # no answer, but traffic
+	sleep 3
+	local out rows status
+	out=$(cpc stats --no-stream --json st | tr -d ' \n')
+	rows=$(timeout 60 cpc stats --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.PIDs}}/{{.PIDsLimit}}' st |
+		grep -m 2 'st [1-9].*% .* / 200MiB [1-9]*/100')
+	printf '%s\n' "$out" "$rows"
+	[[ $out == *'"memoryLimit":209715200'*'"pidsLimit":100'* && $out =~ '"cpuPercent":'[1-9] && $out =~ '"received":'[1-9] && $out =~ '"sent":'[1-9] ]] &&
+		[ "$(wc -l <<<"$rows")" -eq 2 ]
+	status=$?
+	cpc rm -f st
+	return $status
+}
+
 processes_shown() {
 	cpc run -d --name top "$image" sh -c 'sleep 601 & sleep 602' >/dev/null || return
 	sleep 1
@@ -260,4 +279,5 @@ check "refused forks: event and record" refused_forks
 check "memory at 80 and 95 percent, stats" nearly_full
 check "pause, also with a monitor that is killed" paused
 [ "${1:-all}" = short ] || check "top" processes_shown
+[ -n "${CPC_VM_DELEGATED:-}" ] || check "stats, going on and as JSON" stats_shown
 check "${CPC_VM_RUNS:-20} runs leave the cgroup tree as it was" many_runs
