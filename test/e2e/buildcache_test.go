@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -83,5 +84,41 @@ func TestBuildCache(t *testing.T) {
 		}
 		spoilt.fails(t, 1, []string{"push cache localhost:1/c"}, "build", "--sbom=false", "--cache-to", "type=registry,ref=localhost:1/c", ctx)
 		spoilt.clean(t)
+	})
+}
+
+// TestBuildPull: --pull asks the registry for a newer base, and nothing else does.
+func TestBuildPull(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		server := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
+		t.Cleanup(server.Close)
+		ref := strings.Replace(strings.TrimPrefix(server.URL, "http://"), "127.0.0.1", "localhost", 1) + "/base:1"
+		here, there := newStore(t, w), newStore(t, w)
+		write := func(name, text string) string {
+			t.Helper()
+			dir := filepath.Join(here.dir, name)
+			if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a build context
+				t.Fatal(err)
+			}
+			for file, data := range map[string]string{"Dockerfile": text, "f": text} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(data), 0o644); err != nil { //nolint:gosec // a build context
+					t.Fatal(err)
+				}
+			}
+			return dir
+		}
+		app := write("app", "FROM "+ref+"\nCOPY f /g\n")
+		for i, c := range []struct {
+			flags []string
+			want  string
+		}{{nil, "1"}, {nil, "1"}, {[]string{"--pull"}, "3"}, {nil, "3"}} {
+			base := write("base", "FROM scratch\nCOPY f /f\nLABEL n="+strconv.Itoa(i+1)+"\n")
+			there.must(t, "build", "-q", "--sbom=false", "--push", "-t", ref, base)
+			here.must(t, append(append([]string{"build", "-q", "--sbom=false", "-t", "app"}, c.flags...), app)...)
+			if got := strings.TrimSpace(here.must(t, "inspect", "--format", "{{.Config.Labels.n}}", "app")); got != c.want {
+				t.Errorf("build %d, %v: on base %s, want %s", i+1, c.flags, got, c.want)
+			}
+		}
+		here.clean(t)
 	})
 }

@@ -65,21 +65,6 @@ func TestRegistries(t *testing.T) {
 // buildRegistries builds Dockerfile.sandbox, and puts the go command on top.
 func (w *who) buildRegistries(t *testing.T) {
 	t.Helper()
-	build := func(args ...string) {
-		cmd := w.cpc(t, append([]string{"build", "--sbom=false"}, args...)...)
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		// It takes longer than other commands: apt-get has some 300 packages to
-		// unpack.
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		stop := time.AfterFunc(10*time.Minute, func() { _ = cmd.Process.Kill() })
-		defer stop.Stop()
-		if err := cmd.Wait(); err != nil {
-			t.Fatalf("cpc %s: %v\n%s", strings.Join(args, " "), err, &out)
-		}
-	}
 	dir := filepath.Join(w.home, "registries-image")
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a build context
 		t.Fatal(err)
@@ -96,8 +81,8 @@ func (w *who) buildRegistries(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o644); err != nil { //nolint:gosec // a build context
 		t.Fatal(err)
 	}
-	build("-f", filepath.Join(dir, "sandbox/Dockerfile.sandbox"), "-t", "cpc-e2e/sandbox:latest", filepath.Join(dir, "sandbox"))
-	build("-t", registriesImage, dir)
+	w.buildSlowly(t, "-f", filepath.Join(dir, "sandbox/Dockerfile.sandbox"), "-t", "cpc-e2e/sandbox:latest", filepath.Join(dir, "sandbox"))
+	w.buildSlowly(t, "-t", registriesImage, dir)
 }
 
 func copyFile(t *testing.T, from, to string) {

@@ -53,7 +53,8 @@ verify() {
 	[ "$(id -u)" -eq 0 ] || dir=/usr/local/lib/systemd/user
 	local out
 	out=$(ctl cat cpc-sweep.timer && systemd-analyze "$([ "$(id -u)" -eq 0 ] && echo --system || echo --user)" verify --man=no \
-		$dir/cpc-sandbox@.service $dir/cpc-sweep.service $dir/cpc-sweep.timer 2>&1 | grep -e cpc) || true
+		$dir/cpc-sandbox@.service $dir/cpc-sweep.service $dir/cpc-sweep.timer \
+		/usr/local/lib/systemd/system/cpc-image.service /usr/local/lib/systemd/system/cpc-image.timer 2>&1 | grep -e cpc) || true
 	echo "$out"
 	! grep -v '^#' <<<"$out" | grep -i -e 'not found' -e unknown -e 'not executable' -e failed -e invalid
 }
