@@ -4,6 +4,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -113,9 +114,12 @@ type bases func(i int) (rootfs.Config, bool)
 // the stages that are built. The error is the first of planning.
 func (p *plan) check(base bases, ignored func(string) bool) error {
 	p.checkFrom()
+	file, err := p.file.again()
+	if err != nil {
+		return err
+	}
 	q := *p
-	q.warnings = nil
-	q.ignored = ignored
+	q.file, q.warnings, q.ignored = file, nil, ignored
 	configs, known := map[int]rootfs.Config{}, map[int]bool{}
 	for _, i := range p.order {
 		config, ok := rootfs.Config{}, false
@@ -133,6 +137,21 @@ func (p *plan) check(base bases, ignored func(string) bool) error {
 	}
 	return nil
 }
+
+// again reads the file once more, for a second plan: planning expands
+// instructions where they are.
+func (d *dockerfile) again() (*dockerfile, error) {
+	ast, err := parser.Parse(bytes.NewReader(d.data))
+	if err != nil {
+		return nil, d.parserFault(err)
+	}
+	fresh := &dockerfile{name: d.name, lines: d.lines, escape: d.escape, lint: silentLint()}
+	return fresh, fresh.readInstructions(ast.AST.Children)
+}
+
+// silentLint is for parsing without checks: the parser follows a nil one where
+// a comment says # check=.
+func silentLint() *linter.Linter { return linter.New(&linter.Config{}) }
 
 // checkFrom applies the rules about variables and platforms after FROM.
 func (p *plan) checkFrom() {

@@ -54,9 +54,13 @@ func parseTrigger(text string, loc []parser.Range) (instructions.Command, error)
 	if len(loc) > 0 {
 		node.StartLine, node.EndLine = loc[0].Start.Line, loc[len(loc)-1].End.Line
 	}
-	cmd, err := instructions.ParseCommand(node)
+	typed, err := instructions.ParseInstructionWithLinter(node, silentLint())
 	if err != nil {
 		return nil, cleanParserError(err)
+	}
+	cmd, ok := typed.(instructions.Command)
+	if !ok {
+		return nil, errors.New("FROM is not allowed there")
 	}
 	switch cmd.(type) {
 	case *instructions.OnbuildCommand, *instructions.MaintainerCommand:

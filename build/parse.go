@@ -40,6 +40,7 @@ type dockerfile struct {
 	// lint adds to findings what build checks find.
 	lint     *linter.Linter
 	findings []Finding
+	data     []byte
 }
 
 // dockerSyntax matches the frontends that this package stands in for.
@@ -48,7 +49,7 @@ var dockerSyntax = regexp.MustCompile(`^(docker\.io/)?docker/dockerfile(-upstrea
 // parseDockerfile parses data; name is used in messages only. Checks, unless
 // "", is used in place of the file's directive # check=.
 func parseDockerfile(name string, data []byte, checks string) (*dockerfile, error) {
-	d := &dockerfile{name: name}
+	d := &dockerfile{name: name, data: data}
 	if len(data) > maxDockerfile {
 		return nil, d.fault(nil, fmt.Errorf("larger than %d bytes", maxDockerfile))
 	}

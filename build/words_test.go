@@ -83,3 +83,13 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// A base image's trigger may begin with a comment that is a directive.
+func TestTriggerWithDirective(t *testing.T) {
+	if cmd, err := parseTrigger("# check=skip=all\nRUN true", nil); err != nil || cmd.Name() != "RUN" {
+		t.Errorf("%v, %v", cmd, err)
+	}
+	if _, err := parseTrigger("FROM scratch", nil); err == nil {
+		t.Error("FROM in a trigger: no error")
+	}
+}
