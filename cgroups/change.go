@@ -44,6 +44,13 @@ func (p Plan) reachable(to Limits) error {
 	if to.CPUs == "" && p.Limits.CPUs != "" || to.Mems == "" && p.Limits.Mems != "" {
 		return errors.New("cpuset: name the processors or nodes to use; to have all, name all")
 	}
+	for _, have := range p.Limits.Rates {
+		if !slices.ContainsFunc(to.Rates, func(r Rate) bool {
+			return r.Kind == have.Kind && r.Major == have.Major && r.Minor == have.Minor
+		}) {
+			return fmt.Errorf("device %s: a rate can be changed, not taken away", have.Device)
+		}
+	}
 	return nil
 }
 

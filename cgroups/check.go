@@ -131,7 +131,7 @@ func (c *checker) v2(l, from Limits) {
 	if w := orElse(l.IOWeight, from.IOWeight > 0, defaultIOWeight); w > 0 {
 		c.weight(w, "io.bfq.weight", "io.weight")
 	}
-	c.rates(l, from, ioMax, func(Rate) string { return "io.max" })
+	c.rates(l, func(r Rate, got string) bool { return ioMax(got, r) }, func(Rate) string { return "io.max" })
 }
 
 // weight accepts docker's weight, and what it is in the kernel's own scale.
@@ -172,12 +172,8 @@ func (c *checker) v1(p Plan, from Limits) {
 	if w := orElse(l.IOWeight, from.IOWeight > 0, defaultIOWeight); w > 0 {
 		c.weight(w, "blkio.weight", "blkio.bfq.weight")
 	}
-	c.rates(l, from, func(got string, r Rate) bool {
-		device := fmt.Sprintf("%d:%d ", r.Major, r.Minor)
-		if r.Rate == 0 {
-			return !strings.Contains("\n"+got, "\n"+device)
-		}
-		return slices.Contains(strings.Split(got, "\n"), device+strconv.FormatUint(r.Rate, 10))
+	c.rates(l, func(r Rate, got string) bool {
+		return slices.Contains(strings.Split(got, "\n"), fmt.Sprintf("%d:%d %d", r.Major, r.Minor, r.Rate))
 	}, v1RateFile)
 }
 
@@ -202,32 +198,22 @@ func (c *checker) lists(l Limits) {
 	}
 }
 
-// rates wants those of l, and none of what else was in from: 0.
-func (c *checker) rates(l, from Limits, ok func(got string, r Rate) bool, file func(Rate) string) {
-	all := slices.Clone(l.Rates)
-	for _, gone := range l.without(from.Rates) {
-		gone.Rate = 0
-		all = append(all, gone)
-	}
-	for _, r := range all {
+func (c *checker) rates(l Limits, ok func(r Rate, got string) bool, file func(Rate) string) {
+	for _, r := range l.Rates {
 		want := fmt.Sprintf("%d:%d %s=%d", r.Major, r.Minor, r.Kind, r.Rate)
-		c.file(ctrlIO, want, func(got string) bool { return ok(got, r) }, file(r))
+		c.file(ctrlIO, want, func(got string) bool { return ok(r, got) }, file(r))
 	}
 }
 
-// ioMax reports whether io.max has the rate. A device without any has no line.
+// ioMax reports whether io.max has the rate.
 func ioMax(content string, r Rate) bool {
 	for line := range strings.Lines(content) {
 		f := strings.Fields(line)
-		if len(f) == 0 || f[0] != fmt.Sprintf("%d:%d", r.Major, r.Minor) {
-			continue
+		if len(f) > 0 && f[0] == fmt.Sprintf("%d:%d", r.Major, r.Minor) {
+			return slices.Contains(f[1:], fmt.Sprintf("%s=%d", r.Kind, r.Rate))
 		}
-		if r.Rate == 0 {
-			return slices.Contains(f[1:], string(r.Kind)+"=max")
-		}
-		return slices.Contains(f[1:], fmt.Sprintf("%s=%d", r.Kind, r.Rate))
 	}
-	return r.Rate == 0
+	return false
 }
 
 // wholePages rounds down as the kernel does.

@@ -189,7 +189,7 @@ func (l Limits) weight() uint64 { return oci.ConvertCPUSharesToCgroupV2Value(uin
 // resources translates limits for the OCI runtime. What was limited in from
 // and is not in l gets its limit taken away.
 func (p Plan) resources(l, from Limits) *specs.LinuxResources {
-	r := &specs.LinuxResources{Memory: p.memory(l, from), CPU: p.cpu(l, from), BlockIO: p.blockIO(l, from)}
+	r := &specs.LinuxResources{Memory: p.memory(l, from), CPU: p.cpu(l, from), BlockIO: blockIO(l, from)}
 	if n := orElse(l.Pids, from.Pids != 0, -1); n != 0 {
 		r.Pids = &specs.LinuxPids{Limit: &n}
 	}
@@ -209,12 +209,6 @@ func (p Plan) resources(l, from Limits) *specs.LinuxResources {
 	}
 	set("memory.oom.group", l.Memory > 0, false, "1", "")
 	set("memory.high", l.High > 0, from.High > 0, strconv.FormatInt(l.High, 10), "max")
-	// No library takes a rate away here: one line each does.
-	lines := make([]string, 0, len(from.Rates))
-	for _, gone := range l.without(from.Rates) {
-		lines = append(lines, fmt.Sprintf("%d:%d %s=max", gone.Major, gone.Minor, gone.Kind))
-	}
-	set("io.max", len(lines) > 0, false, strings.Join(lines, "\n"), "")
 	// Runtimes differ in how they translate shares; the weight is the weight.
 	set("cpu.weight", l.Shares > 0, from.Shares > 0, strconv.FormatUint(l.weight(), 10), strconv.Itoa(defaultWeight))
 	return r
@@ -287,31 +281,9 @@ const defaultWeight = 100
 // defaultIOWeight is what docker's 0 means.
 const defaultIOWeight = 100
 
-// without returns those of the rates that l does not have.
-func (l Limits) without(rates []Rate) []Rate {
-	var gone []Rate
-	for _, r := range rates {
-		if !slices.ContainsFunc(l.Rates, r.sameAs) {
-			gone = append(gone, r)
-		}
-	}
-	return gone
-}
-
-// sameAs says whether they bound the same, to whatever rate.
-func (r Rate) sameAs(o Rate) bool {
-	return r.Kind == o.Kind && r.Major == o.Major && r.Minor == o.Minor
-}
-
-func (p Plan) blockIO(l, from Limits) *specs.LinuxBlockIO {
-	weight, rates := orElse(l.IOWeight, from.IOWeight != 0, defaultIOWeight), l.Rates
-	if p.Layout != Unified { // where 0 takes a rate away
-		for _, gone := range l.without(from.Rates) {
-			gone.Rate = 0
-			rates = append(slices.Clip(rates), gone)
-		}
-	}
-	if weight == 0 && len(rates) == 0 {
+func blockIO(l, from Limits) *specs.LinuxBlockIO {
+	weight := orElse(l.IOWeight, from.IOWeight != 0, defaultIOWeight)
+	if weight == 0 && len(l.Rates) == 0 {
 		return nil
 	}
 	b := &specs.LinuxBlockIO{}
@@ -319,7 +291,7 @@ func (p Plan) blockIO(l, from Limits) *specs.LinuxBlockIO {
 		w := uint16(weight) //nolint:gosec // at most 1000
 		b.Weight = &w
 	}
-	for _, r := range rates {
+	for _, r := range l.Rates {
 		d := specs.LinuxThrottleDevice{Rate: r.Rate}
 		d.Major, d.Minor = r.Major, r.Minor
 		switch r.Kind {

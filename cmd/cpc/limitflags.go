@@ -105,8 +105,7 @@ func parseSwap(s string) (int64, error) {
 
 func parseCPUs(s string) (int64, error) { return dockerflag.ParseCPUs(s, goruntime.NumCPU()) }
 
-// rates adds rates of devices, which must be there, or replaces them; with 0, as
-// with docker, there is none.
+// rates adds rates of devices, which must be there, or replaces them.
 func rates(l *cgroups.Limits, kind cgroups.RateKind, given []string) func() error {
 	return func() error {
 		l.Rates = slices.Clone(l.Rates)
@@ -118,9 +117,7 @@ func rates(l *cgroups.Limits, kind cgroups.RateKind, given []string) func() erro
 			l.Rates = slices.DeleteFunc(l.Rates, func(o cgroups.Rate) bool {
 				return o.Kind == kind && o.Major == r.Major && o.Minor == r.Minor
 			})
-			if r.Rate != 0 {
-				l.Rates = append(l.Rates, r)
-			}
+			l.Rates = append(l.Rates, r)
 		}
 		return nil
 	}
@@ -138,6 +135,9 @@ func parseRate(kind cgroups.RateKind, s string) (cgroups.Rate, error) {
 	n, err := dockerflag.ParseSize(rate)
 	if err != nil {
 		return cgroups.Rate{}, fmt.Errorf("%q: %w", s, err)
+	}
+	if n == 0 {
+		return cgroups.Rate{}, fmt.Errorf("%q: the rate must not be 0", s)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil {
