@@ -150,7 +150,7 @@ func rerun(t *testing.T, s setting) {
 	// The reaper is pid 1: the end of a pid namespace waits for zombies in it
 	// whose parent is outside, as a detached exec's is.
 	tools := os.Getenv(envTools)
-	cmd := exec.Command(filepath.Join(tools, "cpc-runtime"), "reaper", "--", filepath.Join(tools, "test"), "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$", "-test.v", "-test.timeout=60s")
+	cmd := exec.Command(filepath.Join(tools, "cpc-runtime"), "reaper", "--", filepath.Join(tools, "test"), "-test.run=^"+strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^")+"$", "-test.v", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), envSetting+"="+s.name)
 	host := os.Getuid()
 	if host == 0 {
