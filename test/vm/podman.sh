@@ -9,7 +9,7 @@
 # all asks both runtimes. core does the steps that core() names, with
 # cpc-runtime alone, and compares with podman.crun, which is what crun said
 # (podman.sh record prints it). Ids, times and the like are left out of what a
-# step prints. STEPS names others for core to do.
+# step prints. STEPS names others to do.
 # shellcheck disable=SC2016 # expanded inside the container
 set -u
 # shellcheck source=test/vm/sides.sh
@@ -221,6 +221,14 @@ s_checkpoint() {
 	pod logs cr | sort -n | uniq -d # it goes on where it was, and counts nothing twice
 	pod inspect --format '{{.State.Status}}' cr
 	pod rm -f -t 0 cr >/dev/null
+}
+# The snippet of docs/oci.md: a runtime that containers.conf names.
+s_conf() {
+	printf '[engine]\nruntime = "%s"\nruntime_supports_json = ["crun", "runc", "%s"]\n[engine.runtimes]\n%s = ["%s"]\n' \
+		named named named "$(command -v "$runtime")" >"$work/containers.conf"
+	CONTAINERS_CONF=$work/containers.conf status podman info --format '{{.Host.OCIRuntime.Name}}'
+	CONTAINERS_CONF=$work/containers.conf status podman run --rm --network none "$image" sh -c 'echo out; exit 7'
+	CONTAINERS_CONF=$work/containers.conf status podman run --rm --network none "$image" nosuch
 }
 s_left() { pod ps -aq | wc -l; find /sys/fs/cgroup -name 'libpod-*' -not -name '*.slice' 2>/dev/null | wc -l; }
 

@@ -53,6 +53,9 @@ packages)
 		skopeo
 		umoci
 		docker-registry
+		bats
+		gawk
+		jq
 	END
 	;;
 early)

@@ -71,8 +71,10 @@ until_true() {
 	return 1
 }
 
+# steps: their names; STEPS, if set, is the ones to do.
 steps() {
 	local name
+	[ -z "${STEPS:-}" ] || { tr ' ' '\n' <<<"$STEPS" && return; }
 	for name in $(declare -F | sed -n 's/^declare -f s_//p'); do
 		! left_out "$name" || continue
 		echo "$(grep -n "^s_$name()" "$0" | cut -d: -f1) $name"

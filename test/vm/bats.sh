@@ -1,0 +1,106 @@
+#!/bin/bash
+# Copyright the cpc authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# bats.sh [--systemd] [FILE…]: runs inside the VM as root: runc's own integration
+# tests (names without .bats; default: all) with cpc-runtime, and with runc those
+# that fail: what passes with runc must pass. CPC_RUNTIME and BUSYBOX (a static
+# one) name others than the VM's.
+#
+# The tests are what the group's build took from runc's module; nothing of them is
+# in this repository. Images cannot be fetched, so busybox and a part of the base
+# image stand in for theirs.
+set -u
+here=$(dirname "$0")
+# shellcheck source=test/vm/check.sh
+. "$here/check.sh"
+
+made=$(cd "$here/../../.cache/vm/tools/runc" && pwd)
+work=$(mktemp -d /var/tmp/bats.XXXXXX)
+tests=$work/runc/tests/integration
+export PATH=$work/bin:$PATH BATS_TMPDIR=$work/tmp TMPDIR=$work/tmp
+trap 'rm -rf "$work"' EXIT
+
+busybox_image() {
+	local root=$work/busybox
+	mkdir -p "$root"/{bin,dev,etc,home,root,tmp,usr/sbin,var}
+	cp "${BUSYBOX:-/usr/bin/busybox}" "$root/bin/busybox"
+	chroot "$root" /bin/busybox --install /bin
+	printf 'root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/usr/sbin:/bin/false\n' >"$root/etc/passwd"
+	printf 'root:x:0:\ndaemon:x:1:\n' >"$root/etc/group"
+	chmod 1777 "$root/tmp"
+	tar -C "$root" -cf "$work/busybox.tar" .
+}
+
+# compiled: gcc, which the VM has not, by what the build has compiled.
+compiled() {
+	mkdir -p "$work/bin"
+	cat >"$work/bin/gcc" <<-END
+		#!/bin/sh
+		out='' from=empty
+		while [ \$# -gt 0 ]; do
+			case \$1 in -o) out=\$2 && shift ;; *.c) from=\$(basename "\$1" .c) ;; esac
+			shift
+		done
+		exec cp "$made/c/\$from" "\$out"
+	END
+	chmod +x "$work/bin/gcc"
+}
+
+# bats_run RUNTIME FILE FILTER OUTPUT: the file's tests whose names match, with a
+# controlling terminal, which some of them use.
+bats_run() {
+	(cd "$tests" && RUNC=$1 script -qefc "bats --tap --filter $(printf %q "$3") $2.bats >$4 2>&1" /dev/null) >/dev/null 2>&1 </dev/null
+}
+
+# one FILE: a line for each test.
+one() {
+	local file=$1 line name failed=()
+	bats_run "$cpc" "$file" . "$work/$file.cpc"
+	while read -r line; do
+		name=${line#*ok * }
+		case $line in
+		*' # skip'*) echo "skip $who: $label$file: $name" ;;
+		ok*) echo "ok   $who: $label$file: $name" ;;
+		*) failed+=("$name") ;;
+		esac
+	done < <(grep -E '^(not )?ok ' "$work/$file.cpc")
+	for name in "${failed[@]}"; do again "$file" "$name"; done
+	grep -qE '^(not )?ok ' "$work/$file.cpc" || { echo "FAIL $who: $label$file: nothing ran" && tail -n 20 "$work/$file.cpc" | sed 's/^/       | /'; }
+}
+
+# again FILE NAME: what failed, with runc.
+again() {
+	local file=$1 name=$2 exact
+	exact="^$(sed 's/[][().*^$?+{}|\\/]/\\&/g' <<<"$name")\$"
+	bats_run "$runc" "$file" "$exact" "$work/$file.runc"
+	if grep -q '^not ok ' "$work/$file.runc"; then
+		echo "skip $who: $label$file: $name (fails with runc too)"
+		[ -z "${VERBOSE:-}" ] || sed 's/^/       | /' "$work/$file.runc"
+		return
+	fi
+	echo "FAIL $who: $label$file: $name (passes with runc)"
+	awk -v want="$name" '/^(not )?ok /{on = index($0, want)} on' "$work/$file.cpc" | head -n 60 | sed 's/^/       | /'
+}
+
+cpc=$work/cpc/runc runc=$made/runc label='runc bats '
+if [ "${1:-}" = --systemd ]; then
+	export RUNC_USE_SYSTEMD=yes
+	label='runc bats, systemd, '
+	shift
+fi
+mkdir -p "$work/tmp" "$work/runc" "$work/cpc"
+chmod 0711 "$work" "$work/tmp" # roots of user namespaces pass through
+cp -r "$made/tests" "$work/runc/"
+# By this name it passes for runc in --version, --help and /proc/PID/fd.
+cp "${CPC_RUNTIME:-/usr/local/bin/cpc-runtime}" "$cpc"
+busybox_image
+compiled
+printf '#!/bin/sh\necho "BUSYBOX_IMAGE=%s"\necho "DEBIAN_IMAGE=%s"\n' "$work/busybox.tar" "$made/debian.tar" >"$tests/get-images.sh"
+chmod +x "$tests/get-images.sh"
+if [ $# -eq 0 ]; then
+	set -- "$tests"/*.bats
+	set -- "${@##*/}"
+	set -- "${@%.bats}"
+fi
+for file in "$@"; do one "$file"; done
