@@ -105,7 +105,7 @@ skopeo_umoci() {
 }
 cpc_run() { cpc run --rm --limits best-effort --network none "$ref" /program --version; }
 podman_run() {
-	podman run --runtime runc --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 ${rootless:+--cgroups=disabled} "$ref" /program --version
+	podman run --runtime runc --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$ref" /program --version
 }
 
 # once NAME COMMAND: seconds that it takes.
