@@ -18,8 +18,9 @@ RUN --mount=type=ssh <<"EOF" perl -MIO::Socket::UNIX > /out
   sub ask {
     my $s = IO::Socket::UNIX->new($ENV{SSH_AUTH_SOCK}) or die "$ENV{SSH_AUTH_SOCK}: $!";
     syswrite $s, pack("NC", 1, shift);
-    sysread $s, my $b, 65536;
-    return $b;
+    read $s, my $length, 4; # it may come alone
+    read $s, my $answer, unpack("N", $length);
+    return $length . $answer;
   }
   my $keys = ask(11);
   printf "%d keys, %s, answer %d\n", unpack("x5N", $keys), $keys =~ /ssh-ed25519/ ? "known" : "unknown", unpack("x4C", ask(19));
