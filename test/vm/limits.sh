@@ -250,7 +250,8 @@ processes_shown() {
 	return $status
 }
 
-tree() { find /sys/fs/cgroup -type d | grep -v '/session-\|/run-' | sort; }
+# tree leaves out what comes and goes by itself: sessions, and the system's services.
+tree() { find /sys/fs/cgroup -type d | grep -v '/session-\|/run-\|/system.slice/[^/]*\.service' | sort; }
 many_runs() {
 	local before n=${CPC_VM_RUNS:-20} begin=$SECONDS
 	# The first scope brings a slice, and the bus, that systemd keeps.
