@@ -13,8 +13,9 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
-// inlineArg is for the caller, who knows of caches elsewhere.
-const inlineArg = "BUILDKIT_INLINE_CACHE"
+// InlineCacheArg is the build argument by which an image is asked to carry its
+// cache. It is for the caller, who sets Options.InlineCache.
+const InlineCacheArg = "BUILDKIT_INLINE_CACHE"
 
 // cached looks for a step's result in the store, then in the caches elsewhere. One
 // that fails is warned about: a cache is no promise.

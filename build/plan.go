@@ -315,7 +315,7 @@ func (p *plan) originOf(flag, from string, i int) (origin, error) {
 
 // warnUnused names the build arguments that no ARG of the file takes.
 func (p *plan) warnUnused() {
-	known := map[string]bool{epochArg: true, frontendArg: true, checkArg: true, inlineArg: true}
+	known := map[string]bool{epochArg: true, frontendArg: true, checkArg: true, InlineCacheArg: true}
 	for name := range platformArgs(p.platform, "") {
 		known[name] = true
 	}

@@ -71,9 +71,7 @@ func fullDisk(t modetest.T, s *Store, op, arg string, left int64, may [2][]strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	importTar(t, s, "b:1", entry{name: "b", content: "nameless"})
-	importTar(t, s, "b:1", entry{name: "b", content: "b"})
-	importTar(t, s, "a:1", entry{name: "a", content: "a"})
+	killedImages(t, s)
 	fill(t, s, left)
 	s, err = Open(s.o)
 	if err != nil {

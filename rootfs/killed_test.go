@@ -102,10 +102,15 @@ func TestKilledVictim(t *testing.T) {
 func killedState(t modetest.T) *Store {
 	t.Helper()
 	s := openStore(t, t.Mapping)
+	killedImages(t, s)
+	return s
+}
+
+func killedImages(t modetest.T, s *Store) {
+	t.Helper()
 	importTar(t, s, "b:1", entry{name: "b", content: "nameless"})
 	importTar(t, s, "b:1", entry{name: "b", content: "b"})
 	importTar(t, s, "a:1", entry{name: "a", content: "a"})
-	return s
 }
 
 // TestKilledAnywhere kills what changes a store at many points. Each time the

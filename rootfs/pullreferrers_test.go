@@ -122,13 +122,7 @@ func TestOnePlatformAlone(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
 		host := serve(t, nil)
 		ref := host + "/multi:v1"
-		mine := importTar(t, s, "mine", entry{name: "f", content: "x"})
-		cfg := mine.Config
-		cfg.Architecture = "s390x"
-		other, err := s.PutImage(t.Context(), cfg, mine.LayerDescriptors(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		mine, other := twoPlatforms(t, s)
 		if _, err := s.PutIndex(t.Context(), []*Image{mine, other}, []string{ref}); err != nil {
 			t.Fatal(err)
 		}

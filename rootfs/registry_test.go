@@ -290,16 +290,24 @@ func TestPushAndMount(t *testing.T) {
 	})
 }
 
+// twoPlatforms makes an image for the host, and one of the same files for another
+// architecture.
+func twoPlatforms(t modetest.T, s *Store) (mine, other *Image) {
+	t.Helper()
+	mine = importTar(t, s, "mine", entry{name: "f", content: "x"})
+	cfg := mine.Config
+	cfg.Architecture = "s390x"
+	other, err := s.PutImage(t.Context(), cfg, mine.LayerDescriptors(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mine, other
+}
+
 func TestPushIndex(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
 		host := serve(t, nil)
-		mine := importTar(t, s, "mine", entry{name: "f", content: "x"})
-		cfg := mine.Config
-		cfg.Architecture = "s390x"
-		other, err := s.PutImage(t.Context(), cfg, mine.LayerDescriptors(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		mine, other := twoPlatforms(t, s)
 		idx, err := s.PutIndex(t.Context(), []*Image{mine, other}, []string{host + "/multi:v1"})
 		if err != nil {
 			t.Fatal(err)

@@ -18,9 +18,6 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
-// inlineArg asks for an image that carries its cache, as type=inline does.
-const inlineArg = "BUILDKIT_INLINE_CACHE"
-
 // cachePlace is a value of --cache-from or --cache-to.
 type cachePlace struct {
 	kind, dir, ref string
@@ -100,7 +97,7 @@ func (a *app) importCaches(ctx context.Context, f *buildFlags, o *build.Options)
 	if f.cachesTo, err = parseCaches("cache-to", f.cacheTo); err != nil {
 		return err
 	}
-	o.InlineCache = o.Args[inlineArg] == "1"
+	o.InlineCache = o.Args[build.InlineCacheArg] == "1"
 	for _, to := range f.cachesTo {
 		o.InlineCache = o.InlineCache || to.kind == "inline"
 	}

@@ -42,7 +42,7 @@ func (r *Refusals) Note(e event.Event) {
 	if e.Port != 0 {
 		what = fmt.Sprintf("%s port %d", what, e.Port)
 	}
-	what = clean(fmt.Sprintf("%s: %s", what, e.Reason))
+	what = fmt.Sprintf("%s: %s", what, e.Reason)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -54,7 +54,7 @@ func (r *Refusals) Note(e event.Event) {
 	}
 }
 
-// List returns what was refused, a line each.
+// List returns what was refused, a line each, in names that a program chose.
 func (r *Refusals) List() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
