@@ -72,10 +72,11 @@ late)
 		work /work-cpc 9p trans=virtio,version=9p2000.L,msize=1048576,cache=readahead,ro,nofail 0 0
 	END
 	mkdir "$root/work-cpc"
-	# QEMU's user network, without waiting for DHCP.
+	# QEMU's user network, without waiting for DHCP. Only its own device: the veths
+	# of the tests are ethernet as well, and networkd drops foreign addresses.
 	cat >"$root/etc/systemd/network/vm.network" <<-'END'
 		[Match]
-		Type=ether
+		Driver=virtio_net
 		[Network]
 		Address=10.0.2.15/24
 		Gateway=10.0.2.2
