@@ -250,15 +250,29 @@ func (b *builder) prepare() error {
 		}
 		b.names = append(b.names, canonical)
 	}
-	if v := b.Args[epochArg]; v != "" {
-		n, err := strconv.ParseInt(v, 10, 64)
-		if err != nil || n < 0 {
-			return fmt.Errorf("build argument %s=%s: not a number of seconds since 1970", epochArg, visible(v))
-		}
-		b.epoch = time.Unix(n, 0).UTC()
-	}
 	b.plan, err = newPlan(file, planOptions{args: b.Args, target: b.Target, contexts: b.Contexts, hostNetwork: b.AllowHostNetwork, platform: b.Platform})
-	return err
+	if err != nil {
+		return err
+	}
+	return b.setEpoch()
+}
+
+// setEpoch takes the time that pins the image's from the build argument or from
+// an ARG before the first FROM.
+func (b *builder) setEpoch() error {
+	v, given := b.Args[epochArg]
+	if !given {
+		v = b.plan.globals[epochArg]
+	}
+	if v == "" {
+		return nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		return fmt.Errorf("build argument %s=%s: not a number of seconds since 1970", epochArg, visible(v))
+	}
+	b.epoch = time.Unix(n, 0).UTC()
+	return nil
 }
 
 // image finds an image in the store or pulls it; each once in a build.

@@ -24,6 +24,7 @@ type stage struct {
 	b       *builder
 	index   int
 	plan    *stagePlan
+	parent  *stagePlan // of the stage that it is built on
 	layers  []rootfs.LayerDescriptor
 	history []v1.History
 	// label is the stage's part of the output: "build " or "".
@@ -50,7 +51,7 @@ func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 	if err != nil {
 		return nil, b.plan.file.fault(from.Location, err)
 	}
-	if s.plan, err = b.plan.planStage(i, config); err != nil {
+	if s.plan, err = b.plan.planStage(i, config, s.parent); err != nil {
 		return nil, err
 	}
 	s.total += s.plan.steps() - countSteps(from.Commands)
@@ -93,6 +94,7 @@ func (s *stage) base(ctx context.Context, info StepInfo) (rootfs.Config, error) 
 			return rootfs.Config{}, err
 		}
 		s.layers = append(s.layers, parent.layers...)
+		s.parent = parent.plan
 		config := parent.plan.Config
 		config.History = parent.history
 		return config, nil

@@ -97,8 +97,9 @@ func (s *stagePlanner) shownArgs() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "|%d ", len(s.scope.args))
+	values := s.scope.values()
 	for _, a := range s.scope.args {
-		b.WriteString(a.name + "=" + a.value + " ")
+		b.WriteString(a.name + "=" + values[a.name] + " ")
 	}
 	return b.String()
 }
@@ -129,6 +130,16 @@ func heredocScript(c *instructions.RunCommand) (string, *mountOp) {
 // copy plans the sources and the destination of COPY and ADD.
 func (s *stagePlanner) copy(c instructions.SourcesAndDest, o *op, from string) error {
 	cp := o.Copy
+	// As in BuildKit, a source that is empty after expansion is everything, and
+	// such a destination the working directory.
+	for i, src := range c.SourcePaths {
+		if src == "" {
+			c.SourcePaths[i] = "."
+		}
+	}
+	if c.DestPath == "" {
+		c.DestPath = "./"
+	}
 	words := slices.Clone(c.SourcePaths)
 	for _, f := range c.SourceContents {
 		name := path.Base(path.Clean("/" + f.Path))
@@ -139,21 +150,11 @@ func (s *stagePlanner) copy(c instructions.SourcesAndDest, o *op, from string) e
 		words = append(words, "<<"+f.Path)
 	}
 	cp.Sources = c.SourcePaths
-	if slices.Contains(cp.Sources, "") {
-		return withHint(errors.New("a source is empty after expansion"), "is the variable declared in this stage?")
-	}
-	if c.DestPath == "" {
-		return errors.New("the destination is empty after expansion")
-	}
 	if strings.ContainsRune(c.DestPath, 0) {
 		return errors.New("the destination contains a NUL byte")
 	}
 	cp.IsDir = strings.HasSuffix(c.DestPath, "/") || path.Base(c.DestPath) == "." || path.Base(c.DestPath) == ".."
 	cp.Dest = absolute(s.dir(), c.DestPath)
-	if len(cp.Sources)+len(cp.Inline) > 1 && !cp.IsDir {
-		return withHint(errors.New("with several sources the destination must be a directory"),
-			"write it with a slash at its end: "+bounded(visible(c.DestPath), 80)+"/")
-	}
 	if err := cp.check(); err != nil {
 		return err
 	}
@@ -163,9 +164,6 @@ func (s *stagePlanner) copy(c instructions.SourcesAndDest, o *op, from string) e
 
 // workdir plans WORKDIR, which also makes the directory.
 func (s *stagePlanner) workdir(c *instructions.WorkdirCommand, o *op) error {
-	if c.Path == "" {
-		return withHint(errors.New("the path is empty after expansion"), "is the variable declared in this stage?")
-	}
 	dir := absolute(s.dir(), c.Path)
 	s.config.Config.WorkingDir = dir
 	o.Text = dir
@@ -202,9 +200,6 @@ func (s *stagePlanner) applyConfig(cmd instructions.Command, o *op) error {
 		s.config.Docker.Shell = slices.Clone(c.Shell)
 		o.Text = jsonList(c.Shell)
 	case *instructions.UserCommand:
-		if c.User == "" {
-			return errors.New("the user is empty after expansion")
-		}
 		cfg.User, o.Text = c.User, c.User
 	case *instructions.ExposeCommand:
 		return s.expose(c, o)
@@ -263,30 +258,34 @@ func (s *stagePlanner) label(c *instructions.LabelCommand, o *op) error {
 	return nil
 }
 
-// expose expands to several words: EXPOSE $PORTS may hold a list.
-func (s *stagePlanner) expose(c *instructions.ExposeCommand, o *op) error {
-	x := newExpander(s.plan.file.escape, s.scope.values())
-	var shown []string
+// expandPorts expands to several words: EXPOSE $PORTS may hold a list.
+func expandPorts(c *instructions.ExposeCommand, x *expander) error {
+	var ports []string
 	for _, word := range c.Ports {
 		specs, err := x.words(word)
 		if err != nil {
 			return err
 		}
-		for _, spec := range specs {
-			ports, err := parsePorts(spec)
-			if err != nil {
-				return err
+		ports = append(ports, specs...)
+	}
+	c.Ports = ports
+	return nil
+}
+
+func (s *stagePlanner) expose(c *instructions.ExposeCommand, o *op) error {
+	for _, spec := range c.Ports {
+		ports, err := parsePorts(spec)
+		if err != nil {
+			return err
+		}
+		for _, p := range ports {
+			if s.config.Config.ExposedPorts == nil {
+				s.config.Config.ExposedPorts = map[string]struct{}{}
 			}
-			for _, p := range ports {
-				if s.config.Config.ExposedPorts == nil {
-					s.config.Config.ExposedPorts = map[string]struct{}{}
-				}
-				s.config.Config.ExposedPorts[p] = struct{}{}
-			}
-			shown = append(shown, spec)
+			s.config.Config.ExposedPorts[p] = struct{}{}
 		}
 	}
-	o.Text = strings.Join(shown, " ")
+	o.Text = strings.Join(c.Ports, " ")
 	return nil
 }
 

@@ -120,20 +120,22 @@ func (p *plan) check(base bases, ignored func(string) bool) error {
 	}
 	q := *p
 	q.file, q.warnings, q.ignored = file, nil, ignored
-	configs, known := map[int]rootfs.Config{}, map[int]bool{}
+	stages, known := map[int]*stagePlan{}, map[int]bool{}
 	for _, i := range p.order {
 		config, ok := rootfs.Config{}, false
+		var parent *stagePlan
 		if from := p.bases[i]; from.Kind == fromStage {
-			config, ok = configs[from.Stage], known[from.Stage]
+			parent, ok = stages[from.Stage], known[from.Stage]
+			config = parent.Config
 		} else if config, ok = base(i); !ok {
 			config = scratchConfig(p.platforms[i])
 		}
 		q.lint, q.baseKnown = p.file.lint, ok
-		s, err := q.planStage(i, config)
+		s, err := q.planStage(i, config, parent)
 		if err != nil {
 			return err
 		}
-		configs[i], known[i] = s.Config, ok
+		stages[i], known[i] = s, ok
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (s *stagePlanner) mount(g *instructions.Mount) (mountOp, error) {
 	if strings.ContainsRune(g.Target+g.Source, 0) {
 		return m, errors.New("a path contains a NUL byte")
 	}
-	if g.Target != "" {
+	if g.Target != "" || m.Type != mountSecret && m.Type != mountSSH {
 		m.Target = absolute(s.dir(), g.Target)
 	}
 	if g.UID != nil {
@@ -133,11 +133,8 @@ func (s *stagePlanner) mount(g *instructions.Mount) (mountOp, error) {
 
 // planDirectory completes what has a directory or file of its own.
 func (s *stagePlanner) planDirectory(m *mountOp, from string) error {
-	switch m.Target {
-	case "":
-		return withHint(errors.New("no target"), "say where it is to appear: target=/path")
-	case "/":
-		return fmt.Errorf("invalid mount target %q", m.Target)
+	if m.Target == "/" {
+		return withHint(fmt.Errorf("invalid mount target %q", m.Target), "say target=/path; without, it is the working directory")
 	}
 	if m.Type == mountTmpfs {
 		m.Source = ""
@@ -181,7 +178,7 @@ func (m *mountOp) planSecret(g *instructions.Mount) error {
 		if strings.ContainsAny(m.Env, "=\x00") {
 			return fmt.Errorf("%q is no variable name", visible(m.Env))
 		}
-		return nil
+		return nil // it is a file, too, if there is a target
 	}
 	if m.Target == "" {
 		m.Target = secretDir + path.Base(m.ID)

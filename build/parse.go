@@ -44,7 +44,7 @@ type dockerfile struct {
 }
 
 // dockerSyntax matches the frontends that this package stands in for.
-var dockerSyntax = regexp.MustCompile(`^(docker\.io/)?docker/dockerfile(-upstream)?(:(latest|labs|master|1(\.[0-9]+)*(-labs)?))?(@sha256:[0-9a-f]{64})?$`)
+var dockerSyntax = regexp.MustCompile(`^(docker\.io/)?docker/dockerfile(-upstream)?(:(latest|labs|experimental|nightly|(master|1(\.[0-9]+)*)(-rc[0-9]+)?(-labs|-experimental)?))?(@sha256:[0-9a-f]{64})?$`)
 
 // parseDockerfile parses data; name is used in messages only. Checks, unless
 // "", is used in place of the file's directive # check=.

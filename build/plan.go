@@ -105,6 +105,11 @@ func newPlan(d *dockerfile, o planOptions) (*plan, error) {
 			return nil, err
 		}
 	}
+	for i := range d.stages {
+		if _, err := p.baseName(i); err != nil { // also of a stage that is skipped
+			return nil, p.file.fault(d.stages[i].Location, err)
+		}
+	}
 	for i, n := range needed {
 		if !n {
 			continue
@@ -139,13 +144,23 @@ func (p *plan) readGlobals() error {
 	return nil
 }
 
+// lastStage is the stage of that name: of several, the last.
+func lastStage(stages []instructions.Stage, name string) (int, bool) {
+	for i, s := range slices.Backward(stages) {
+		if name != "" && strings.EqualFold(s.Name, name) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
 // findTarget returns the index of the stage that --target names.
 func (p *plan) findTarget(target string) (int, error) {
 	stages := p.file.stages
 	if target == "" {
 		return len(stages) - 1, nil
 	}
-	if i, ok := instructions.HasStage(stages, target); ok {
+	if i, ok := lastStage(stages, target); ok {
 		return i, nil
 	}
 	if i, err := strconv.Atoi(target); err == nil && i >= 0 && i < len(stages) {
@@ -231,25 +246,34 @@ func (p *plan) warnForm(cmd instructions.Command) {
 	}
 }
 
-// resolveBase expands the name after FROM with the global arguments.
-func (p *plan) resolveBase(i int) (origin, error) {
+// baseName expands the name after FROM with the global arguments.
+func (p *plan) baseName(i int) (string, error) {
 	stage := &p.file.stages[i]
-	x := newExpander(p.file.escape, p.globals)
-	name, err := x.word(stage.BaseName)
+	name, err := newExpander(p.file.escape, p.globals).word(stage.BaseName)
 	if err != nil {
-		return origin{}, fmt.Errorf("FROM %s: %w", visible(stage.BaseName), err)
+		return "", fmt.Errorf("FROM %s: %w", visible(stage.BaseName), err)
 	}
 	if name == "" {
-		return origin{}, withHint(fmt.Errorf("FROM %s: the name is empty after expansion", visible(stage.BaseName)),
+		return "", withHint(fmt.Errorf("FROM %s: the name is empty after expansion", visible(stage.BaseName)),
 			"only an ARG before the first FROM can be used in FROM; give it a default or --build-arg")
 	}
-	if p.platforms[i], err = p.stagePlatform(x, stage.Platform); err != nil {
+	return name, nil
+}
+
+// resolveBase finds what stage i builds on, and for which platform.
+func (p *plan) resolveBase(i int) (origin, error) {
+	stage := &p.file.stages[i]
+	name, err := p.baseName(i)
+	if err != nil {
+		return origin{}, err
+	}
+	if p.platforms[i], err = p.stagePlatform(newExpander(p.file.escape, p.globals), stage.Platform); err != nil {
 		return origin{}, err
 	}
 	if o, ok := p.named(stage.Name); ok && stage.Name != "" {
 		return o, nil
 	}
-	if j, ok := instructions.HasStage(p.file.stages[:i], name); ok {
+	if j, ok := lastStage(p.file.stages[:i], name); ok {
 		return origin{Kind: fromStage, Stage: j}, nil
 	}
 	if o, ok := p.named(name); ok {
@@ -291,7 +315,7 @@ func (p *plan) originOf(flag, from string, i int) (origin, error) {
 		return origin{}, withHint(fmt.Errorf("%s=%s: variables are not expanded there", flag, visible(from)),
 			"name a stage with FROM $VARIABLE AS name, and copy from that")
 	}
-	if j, ok := instructions.HasStage(p.file.stages, from); ok {
+	if j, ok := lastStage(p.file.stages, from); ok {
 		if j >= i {
 			return origin{}, fmt.Errorf("%s=%s: that stage does not come before this one", flag, visible(from))
 		}

@@ -124,13 +124,15 @@ func describe(dockerfile, flags string) string {
 }
 
 func describeStages(b *strings.Builder, p *plan) error {
-	configs := map[int]rootfs.Config{}
+	stages := map[int]*stagePlan{}
 	for _, i := range p.order {
 		base := p.bases[i]
 		var config rootfs.Config
+		var parent *stagePlan
 		switch base.Kind {
 		case fromStage:
-			config = configs[base.Stage]
+			parent = stages[base.Stage]
+			config = parent.Config
 			fmt.Fprintf(b, "stage %d from stage %d\n", i, base.Stage)
 		case fromScratch:
 			config = scratchConfig(HostPlatform())
@@ -139,16 +141,16 @@ func describeStages(b *strings.Builder, p *plan) error {
 			config = testBase(base.Image)
 			fmt.Fprintf(b, "stage %d from image %s\n", i, base.Image)
 		}
-		s, err := p.planStage(i, config)
+		s, err := p.planStage(i, config, parent)
 		if err != nil {
 			return err
 		}
-		configs[i] = s.Config
+		stages[i] = s
 		for _, o := range s.Ops {
 			describeOp(b, o)
 		}
 	}
-	config := configs[p.target]
+	config := stages[p.target].Config
 	data, err := json.MarshalIndent(map[string]any{
 		"config": config.Config, "docker": config.Docker, "author": config.Author,
 	}, "", "  ")

@@ -6,6 +6,7 @@ package build
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -67,5 +68,32 @@ LABEL a=b
 	}
 	if len(found) != 1 {
 		t.Errorf("digests differ: %v", found)
+	}
+}
+
+// The time of all files can be set in the Dockerfile; --build-arg comes first.
+func TestEpochOfDockerfile(t *testing.T) {
+	for _, c := range []struct {
+		file, arg string
+		want      int64
+	}{
+		{"ARG SOURCE_DATE_EPOCH=1700000000\nFROM scratch\n", "", 1700000000},
+		{"ARG SOURCE_DATE_EPOCH=1700000000\nFROM scratch\n", "5", 5},
+		{"FROM scratch\nARG SOURCE_DATE_EPOCH=7\n", "", 0},
+		{"ARG SOURCE_DATE_EPOCH=context\nFROM scratch\n", "", -1},
+	} {
+		b := &builder{Options: Options{Dockerfile: "-", Stdin: strings.NewReader(c.file), Args: map[string]string{}}}
+		if c.arg != "" {
+			b.Args[epochArg] = c.arg
+		}
+		err := b.prepare()
+		switch {
+		case c.want < 0 && err == nil:
+			t.Errorf("%q: no error", c.file)
+		case c.want >= 0 && err != nil:
+			t.Errorf("%q: %v", c.file, err)
+		case c.want > 0 && b.epoch.Unix() != c.want || c.want == 0 && !b.epoch.IsZero():
+			t.Errorf("%q with %q: %v", c.file, c.arg, b.epoch)
+		}
 	}
 }

@@ -98,6 +98,9 @@ type stagePlan struct {
 	Name   string        `json:"name,omitempty"`
 	Config rootfs.Config `json:"config"`
 	Ops    []*op         `json:"ops"`
+	// scope and seen are what a stage on top of this one goes on with.
+	scope scope
+	seen  lintState
 }
 
 // steps is how many of the operations change files.
@@ -131,9 +134,11 @@ func scratchConfig(platform v1.Platform) rootfs.Config {
 	return c
 }
 
-// planStage expands the instructions of stage i on top of base. It is pure; the
-// returned configuration has the base's history and diff ids still.
-func (p *plan) planStage(i int, base rootfs.Config) (*stagePlan, error) {
+// planStage expands the instructions of stage i on top of base. Parent is the
+// stage that has that configuration, nil if it is no stage's: its build arguments
+// stay known. It is pure; the returned configuration has the base's history and
+// diff ids still.
+func (p *plan) planStage(i int, base rootfs.Config, parent *stagePlan) (*stagePlan, error) {
 	stage := &p.file.stages[i]
 	commands, err := p.withTriggers(i, base.Docker.OnBuild)
 	if err != nil {
@@ -141,7 +146,11 @@ func (p *plan) planStage(i int, base rootfs.Config) (*stagePlan, error) {
 	}
 	base.Docker.OnBuild = nil
 	s := &stagePlanner{plan: p, index: i, config: cloneConfig(base)}
-	s.scope.env = slices.Clone(base.Config.Env)
+	if parent == nil {
+		parent = &stagePlan{}
+	}
+	s.scope = parent.scope.inherit(base.Config.Env)
+	s.seen.declared, s.seen.workdirSet = slices.Clone(parent.seen.declared), parent.seen.workdirSet
 	if !slices.ContainsFunc(s.scope.env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
 		s.scope.env = append([]string{defaultPath}, s.scope.env...)
 	}
@@ -167,7 +176,7 @@ func (p *plan) planStage(i int, base rootfs.Config) (*stagePlan, error) {
 		return nil, p.file.fault(stage.Location, fmt.Errorf("more than %d layers", maxSteps))
 	}
 	s.config.Config.Env = s.scope.env
-	return &stagePlan{Index: i, Name: stage.Name, Config: s.config, Ops: s.ops}, nil
+	return &stagePlan{Index: i, Name: stage.Name, Config: s.config, Ops: s.ops, scope: s.scope, seen: s.seen}, nil
 }
 
 // countSteps is how many of the instructions may make a layer.
@@ -204,6 +213,11 @@ func (s *stagePlanner) apply(cmd instructions.Command, o *op, lint *linter.Linte
 	}
 	if ex, ok := cmd.(instructions.SupportsSingleWordExpansionRaw); ok {
 		if err := ex.ExpandRaw(raw.word); err != nil {
+			return fmt.Errorf("%s: %w", o.Name, err)
+		}
+	}
+	if c, ok := cmd.(*instructions.ExposeCommand); ok {
+		if err := expandPorts(c, x); err != nil {
 			return fmt.Errorf("%s: %w", o.Name, err)
 		}
 	}
@@ -245,20 +259,18 @@ func (s *stagePlanner) applyFiles(cmd instructions.Command, o *op) error {
 func (s *stagePlanner) arg(c *instructions.ArgCommand, o *op, lint *linter.Linter) error {
 	var shown []string
 	for _, a := range c.Args {
-		s.seen.declared = append(s.seen.declared, a.Key)
-		x := newExpander(s.plan.file.escape, s.scope.values())
-		name, err := x.word(a.Key)
-		if err != nil {
-			return fmt.Errorf("ARG %s: %w", visible(a.Key), err)
-		}
+		name := a.Key
 		value, ok := s.plan.args[name]
 		if !ok && a.Value != nil {
+			var err error
+			x := newExpander(s.plan.file.escape, s.scope.values())
 			if value, err = x.word(*a.Value); err != nil {
 				return fmt.Errorf("ARG %s: %w", visible(name), err)
 			}
 			ok = true
 			s.lintVariables(lint, x, c.Location())
 		}
+		s.seen.declared = append(s.seen.declared, name)
 		if !ok {
 			value, ok = s.plan.globals[name]
 		}

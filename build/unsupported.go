@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
@@ -50,8 +49,8 @@ func checkRun(c *instructions.RunCommand) error {
 		return withHint(errors.New("RUN --security=insecure is refused: a step is a sandbox, and insecure would take its walls away"),
 			"say which right the command lacks, or run it on the host and COPY its result")
 	}
-	if len(c.CmdLine) == 0 || (len(c.CmdLine) == 1 && strings.TrimSpace(c.CmdLine[0]) == "" && len(c.Files) == 0) {
-		return fmt.Errorf("RUN requires a command")
+	if !c.PrependShell && len(c.CmdLine) == 0 {
+		return errors.New("RUN requires a command")
 	}
 	if len(c.Files) > 0 && (!c.PrependShell || len(c.CmdLine) != 1) {
 		return unsupported("RUN in exec form with a heredoc", "use the shell form")

@@ -33,6 +33,10 @@ var proxyArgs = []string{
 	"HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy",
 }
 
+// scanArgs ask BuildKit for a bill of materials of more than the result; they
+// are no environment.
+var scanArgs = []string{"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"}
+
 // epochArg is the build argument that pins the image's times.
 const epochArg = "SOURCE_DATE_EPOCH"
 
@@ -162,10 +166,15 @@ func (x *expander) check(env *environ, size int, err error) error {
 	return errors.New(visible(msg))
 }
 
-// arg is one build argument in scope, in the order of its ARG.
-type arg struct{ name, value string }
+// arg is one build argument in scope, in the order of its ARG. A later ENV of
+// its name hides it.
+type arg struct {
+	name, value string
+	hidden      bool
+}
 
-// scope is what variables mean at one place of a stage: ENV over ARG.
+// scope is what variables mean at one place of a stage: what was said last, as
+// ENV or as ARG, counts.
 type scope struct {
 	env  []string
 	args []arg
@@ -174,12 +183,14 @@ type scope struct {
 // values is the scope as the lexer reads it.
 func (s *scope) values() map[string]string {
 	m := make(map[string]string, len(s.env)+len(s.args))
-	for _, a := range s.args {
-		m[a.name] = a.value
-	}
 	for _, kv := range s.env {
 		name, value, _ := strings.Cut(kv, "=")
 		m[name] = value
+	}
+	for _, a := range s.args {
+		if !a.hidden {
+			m[a.name] = a.value
+		}
 	}
 	return m
 }
@@ -187,7 +198,7 @@ func (s *scope) values() map[string]string {
 // setArg makes an argument known; the last ARG of a name wins.
 func (s *scope) setArg(name, value string) {
 	s.args = slices.DeleteFunc(s.args, func(a arg) bool { return a.name == name })
-	s.args = append(s.args, arg{name, value})
+	s.args = append(s.args, arg{name: name, value: value})
 }
 
 // setEnv sets a variable in place, so that the order of first use is kept.
@@ -199,6 +210,9 @@ func (s *scope) setEnv(name, value string) error {
 	if size > maxEnvBytes {
 		return fmt.Errorf("environment is larger than %d bytes", maxEnvBytes)
 	}
+	for i := range s.args {
+		s.args[i].hidden = s.args[i].hidden || s.args[i].name == name
+	}
 	for i, kv := range s.env {
 		if k, _, _ := strings.Cut(kv, "="); k == name {
 			s.env[i] = name + "=" + value
@@ -209,16 +223,24 @@ func (s *scope) setEnv(name, value string) error {
 	return nil
 }
 
-// runEnv is the environment of a RUN step: ENV, then the ARGs ENV has not set.
+// inherit is the scope that a stage on top of this one begins with; env is what
+// the image has set.
+func (s *scope) inherit(env []string) scope {
+	return scope{env: slices.Clone(env), args: slices.Clone(s.args)}
+}
+
+// runEnv is the environment of a RUN step: ENV with what an ARG said later in
+// its place, then the other ARGs.
 func (s *scope) runEnv() []string {
-	set := make(map[string]bool, len(s.env))
+	values := s.values()
+	out := make([]string, 0, len(values))
 	for _, kv := range s.env {
 		name, _, _ := strings.Cut(kv, "=")
-		set[name] = true
+		out = append(out, name+"="+values[name])
+		delete(values, name)
 	}
-	out := slices.Clone(s.env)
 	for _, a := range s.args {
-		if !set[a.name] {
+		if _, left := values[a.name]; left && !slices.Contains(scanArgs, a.name) {
 			out = append(out, a.name+"="+a.value)
 		}
 	}

@@ -94,6 +94,9 @@ func parseMode(s string) (mode, error) {
 				return mode{}, bad
 			}
 			after := strings.TrimLeft(rest[1:], "rwxXst")
+			if len(after) == len(rest)-1 && after != "" && strings.ContainsRune("ugo", rune(after[0])) {
+				after = after[1:] // g=u: what another class has
+			}
 			m.changes = append(m.changes, modeChange{who: mask, op: op, perm: rest[1 : len(rest)-len(after)]})
 			rest = after
 		}
@@ -142,6 +145,12 @@ func (m mode) apply(bits uint32, isDir bool) uint32 {
 				set |= 0o6000
 			case 't':
 				set |= 0o1000
+			case 'u':
+				set |= bits >> 6 & 7 * 0o111
+			case 'g':
+				set |= bits >> 3 & 7 * 0o111
+			case 'o':
+				set |= bits & 7 * 0o111
 			}
 		}
 		set &= c.who

@@ -24,6 +24,9 @@ func TestMode(t *testing.T) {
 		{"g=", false, 0o2775, 0o705},
 		{"g=rx", true, 0o2700, 0o2750},
 		{"o+w-r", false, 0o644, 0o642},
+		{"g=u", false, 0o640, 0o660},
+		{"go=u-w", false, 0o751, 0o755},
+		{"o-g", false, 0o755, 0o750},
 		{"u-s", false, 0o4755, 0o755},
 	} {
 		m, err := parseMode(c.mode)
