@@ -4,17 +4,19 @@
 #
 # bench-build.sh: measures cpc build against buildah, both rootless, on a
 # stand-in for Dockerfile.sandbox that needs no network: cold, unchanged, and with
-# one line changed. As root it makes a temporary user for that. ROUNDS=5; DIR is where
-# both keep their images: a file system of its own, made before, spares the figures
-# what was deleted earlier (ext4 without a journal looks for inodes that were not).
+# one line changed. As root it makes a temporary user and a file system for that; BENCH_DIR
+# is another place for it. ROUNDS=5.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/bench-disk.sh
+. scripts/bench-disk.sh
 
 scripts/setup.sh bench
 scripts/base-tar.sh
 rounds=${ROUNDS:-5}
 base=.cache/base/trixie.tar
-work=$(mktemp -d "${DIR:-/var/tmp}/cpc-bench-build.XXXXXX")
+top=$(mktemp -d /var/tmp/cpc-bench-build.XXXXXX)
+work=$top/disk
 user=
 
 clean() {
@@ -23,9 +25,12 @@ clean() {
 		run buildah unshare rm -rf "$work/home/storage" 2>/dev/null || true
 		userdel "$user" 2>/dev/null || true
 	fi
-	rm -rf "$work"
+	disk_unmount "$work"
+	rm -rf "$top"
 }
 trap clean EXIT
+chmod 0711 "$top"
+disk_mount "$work"
 
 if [ "$(id -u)" -eq 0 ]; then
 	user=cpcbench

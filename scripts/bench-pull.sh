@@ -7,10 +7,12 @@
 # beside podman, and skopeo with umoci. As root or, with --rootless, as an
 # ordinary user, which root makes for it. In every round each goes once,
 # in turn; printed are medians, and the median of the ratios to podman. Every
-# round has directories of its own: ext4 is slow to make files where some were
-# removed a moment ago. BENCH_DIR (/var/tmp) says on which file system.
+# round has directories of its own, on a file system made for it; BENCH_DIR is
+# another place for that.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/bench-disk.sh
+. scripts/bench-disk.sh
 rootless=
 if [ "${1:-}" = --rootless ]; then
 	rootless=yes
@@ -19,22 +21,24 @@ fi
 rounds=${1:-5}
 scripts/setup.sh bench
 [ "$(id -u)" -eq 0 ] || rootless=yes
-work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/cpc-bench-pull.XXXXXX")
+work=$(mktemp -d /var/tmp/cpc-bench-pull.XXXXXX)
 registry='' user=''
 cleanup() {
 	if [ -n "$rootless" ]; then
 		as podman unshare rm -rf "$work"/rounds/[0-9]* 2>/dev/null || true
 		kill "$(cat "$work/rounds/run/libpod/tmp/pause.pid")" 2>/dev/null || true # podman leaves it
 	fi
-	awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mounted; do
+	awk -v below="$work/rounds/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mounted; do
 		umount -l "$mounted"
 	done
 	[ -z "$registry" ] || kill "$registry" 2>/dev/null || true
 	[ -z "$user" ] || userdel "$user" || true
+	disk_unmount "$work/rounds"
 	rm -rf "$work"
 }
 trap cleanup EXIT
-mkdir "$work/rounds" "$work/bin"
+mkdir "$work/bin"
+disk_mount "$work/rounds"
 cp bin/cpc bin/cpc-runtime "$work/bin"
 export TMPDIR=$work HOME=$work
 
