@@ -65,6 +65,8 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 	if err != nil {
 		logrus.Debugf("exec %s by libcontainer: %v", id, err)
 		s, err = r.execSlowly(id, &o)
+	} else {
+		err = s.writePidFile(o.PidFile)
 	}
 	if err != nil || o.Detach {
 		return 0, err

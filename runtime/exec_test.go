@@ -79,6 +79,32 @@ func TestExecProcessFile(t *testing.T) {
 	})
 }
 
+// A pid that cannot be written is known before the program runs.
+func TestPidFileUnwritable(t *testing.T) {
+	inBothWays(t, func(b *bench) {
+		t := b.t
+		b.file("file", "", 0o644)
+		b.sleeper("c1")
+		b.write(b.spec("probe", "look"))
+		for path, message := range map[string]string{
+			filepath.Join(b.dir, "nosuch", "pid"):         "no such file or directory",
+			filepath.Join(b.dir, "rootfs"):                "is a directory",
+			filepath.Join(b.dir, "rootfs", "file", "pid"): "not a directory",
+		} {
+			for _, args := range [][]string{{"create", "c2"}, {"run", "c2"}, {"exec", "c1", "probe", "look"}} {
+				r := b.cli(append([]string{args[0], "--pid-file", path}, args[1:]...)...)
+				want := args[0] + " " + args[1] + ": pid file: open " + path + ": " + message + "\n"
+				if r.code == 0 || r.stdout != "" || !strings.HasSuffix(r.stderr, want) {
+					t.Errorf("%s --pid-file %s: %+v", args[0], path, r)
+				}
+			}
+		}
+		if r := b.must("list", "-q"); r.stdout != "c1\n" {
+			t.Errorf("left: %q", r.stdout)
+		}
+	})
+}
+
 // console accepts one terminal on a socket.
 func console(t *testing.T, path string) <-chan *os.File {
 	t.Helper()

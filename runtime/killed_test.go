@@ -96,11 +96,11 @@ func TestKilledCreate(t *testing.T) {
 // reap waits a moment for processes whose parent was killed to be gone from
 // /proc: they are other processes' to reap.
 func (b *bench) reap() {
-	for range 20 {
+	for range 200 {
 		if len(b.leftovers()) == 0 {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

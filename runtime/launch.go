@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -35,7 +34,7 @@ type starter func(*libcontainer.Container, *libcontainer.Process) error
 // start starts the process and writes the pid file. When it fails, the process
 // is gone.
 func (l *launch) start(how starter) (*supervisor, error) {
-	if err := l.checkTerminal(); err != nil {
+	if err := errors.Join(l.checkTerminal(), checkPidFile(l.options.PidFile)); err != nil {
 		return nil, err
 	}
 	p, err := newProcess(l.spec)
@@ -62,17 +61,11 @@ func (l *launch) start(how starter) (*supervisor, error) {
 		stdio.close()
 		return nil, err
 	}
-	err = stdio.started()
-	if err == nil && l.options.PidFile != "" {
-		err = writePidFile(l.options.PidFile, p)
-	}
-	if err != nil {
-		stdio.close()
-		_ = p.Signal(unix.SIGKILL) // ignored: it may have ended by itself
-		_, _ = p.Wait()
+	if err := stdio.started(); err != nil {
+		s.abandon()
 		return nil, err
 	}
-	return s, nil
+	return s, s.writePidFile(l.options.PidFile)
 }
 
 // begin starts the process. It fails with errLongWay where the quick way did.
@@ -169,29 +162,6 @@ func dial(path string) (*os.File, error) {
 		return nil, errors.Join(&os.PathError{Op: "connect", Path: path, Err: err}, sock.Close())
 	}
 	return sock, nil
-}
-
-// writePidFile writes a process's pid so that no reader sees half of it.
-func writePidFile(path string, p process) (err error) {
-	pid, err := p.Pid()
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return fmt.Errorf("pid file: %w", err)
-	}
-	_, err = f.WriteString(strconv.Itoa(pid))
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("pid file: %w", errors.Join(err, os.Remove(f.Name())))
-	}
-	return nil
 }
 
 // makeAbs makes a path independent of the working directory; "" stays "".

@@ -76,7 +76,7 @@ func (r Runtime) execQuickly(id string, o *ExecOptions) (*supervisor, error) {
 	if o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 || o.TTY {
 		return nil, errLongWay
 	}
-	if err := errors.Join(r.checkRoot(), checkID(id)); err != nil {
+	if err := errors.Join(r.checkRoot(), checkID(id), checkPidFile(o.PidFile)); err != nil {
 		return nil, err
 	}
 	var s quickState
@@ -109,13 +109,6 @@ func (r Runtime) execQuickly(id string, o *ExecOptions) (*supervisor, error) {
 		return nil, err
 	}
 	sup.process = entered{child}
-	if o.PidFile != "" {
-		if err := writePidFile(o.PidFile, sup.process); err != nil {
-			_ = child.Kill() // ignored: it may have ended by itself
-			_, _ = child.Wait()
-			return nil, err
-		}
-	}
 	return sup, nil
 }
 

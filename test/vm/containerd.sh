@@ -215,7 +215,7 @@ cri() {
 	[ -s "$work/cri.cpc" ] || { echo "FAIL $who: critest ran nothing" && tail -n 30 "$work/critest.cpc" | sed 's/^/       | /'; }
 }
 
-core() { echo "${STEPS:-run missing terminal inside limits detached exec exec_missing exec_terminal ps metrics pause kill delete checkpoint left}"; }
+core() { echo "${STEPS:-missing terminal inside detached exec metrics pause kill delete left}"; }
 
 finish() {
 	local id space
