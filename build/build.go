@@ -89,8 +89,11 @@ type Options struct {
 	Emulate func(platform v1.Platform) error
 	// NoCacheStages are stages, by name, whose steps run anew.
 	NoCacheStages []string
-	// Used, if set, is told the cache keys of all steps.
-	Used func(key digest.Digest)
+	// Used, if set, gets the cache keys of all steps.
+	Used *[]digest.Digest
+	// BaseConfig, if set, finds what Check needs to know of a base image that
+	// the store does not have.
+	BaseConfig func(ctx context.Context, ref string, platform v1.Platform) (rootfs.Config, error)
 	// Caches are asked, in this order, for what the store's own does not have.
 	Caches []Cache
 	// InlineCache has the image carry the cache of what it is made of.
@@ -109,8 +112,7 @@ func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
 		o.Progress = silent{}
 	}
 	o.Progress = &orderly{to: o.Progress}
-	b := &builder{Options: o, images: map[string]*once{}, named: map[string]*tree{}}
-	img, err := b.build(ctx)
+	img, err := newBuilder(o).build(ctx)
 	o.Progress.Close(err)
 	return img, err
 }
@@ -140,7 +142,8 @@ func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index
 	step := 0
 	for _, p := range platforms {
 		o.Platform, o.Tags = p, nil
-		b := &builder{Options: o, images: map[string]*once{}, named: map[string]*tree{}, step: step, several: true}
+		b := newBuilder(o)
+		b.step, b.several = step, true
 		img, err := b.build(ctx)
 		if err != nil {
 			return nil, err
@@ -169,10 +172,17 @@ type builder struct {
 	images map[string]*once
 	// step counts all steps of the build, for the numbers in the output.
 	step int
-	// used are the cache keys of all steps.
-	used []digest.Digest
+	// first is where in Used the keys of this builder begin.
+	first int
 	// several: this is one of several platforms.
 	several bool
+}
+
+func newBuilder(o Options) *builder {
+	if o.Used == nil {
+		o.Used = new([]digest.Digest)
+	}
+	return &builder{Options: o, images: map[string]*once{}, named: map[string]*tree{}, first: len(*o.Used)}
 }
 
 func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {

@@ -49,7 +49,7 @@ func (b *builder) annotations(s *stage) (map[string]string, error) {
 	for _, l := range s.layers {
 		img.Config.RootFS.DiffIDs = append(img.Config.RootFS.DiffIDs, l.DiffID)
 	}
-	entries, err := b.Store.CacheList(b.used, []*rootfs.Image{&img})
+	entries, err := b.Store.CacheList((*b.Used)[b.first:], []*rootfs.Image{&img})
 	if err != nil {
 		return nil, err
 	}

@@ -247,6 +247,46 @@ func TestPull(t *testing.T) {
 	})
 }
 
+// warnings collects what a build warns of.
+type warnings struct {
+	Progress
+	texts []string
+}
+
+// Warn implements Progress.
+func (w *warnings) Warn(text string) { w.texts = append(w.texts, text) }
+
+// What a base image sets is known once it is there: then the checks look at
+// variables, too.
+func TestChecksOfPulledBase(t *testing.T) {
+	buildHelper(t)
+	modetest.Some(t, []idmap.Mode{idmap.Mapped}, func(t *testing.T, m idmap.Mapping) {
+		b := newBed(t, m)
+		b.makeBase(t)
+		dir := b.context(t, txtar.File{Name: "Dockerfile", Data: []byte("FROM example.org/x:1\nENV A=$FOO B=$NOPE\nLABEL a=$A\n")})
+		w := &warnings{Progress: silent{}}
+		pulling := func(o *Options) {
+			o.Progress = w
+			o.Pull = func(ctx context.Context, _ string, _ v1.Platform, _ func(string)) (*rootfs.Image, error) {
+				return b.store.Image(ctx, "base")
+			}
+		}
+		img, _ := b.rebuild(t, dir, pulling)
+		if len(w.texts) != 1 || !strings.Contains(w.texts[0], "UndefinedVar: Usage of undefined variable '$NOPE'") {
+			t.Errorf("warned of %q", w.texts)
+		}
+		if got := img.Config.Config.Labels["a"]; got != "base" {
+			t.Errorf("label a is %q", got)
+		}
+		o := b.options(dir, io.Discard)
+		pulling(&o)
+		o.Args = map[string]string{checkArg: "error=true"}
+		if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "lint violation found for rules: UndefinedVar") {
+			t.Errorf("with error=true: %v", err)
+		}
+	})
+}
+
 // TestOutputIsHarmless: what a step prints cannot control the terminal.
 func TestOutputIsHarmless(t *testing.T) {
 	buildHelper(t)

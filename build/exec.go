@@ -51,7 +51,12 @@ func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 	if err != nil {
 		return nil, b.plan.file.fault(from.Location, err)
 	}
-	if s.plan, err = b.plan.planStage(i, config, s.parent); err != nil {
+	plan, found, err := b.plan.stage(i, config, s.parent)
+	if err != nil {
+		return nil, err
+	}
+	s.plan = plan
+	if err := b.tell(found); err != nil {
 		return nil, err
 	}
 	s.total += s.plan.steps() - countSteps(from.Commands)
@@ -279,10 +284,7 @@ func (s *stage) key(o *op, content string) (digest.Digest, error) {
 	name := digest.FromBytes(data)
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
-	s.b.used = append(s.b.used, name)
-	if s.b.Used != nil {
-		s.b.Used(name)
-	}
+	*s.b.Used = append(*s.b.Used, name)
 	return name, nil
 }
 

@@ -4,9 +4,6 @@
 package build
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -19,8 +16,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/util/suggest"
 	"github.com/moby/patternmatcher"
-
-	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
 // Finding is what one of BuildKit's build checks found in a Dockerfile.
@@ -53,6 +48,7 @@ func (d *dockerfile) startLint(data []byte, given string) error {
 	if err != nil {
 		return d.fault(loc, withHint(fmt.Errorf("check=%s: %s", visible(value), visible(err.Error())), "write # check=skip=RULE,RULE;error=true"))
 	}
+	d.checks = given
 	config.Warn = func(rule, description, url, message string, loc []parser.Range) {
 		f := Finding{Rule: rule, Description: description, URL: url, Message: bounded(visible(message), maxMessage), File: d.name}
 		if len(loc) > 0 {
@@ -106,54 +102,6 @@ func (d *dockerfile) lintFile() {
 		}
 	})
 }
-
-// bases gives the configuration that stage i starts from; false: it is not known.
-type bases func(i int) (rootfs.Config, bool)
-
-// check applies the rules that need a plan: to FROM, and to each instruction of
-// the stages that are built. The error is the first of planning.
-func (p *plan) check(base bases, ignored func(string) bool) error {
-	p.checkFrom()
-	file, err := p.file.again()
-	if err != nil {
-		return err
-	}
-	q := *p
-	q.file, q.warnings, q.ignored = file, nil, ignored
-	stages, known := map[int]*stagePlan{}, map[int]bool{}
-	for _, i := range p.order {
-		config, ok := rootfs.Config{}, false
-		var parent *stagePlan
-		if from := p.bases[i]; from.Kind == fromStage {
-			parent, ok = stages[from.Stage], known[from.Stage]
-			config = parent.Config
-		} else if config, ok = base(i); !ok {
-			config = scratchConfig(p.platforms[i])
-		}
-		q.lint, q.baseKnown = p.file.lint, ok
-		s, err := q.planStage(i, config, parent)
-		if err != nil {
-			return err
-		}
-		stages[i], known[i] = s, ok
-	}
-	return nil
-}
-
-// again reads the file once more, for a second plan: planning expands
-// instructions where they are.
-func (d *dockerfile) again() (*dockerfile, error) {
-	ast, err := parser.Parse(bytes.NewReader(d.data))
-	if err != nil {
-		return nil, d.parserFault(err)
-	}
-	fresh := &dockerfile{name: d.name, lines: d.lines, escape: d.escape, lint: silentLint()}
-	return fresh, fresh.readInstructions(ast.AST.Children)
-}
-
-// silentLint is for parsing without checks: the parser follows a nil one where
-// a comment says # check=.
-func silentLint() *linter.Linter { return linter.New(&linter.Config{}) }
 
 // checkFrom applies the rules about variables and platforms after FROM.
 func (p *plan) checkFrom() {
@@ -305,10 +253,10 @@ func lintSecret(lint *linter.Linter, instruction, name string, loc []parser.Rang
 
 func (s *stagePlanner) lintIgnored(lint *linter.Linter, verb string, sources []string, loc []parser.Range) {
 	for _, src := range sources {
-		if kind, _, err := classify(src); s.plan.ignored == nil || kind != notRemote || err != nil {
+		if kind, _, err := classify(src); s.checks.ignored == nil || kind != notRemote || err != nil {
 			continue
 		}
-		if src = path.Clean(src); s.plan.ignored(src) {
+		if src = path.Clean(src); s.checks.ignored(src) {
 			lint.Run(&linter.RuleCopyIgnoredFile, loc, linter.RuleCopyIgnoredFile.Format(verb, src))
 		}
 	}
@@ -316,7 +264,7 @@ func (s *stagePlanner) lintIgnored(lint *linter.Linter, verb string, sources []s
 
 // lintVariables tells of variables that x found without a value.
 func (s *stagePlanner) lintVariables(lint *linter.Linter, x *expander, loc []parser.Range) {
-	if lint == nil || !s.plan.baseKnown { // the base may set any
+	if lint == nil || !s.checks.baseKnown { // the base may set any
 		return
 	}
 	for _, name := range x.undefined(s.seen.declared) {
@@ -339,63 +287,4 @@ func (t *tree) leavesOut(src string) bool {
 	}
 	out, err := t.ignored(strings.TrimPrefix(src, "/"))
 	return out && err == nil
-}
-
-// Check reads a Dockerfile and says what BuildKit's build checks find in it.
-// Nothing is built or fetched.
-func Check(ctx context.Context, o Options) ([]Finding, error) {
-	o.Progress = silent{}
-	b := &builder{Options: o, images: map[string]*once{}, named: map[string]*tree{}}
-	if err := b.prepare(); err != nil {
-		return nil, err
-	}
-	err := b.openContexts()
-	if err == nil {
-		err = b.lint(ctx)
-	}
-	return b.plan.file.findings, errors.Join(err, b.closeContexts())
-}
-
-// lint checks the plan. What a base image that is not here sets is not known.
-func (b *builder) lint(ctx context.Context) error {
-	return b.plan.check(func(i int) (rootfs.Config, bool) {
-		switch from := b.plan.bases[i]; from.Kind {
-		case fromImage:
-			ref := from.Image
-			if canonical, err := rootfs.ParseReference(ref); err == nil {
-				ref = canonical
-			}
-			img, err := b.Store.Image(ctx, ref)
-			if err != nil {
-				return rootfs.Config{}, false
-			}
-			return img.Config, true
-		default:
-			return scratchConfig(b.plan.platforms[i]), true
-		}
-	}, b.context.leavesOut)
-}
-
-// warn tells of what the checks found, and refuses the build where the
-// Dockerfile says # check=error=true.
-func (b *builder) warn(ctx context.Context) error {
-	_ = b.lint(ctx) // an error in the file comes up when its stage is planned
-	file := b.plan.file
-	for _, w := range b.plan.warnings {
-		b.Progress.Warn(w)
-	}
-	for _, f := range file.findings {
-		b.Progress.Warn(f.String())
-	}
-	if !file.lint.ReturnAsError || len(file.findings) == 0 {
-		return nil
-	}
-	var rules []string
-	for _, f := range file.findings {
-		if !slices.Contains(rules, f.Rule) {
-			rules = append(rules, f.Rule)
-		}
-	}
-	return file.fault(nil, withHint(errors.New("lint violation found for rules: "+strings.Join(rules, ", ")),
-		"check=error=true makes errors of warnings; cpc build --check shows each with its place"))
 }

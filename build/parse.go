@@ -41,6 +41,7 @@ type dockerfile struct {
 	lint     *linter.Linter
 	findings []Finding
 	data     []byte
+	checks   string // in place of # check=
 }
 
 // dockerSyntax matches the frontends that this package stands in for.

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -56,12 +55,10 @@ type plan struct {
 	hostNetwork bool
 	// warnings are for the user; none of them stops the build.
 	warnings []string
-	// lint, if set, is told what stages are like while they are planned.
-	// baseKnown: what the base image sets is known; ignored: .dockerignore
-	// leaves a source out.
-	lint      *linter.Linter
-	baseKnown bool
-	ignored   func(src string) bool
+	// kept are the stages that were planned for the checks; ignored says
+	// whether .dockerignore leaves a source out.
+	kept    map[int]planned
+	ignored func(src string) bool
 }
 
 // planOptions are what a plan depends on beside the Dockerfile.

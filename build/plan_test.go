@@ -141,7 +141,10 @@ func describeStages(b *strings.Builder, p *plan) error {
 			config = testBase(base.Image)
 			fmt.Fprintf(b, "stage %d from image %s\n", i, base.Image)
 		}
-		s, err := p.planStage(i, config, parent)
+		s, found, err := p.stage(i, config, parent)
+		for _, f := range found {
+			b.WriteString("check, later: " + f.String() + "\n")
+		}
 		if err != nil {
 			return err
 		}

@@ -122,6 +122,7 @@ type stagePlanner struct {
 	scope  scope
 	cmdSet bool
 	ops    []*op
+	checks *checks
 	seen   lintState
 }
 
@@ -136,16 +137,16 @@ func scratchConfig(platform v1.Platform) rootfs.Config {
 
 // planStage expands the instructions of stage i on top of base. Parent is the
 // stage that has that configuration, nil if it is no stage's: its build arguments
-// stay known. It is pure; the returned configuration has the base's history and
-// diff ids still.
-func (p *plan) planStage(i int, base rootfs.Config, parent *stagePlan) (*stagePlan, error) {
+// stay known. It is pure but for the instructions themselves; the returned
+// configuration has the base's history and diff ids still.
+func (p *plan) planStage(i int, base rootfs.Config, parent *stagePlan, c *checks) (*stagePlan, error) {
 	stage := &p.file.stages[i]
 	commands, err := p.withTriggers(i, base.Docker.OnBuild)
 	if err != nil {
 		return nil, p.file.fault(stage.Location, err)
 	}
 	base.Docker.OnBuild = nil
-	s := &stagePlanner{plan: p, index: i, config: cloneConfig(base)}
+	s := &stagePlanner{plan: p, index: i, config: cloneConfig(base), checks: c}
 	if parent == nil {
 		parent = &stagePlan{}
 	}
@@ -155,9 +156,9 @@ func (p *plan) planStage(i int, base rootfs.Config, parent *stagePlan) (*stagePl
 		s.scope.env = append([]string{defaultPath}, s.scope.env...)
 	}
 	for n, cmd := range commands {
-		lint := p.lint
-		if n < len(commands)-len(stage.Commands) {
-			lint = nil // a trigger: its text is not in this file
+		var lint *linter.Linter
+		if c != nil && n >= len(commands)-len(stage.Commands) { // not a trigger, whose text is not in this file
+			lint = c.lint
 		}
 		o := &op{Name: strings.ToUpper(cmd.Name()), loc: cmd.Location()}
 		if len(o.loc) > 0 {

@@ -94,6 +94,29 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (_ *Image, 
 	return img, s.keepAbout(ctx, about)
 }
 
+// RemoteConfig asks a registry, or a mirror of it, for an image's configuration
+// and nothing else. Errors are those of Pull.
+func RemoteConfig(ctx context.Context, ref string, o PullOptions) (cfg Config, err error) {
+	canonical, err := ParseReference(ref)
+	if err != nil {
+		return cfg, err
+	}
+	p := &puller{client: o.client(), o: o}
+	err = p.anywhere(ctx, canonical, func(at name.Reference) error {
+		img, _, err := p.find(ctx, at)
+		if err != nil {
+			return err
+		}
+		docs, err := p.documents(img)
+		cfg = docs.cfg
+		return err
+	})
+	if err != nil {
+		return cfg, fmt.Errorf("configuration of %s: %w", ref, err)
+	}
+	return cfg, nil
+}
+
 // puller is one Pull.
 type puller struct {
 	s        *Store
@@ -119,17 +142,26 @@ func (p *puller) tell(e Event) {
 	p.progress(e)
 }
 
-// pullAny asks mirrors and then the registry itself.
-func (p *puller) pullAny(ctx context.Context, canonical string) (v1.Descriptor, error) {
+// pullAny pulls from a mirror or from the registry itself.
+func (p *puller) pullAny(ctx context.Context, canonical string) (d v1.Descriptor, err error) {
+	err = p.anywhere(ctx, canonical, func(at name.Reference) (err error) {
+		d, err = p.pull(ctx, at)
+		return err
+	})
+	return d, err
+}
+
+// anywhere asks mirrors and then the registry itself.
+func (p *puller) anywhere(ctx context.Context, canonical string, ask func(name.Reference) error) error {
 	places, err := p.client.Endpoints(canonical)
 	if err != nil {
-		return v1.Descriptor{}, err
+		return err
 	}
 	var errs []error
 	for _, at := range places {
-		d, err := p.pull(ctx, at.Ref)
+		err := ask(at.Ref)
 		if err == nil || ctx.Err() != nil || ownFault(err) {
-			return d, ExplainRemote(err)
+			return ExplainRemote(err)
 		}
 		err = ExplainRemote(err)
 		if at.Mirror {
@@ -137,15 +169,25 @@ func (p *puller) pullAny(ctx context.Context, canonical string) (v1.Descriptor, 
 		}
 		errs = append([]error{err}, errs...) // the registry's own comes first
 	}
-	return v1.Descriptor{}, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // pull downloads the blobs of the image and returns its manifest.
 func (p *puller) pull(ctx context.Context, ref name.Reference) (v1.Descriptor, error) {
+	img, origin, err := p.find(ctx, ref)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	return p.store(ctx, img, origin)
+}
+
+// find returns the image for the platform that is wanted, and the digest that
+// its reference has in the registry, which may be a list's.
+func (p *puller) find(ctx context.Context, ref name.Reference) (gcr.Image, digest.Digest, error) {
 	p.tell(Event{Action: "resolve"})
 	login, err := p.client.Login(ctx, ref.Context(), transport.PullScope)
 	if err != nil {
-		return v1.Descriptor{}, err
+		return nil, "", err
 	}
 	p.from = &remoteRepo{ref.Context(), login}
 	platform := gcr.Platform{OS: "linux", Architecture: HostPlatform().Architecture}
@@ -154,58 +196,67 @@ func (p *puller) pull(ctx context.Context, ref name.Reference) (v1.Descriptor, e
 	}
 	desc, err := remote.Get(ref, remote.WithContext(ctx), remote.WithTransport(login), remote.WithPlatform(platform))
 	if err != nil {
-		return v1.Descriptor{}, err
+		return nil, "", err
 	}
 	if err := settleType(desc); err != nil {
-		return v1.Descriptor{}, err
+		return nil, "", err
 	}
 	img, err := desc.Image()
 	if err != nil {
-		return v1.Descriptor{}, noPlatform(err, desc, platform)
+		return nil, "", noPlatform(err, desc, platform)
 	}
-	return p.store(ctx, img, digest.Digest(desc.Digest.String()))
+	return img, digest.Digest(desc.Digest.String()), nil
+}
+
+// documents are an image's manifest and configuration.
+type documents struct {
+	raw, config []byte
+	manifest    v1.Manifest
+	cfg         Config
+}
+
+// documents reads what img says of itself, and checks it.
+func (p *puller) documents(img gcr.Image) (d documents, err error) {
+	if d.raw, err = img.RawManifest(); err != nil {
+		return d, err
+	}
+	if len(d.raw) > maxDocument {
+		return d, fmt.Errorf("manifest: %d bytes are too many: at most %d are read", len(d.raw), maxDocument)
+	}
+	if d.manifest, err = parseManifest(d.raw); err == nil {
+		err = checkParts(d.manifest)
+	}
+	if err != nil {
+		return d, err
+	}
+	if d.config, err = img.RawConfigFile(); err != nil {
+		return d, err
+	}
+	if d.cfg, err = parseConfig(d.config, len(d.manifest.Layers)); err != nil {
+		return d, fmt.Errorf("configuration %s: %w", d.manifest.Config.Digest, err)
+	}
+	return d, p.checkPlatform(d.cfg)
 }
 
 // store downloads what is missing of img. Origin is the digest that its
-// reference has in the registry, which may be a list's.
+// reference has in the registry.
 func (p *puller) store(ctx context.Context, img gcr.Image, origin digest.Digest) (v1.Descriptor, error) {
-	raw, err := img.RawManifest()
+	docs, err := p.documents(img)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	if len(raw) > maxDocument {
-		return v1.Descriptor{}, fmt.Errorf("manifest: %d bytes are too many: at most %d are read", len(raw), maxDocument)
-	}
-	m, err := parseManifest(raw)
-	if err == nil {
-		err = checkParts(m)
-	}
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	config, err := img.RawConfigFile()
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	cfg, err := parseConfig(config, len(m.Layers))
-	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("configuration %s: %w", m.Config.Digest, err)
-	}
-	if err := p.checkPlatform(cfg); err != nil {
-		return v1.Descriptor{}, err
-	}
-	layers := (&Image{Manifest: m, Config: cfg}).LayerDescriptors()
+	layers := (&Image{Manifest: docs.manifest, Config: docs.cfg}).LayerDescriptors()
 	if err := p.fetchAll(ctx, layers); err != nil {
 		return v1.Descriptor{}, err
 	}
-	if _, err := p.s.putDocument(ctx, config, m.Config.MediaType); err != nil {
+	if _, err := p.s.putDocument(ctx, docs.config, docs.manifest.Config.MediaType); err != nil {
 		return v1.Descriptor{}, err
 	}
 	mediaType, err := img.MediaType()
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	d, err := p.s.putDocument(ctx, raw, string(mediaType))
+	d, err := p.s.putDocument(ctx, docs.raw, string(mediaType))
 	if err == nil && origin != d.Digest {
 		d.Annotations = map[string]string{annotationOrigin: origin.String()}
 	}

@@ -129,6 +129,33 @@ func TestPull(t *testing.T) {
 	})
 }
 
+// The configuration alone costs no layer, and is that of the platform.
+func TestRemoteConfig(t *testing.T) {
+	single(t, func(t modetest.T, _ *Store) {
+		var layers []string
+		host := serve(t, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+				layers = append(layers, r.URL.Path)
+			}
+			next.ServeHTTP(w, r)
+		})
+		ref := host + "/test/config:v1"
+		img := makeImage(t, ociKind, goruntime.GOARCH, tarOf(t, entry{name: "f", content: "x"}))
+		push(t, ref, func(r name.Reference) error { return remote.Write(r, img) })
+		layers = nil
+		cfg, err := RemoteConfig(t.Context(), ref, PullOptions{})
+		if err != nil || len(cfg.Docker.Shell) != 1 || cfg.Architecture != goruntime.GOARCH {
+			t.Errorf("%+v, %v", cfg, err)
+		}
+		if len(layers) != 1 {
+			t.Errorf("read %v, want the configuration alone", layers)
+		}
+		if _, err := RemoteConfig(t.Context(), host+"/test/none:v1", PullOptions{}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("of no image: %v", err)
+		}
+	})
+}
+
 func TestPullPlatformOfIndex(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
 		host := serve(t, nil)

@@ -167,7 +167,7 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	}
 	if check {
 		o.Store = store
-		return checkOnly(ctx, o)
+		return a.checkOnly(ctx, o)
 	}
 	if err := a.equip(cmd, f, o, store, inUse); err != nil {
 		return err

@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/claude-pocket-console/cpc/build"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
@@ -101,7 +99,7 @@ func (a *app) importCaches(ctx context.Context, f *buildFlags, o *build.Options)
 	for _, to := range f.cachesTo {
 		o.InlineCache = o.InlineCache || to.kind == "inline"
 	}
-	o.Used = func(key digest.Digest) { f.used = append(f.used, key) }
+	o.Used = &f.used
 	from, err := parseCaches("cache-from", f.cacheFrom)
 	if err != nil {
 		return err

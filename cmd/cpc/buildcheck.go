@@ -11,7 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
 // called reports whether the build is to be checked only: --check, --call=check.
@@ -26,7 +29,16 @@ func (f *buildFlags) called() (check bool, err error) {
 }
 
 // checkOnly prints what the checks find; that there is something is a failure.
-func checkOnly(ctx context.Context, o *build.Options) error {
+// Of base images that are not here it asks their registries for the configurations.
+func (a *app) checkOnly(ctx context.Context, o *build.Options) error {
+	o.BaseConfig = func(ctx context.Context, ref string, platform v1.Platform) (rootfs.Config, error) {
+		client, err := a.registryClient(tellStderr)
+		if err != nil {
+			return rootfs.Config{}, err
+		}
+		return rootfs.RemoteConfig(ctx, ref, rootfs.PullOptions{Client: client, Platform: &platform})
+	}
+	o.Progress = build.PlainProgress(os.Stderr)
 	found, err := build.Check(ctx, *o)
 	if err != nil {
 		return err
