@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -51,6 +52,13 @@ func (s *source) digestEntry(h hash.Hash, e *entry) error {
 	field(h, e.rel, e.mode.String(), fmt.Sprint(e.owner.uid, e.owner.gid), e.link)
 	if !e.mode.IsRegular() {
 		return nil
+	}
+	if e.sum != "" {
+		sum, err := hex.DecodeString(e.sum.Encoded())
+		if err == nil {
+			_, err = h.Write(sum)
+		}
+		return err
 	}
 	f, err := s.tree.root.Open(e.path)
 	if err != nil {

@@ -198,31 +198,50 @@ func (s *stage) files(ctx context.Context, o *op, info StepInfo) (cached bool, e
 		return false, err
 	}
 	defer release()
-	content, err := w.openSources(ctx)
+	r, err := w.find(ctx)
+	if err == nil && !r.ok && w.unread {
+		// What is known of a download does not do, then.
+		w.whole = true
+		r, err = w.find(ctx)
+	}
 	if err != nil {
 		return false, err
 	}
-	key, err := s.key(o, content)
-	if err != nil {
-		return false, err
-	}
-	created, desc, ok, err := s.lookup(ctx, key)
-	if err != nil {
-		return false, err
-	}
-	if ok {
-		s.record(o, desc, created)
+	if r.ok {
+		s.record(o, r.desc, r.created)
 		return true, nil
 	}
-	if desc, err = w.run(ctx); err != nil {
+	desc, err := w.run(ctx)
+	if err != nil {
 		return false, err
 	}
-	created = s.b.now()
-	if err := s.remember(key, desc, created); err != nil {
+	created := s.b.now()
+	if err := s.remember(r.key, desc, created); err != nil {
 		return false, err
 	}
 	s.record(o, desc, created)
 	return false, nil
+}
+
+// cachedResult is a step's place in the cache and, if ok, what is there.
+type cachedResult struct {
+	key     digest.Digest
+	created time.Time
+	desc    rootfs.LayerDescriptor
+	ok      bool
+}
+
+// find opens the sources and looks the step up.
+func (w *work) find(ctx context.Context) (r cachedResult, err error) {
+	content, err := w.openSources(ctx)
+	if err != nil {
+		return r, err
+	}
+	if r.key, err = w.stage.key(w.op, content); err != nil {
+		return r, err
+	}
+	r.created, r.desc, r.ok, err = w.stage.lookup(ctx, r.key)
+	return r, err
 }
 
 // record appends a layer and a line of history.
@@ -288,9 +307,14 @@ func (s *stage) key(o *op, content string) (digest.Digest, error) {
 	return name, nil
 }
 
+// noCache reports whether the stage's steps are to be run anew.
+func (s *stage) noCache() bool {
+	return s.b.NoCache || slices.Contains(s.b.NoCacheStages, strings.ToLower(s.b.plan.file.stages[s.index].Name))
+}
+
 func (s *stage) lookup(ctx context.Context, key digest.Digest) (time.Time, rootfs.LayerDescriptor, bool, error) {
 	var none rootfs.LayerDescriptor
-	if s.b.NoCache || slices.Contains(s.b.NoCacheStages, strings.ToLower(s.b.plan.file.stages[s.index].Name)) {
+	if s.noCache() {
 		return time.Time{}, none, false, nil
 	}
 	entry, ok, err := s.b.cached(ctx, key)

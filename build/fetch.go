@@ -94,8 +94,11 @@ func refuseLinkLocal(_, address string, _ syscall.RawConn) error {
 }
 
 // download fetches a URL into a scratch directory and returns it as a source:
-// root's, mode 0600, with the time that the server says.
-func (w *work) download(ctx context.Context, address, checksum string) (source, error) {
+// root's, mode 0600, with the time that the server says. Where the server says
+// that nothing has changed since an earlier build, the file is not there, only
+// what is known of it.
+func (w *work) download(ctx context.Context, address string, c *copyOp) (source, error) {
+	checksum := c.Checksum
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
 		return source{}, fmt.Errorf("%s: no URL", bounded(visible(address), 200))
@@ -114,7 +117,7 @@ func (w *work) download(ctx context.Context, address, checksum string) (source, 
 	if err != nil {
 		return source{}, err
 	}
-	got, err := w.get(ctx, u, filepath.Join(dir, "file"), want)
+	got, err := w.get(ctx, &download{url: u, file: filepath.Join(dir, "file"), want: want, whole: w.whole || c.unpacks(true)})
 	if err != nil {
 		return source{}, fmt.Errorf("fetch %s: %w", bounded(visible(u.Redacted()), 200), err)
 	}
@@ -123,20 +126,40 @@ func (w *work) download(ctx context.Context, address, checksum string) (source, 
 		return source{}, err
 	}
 	w.undo = append(w.undo, t.Close)
-	e := entry{path: "file", mode: 0o600, mtime: got}
+	e := entry{path: "file", mode: 0o600, mtime: got.Time, sum: got.Sum}
 	return source{tree: t, base: name, entries: []entry{e}}, nil
 }
 
-// get writes the answer to file and returns its time of last change.
-func (w *work) get(ctx context.Context, u *url.URL, file string, want digest.Digest) (mtime time.Time, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+// download is one URL to fetch into a file.
+type download struct {
+	url  *url.URL
+	file string
+	// want is the digest that the content must have, if any.
+	want digest.Digest
+	// whole: the file itself is needed, not only what is known of it.
+	whole bool
+}
+
+// get writes the answer to the file, unless it is what is known already.
+func (w *work) get(ctx context.Context, d *download) (got fetched, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url.String(), nil)
 	if err != nil {
-		return mtime, err
+		return got, err
 	}
 	r.Header.Set("User-Agent", "cpc-build")
 	if err := w.authorize(r); err != nil {
-		return mtime, err
+		return got, err
 	}
+	key := fetchedKey(r)
+	known, ok := w.stage.fetchedBefore(key)
+	if ok && d.whole || d.want != "" && known.Sum != d.want {
+		known, ok = fetched{}, false
+	}
+	if ok && d.want != "" { // whatever the server has now
+		w.unread = true
+		return known, nil
+	}
+	known.ask(r)
 	fetch := w.stage.b.Fetch
 	if fetch == nil {
 		fetch = DefaultFetcher()
@@ -146,44 +169,44 @@ func (w *work) get(ctx context.Context, u *url.URL, file string, want digest.Dig
 		err = ue.Err // which does not name the URL again, with its password
 	}
 	if err != nil {
-		return mtime, err
+		return got, err
 	}
 	defer resp.Body.Close()
+	if ok && resp.StatusCode == http.StatusNotModified {
+		w.unread = true
+		return known, nil
+	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return mtime, fmt.Errorf("invalid response status %d", resp.StatusCode)
+		return got, fmt.Errorf("invalid response status %d", resp.StatusCode)
 	}
-	if err := save(resp.Body, file, want); err != nil {
-		return mtime, err
+	got = fetchedOf(resp)
+	if got.Sum, err = save(resp.Body, d.file, d.want); err != nil {
+		return got, err
 	}
-	mtime = time.Unix(0, 0)
-	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
-		mtime = t
-	}
-	return mtime, nil
+	return got, w.stage.rememberFetched(key, got)
 }
 
-// save writes in to file and checks its digest.
-func save(in io.Reader, file string, want digest.Digest) error {
+// save writes in to file, checks its digest and returns its SHA-256.
+func save(in io.Reader, file string, want digest.Digest) (digest.Digest, error) {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return "", err
 	}
-	algorithm := digest.SHA256
+	sum, asked := digest.SHA256.Digester(), digest.SHA256.Digester()
 	if want != "" {
-		algorithm = want.Algorithm()
+		asked = want.Algorithm().Digester()
 	}
-	sum := algorithm.Digester()
-	n, err := io.Copy(io.MultiWriter(f, sum.Hash()), io.LimitReader(in, maxDownload+1))
+	n, err := io.Copy(io.MultiWriter(f, sum.Hash(), asked.Hash()), io.LimitReader(in, maxDownload+1))
 	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+		return "", err
 	}
 	if n > maxDownload {
-		return fmt.Errorf("larger than %d bytes", int64(maxDownload))
+		return "", fmt.Errorf("larger than %d bytes", int64(maxDownload))
 	}
-	if want != "" && sum.Digest() != want {
-		return fmt.Errorf("digest mismatch %s: %s", sum.Digest(), want)
+	if want != "" && asked.Digest() != want {
+		return "", fmt.Errorf("digest mismatch %s: %s", asked.Digest(), want)
 	}
-	return nil
+	return sum.Digest(), nil
 }
 
 // authorize adds the credentials that are given as secrets for the host.

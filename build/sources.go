@@ -46,7 +46,7 @@ func (w *work) findSources(ctx context.Context, t *tree, c *copyOp) ([]source, e
 		case kind == remoteGit:
 			found, err = one(w.repository(ctx, ref, c))
 		case kind == remoteURL:
-			found, err = one(w.download(ctx, pattern, c.Checksum))
+			found, err = one(w.download(ctx, pattern, c))
 		case c.Parents:
 			found, err = one(t.withParents(pattern))
 		default:

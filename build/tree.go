@@ -18,6 +18,7 @@ import (
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/patternmatcher"
+	"github.com/opencontainers/go-digest"
 )
 
 // maxEntries bounds one COPY: more files than any image has.
@@ -59,7 +60,9 @@ type entry struct {
 	mode      os.FileMode
 	owner     owner
 	mtime     time.Time
-	link      string
+	// sum, if set, is the digest of the content, which need not be here then.
+	sum  digest.Digest
+	link string
 }
 
 func openTree(dir, name string) (*tree, error) {

@@ -33,6 +33,9 @@ type work struct {
 	// touched are directories that were only changed by making mount points.
 	touched []string
 	undo    []func() error
+	// unread: of a source not the content is here but what is known of it;
+	// whole: that does not do.
+	unread, whole bool
 }
 
 // close undoes what was set up, last first, and goes on past errors.
