@@ -5,6 +5,7 @@ package runtime
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,12 +53,12 @@ type quickConfig struct {
 	RootlessEUID    bool                  `json:"rootless_euid"`
 	RootlessCgroups bool                  `json:"rootless_cgroups"`
 	Labels          []string              `json:"labels"`
+	AppArmor        string                `json:"apparmor_profile"`
 	longWay
 }
 
 // longWay are the fields that the quick way does not know.
 type longWay struct {
-	AppArmor     string `json:"apparmor_profile"`
 	ProcessLabel string `json:"process_label"`
 	IntelRdt     any    `json:"intel_rdt"`
 	MemoryPolicy any    `json:"memory_policy"`
@@ -118,7 +119,7 @@ func (s *quickState) plan(p *specs.Process) (*enter.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Terminal || lp.Label != "" || lp.AppArmorProfile != "" || lp.Scheduler != nil || lp.IOPriority != nil || lp.CPUAffinity != nil ||
+	if p.Terminal || lp.Label != "" || lp.Scheduler != nil || lp.IOPriority != nil || lp.CPUAffinity != nil ||
 		s.Config.RootlessEUID && len(lp.AdditionalGroups) > 0 {
 		return nil, errLongWay
 	}
@@ -128,7 +129,7 @@ func (s *quickState) plan(p *specs.Process) (*enter.Plan, error) {
 	}
 	plan := &enter.Plan{
 		Args: p.Args, Cwd: p.Cwd, UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids,
-		NoNewPrivs: p.NoNewPrivileges, Umask: s.Config.Umask,
+		NoNewPrivs: p.NoNewPrivileges, Umask: s.Config.Umask, Profile: cmp.Or(lp.AppArmorProfile, s.Config.AppArmor),
 	}
 	if plan.Caps, err = capabilitySets(caps); err != nil {
 		return nil, err

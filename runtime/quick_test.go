@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // Every field that libcontainer knows of a container either is in quickConfig or
@@ -70,6 +71,17 @@ func TestAlive(t *testing.T) {
 	} {
 		if alive(text, 777) != want {
 			t.Errorf("%q: %v", text, !want)
+		}
+	}
+}
+
+// A command is under the container's AppArmor profile, unless it has its own.
+func TestQuickProfile(t *testing.T) {
+	for own, want := range map[string]string{"": "container", "command": "command"} {
+		s := quickState{ID: "c1", Config: quickConfig{AppArmor: "container", Capabilities: &configs.Capabilities{}, RootlessEUID: true}}
+		plan, err := s.plan(&specs.Process{Args: []string{"true"}, Cwd: "/", ApparmorProfile: own})
+		if err != nil || plan.Profile != want {
+			t.Errorf("%q: %+v, %v", own, plan, err)
 		}
 	}
 }

@@ -4,6 +4,7 @@
 package runtime
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ func (b *beginner) make() (*enter.Plan, error) {
 func (b *beginner) check() error {
 	c, p := b.config, b.process
 	if c.NoPivotRoot || c.ParentDeathSignal != 0 || len(c.NetDevices) > 0 || c.MountLabel != "" || len(c.Routes) > 0 ||
-		c.AppArmorProfile != "" || c.ProcessLabel != "" || c.IntelRdt != nil || c.MemoryPolicy != nil || len(c.TimeOffsets) > 0 ||
+		c.ProcessLabel != "" || c.IntelRdt != nil || c.MemoryPolicy != nil || len(c.TimeOffsets) > 0 ||
 		c.Scheduler != nil || c.Personality != nil || c.IOPriority != nil {
 		return errLongWay
 	}
@@ -106,7 +107,7 @@ func (b *beginner) check() error {
 			return errLongWay
 		}
 	}
-	if p.ConsoleSocket != nil || p.PidfdSocket != nil || len(p.ExtraFiles) > 0 || p.AppArmorProfile != "" || p.Label != "" ||
+	if p.ConsoleSocket != nil || p.PidfdSocket != nil || len(p.ExtraFiles) > 0 || p.Label != "" ||
 		p.Scheduler != nil || p.IOPriority != nil || len(p.SubCgroupPaths) > 0 || p.NoNewPrivileges == nil ||
 		c.RootlessEUID && len(p.AdditionalGroups) > 0 {
 		return errLongWay
@@ -123,7 +124,7 @@ func (b *beginner) rights() (err error) {
 	}
 	b.plan = enter.Plan{
 		Args: p.Args, Cwd: filepath.Clean(p.Cwd), UID: uint32(p.UID), GID: uint32(p.GID), NoNewPrivs: *p.NoNewPrivileges, Umask: &umask,
-		SetGroups: b.host.setgroups && !c.RootlessEUID,
+		SetGroups: b.host.setgroups && !c.RootlessEUID, Profile: cmp.Or(p.AppArmorProfile, c.AppArmorProfile),
 	}
 	for _, g := range p.AdditionalGroups {
 		b.plan.Groups = append(b.plan.Groups, uint32(g))

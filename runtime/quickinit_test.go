@@ -30,7 +30,7 @@ func simple() *beginner {
 		process: &libcontainer.Process{Args: []string{"/bin/sh"}, Env: []string{"A=1", "A=2"}, Cwd: "/work", UID: 1, GID: 2, AdditionalGroups: []int{3}, NoNewPrivileges: &no},
 	}
 	b.config = &configs.Config{
-		Rootfs: "/bundle/rootfs", Readonlyfs: true, RootPropagation: unix.MS_SHARED | unix.MS_REC, Hostname: "host", Domainname: "domain",
+		Rootfs: "/bundle/rootfs", Readonlyfs: true, RootPropagation: unix.MS_SHARED | unix.MS_REC, Hostname: "host", Domainname: "domain", AppArmorProfile: "profile",
 		Capabilities: &configs.Capabilities{Bounding: []string{"CAP_CHOWN"}},
 		Namespaces: configs.Namespaces{
 			{Type: configs.NEWUSER}, {Type: configs.NEWNS}, {Type: configs.NEWPID}, {Type: configs.NEWCGROUP}, {Type: configs.NEWNET, Path: "/run/netns/n"},
@@ -92,7 +92,7 @@ func TestPlanKnowsAll(t *testing.T) {
 			reflect.TypeFor[configs.Config](),
 			[]string{
 				"Rootfs", "Umask", "Readonlyfs", "RootPropagation", "Mounts", "Devices", "Hostname", "Domainname", "Namespaces", "Capabilities",
-				"Networks", "OomScoreAdj", "UIDMappings", "GIDMappings", "MaskPaths", "ReadonlyPaths", "Sysctl", "Seccomp", "NoNewKeyring", "RootlessEUID",
+				"Networks", "OomScoreAdj", "UIDMappings", "GIDMappings", "MaskPaths", "ReadonlyPaths", "Sysctl", "Seccomp", "NoNewKeyring", "RootlessEUID", "AppArmorProfile",
 			},
 			[]string{
 				"Cgroups", "Rlimits", "Version", "Labels", "RootlessCgroups",
@@ -113,7 +113,7 @@ func TestPlanKnowsAll(t *testing.T) {
 		},
 		{
 			reflect.TypeFor[libcontainer.Process](),
-			[]string{"Args", "Env", "UID", "GID", "AdditionalGroups", "Cwd", "Capabilities", "NoNewPrivileges"},
+			[]string{"Args", "Env", "UID", "GID", "AdditionalGroups", "Cwd", "Capabilities", "NoNewPrivileges", "AppArmorProfile"},
 			[]string{
 				"Stdin", "Stdout", "Stderr", "Rlimits", "Init", "LogLevel",
 				"ConsoleWidth", "ConsoleHeight", // without a console

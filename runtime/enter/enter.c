@@ -12,6 +12,7 @@
 // the caller then does it the long way.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/keyctl.h>
 #include <sched.h>
 #include <signal.h>
@@ -64,7 +65,7 @@ static void receive(void *data, size_t size)
 	}
 }
 
-static void __attribute__((noreturn)) run(struct process *c)
+static void __attribute__((noreturn)) run(struct process *c, int proc)
 {
 	const struct plan *p = &c->p;
 	char go;
@@ -84,6 +85,8 @@ static void __attribute__((noreturn)) run(struct process *c)
 		umask(p->umask);
 	must(syscall(SYS_close_range, p->keep, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
 	become(c);
+	if (proc >= 0)
+		set_profile(c, must(openat(proc, PROFILE, O_WRONLY | O_CLOEXEC), "AppArmor"));
 	report(0, 0, "ready");
 	if (p->flags & NO_NEW_PRIVS)
 		set_filter(c);
@@ -98,6 +101,7 @@ void enter(const char *number)
 {
 	struct process c = { 0 };
 	pid_t pid;
+	int proc = -1;
 
 	fail = give_up;
 	channel = atoi(number);
@@ -113,6 +117,8 @@ void enter(const char *number)
 	parse(&c, sizeof(char));
 
 	adjust_oom(c.oom);
+	if (*c.profile) /* nobody's in there is to be trusted */
+		proc = must(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "proc");
 	/* So that nothing in there looks into a process that has not arrived. */
 	must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "dumpable");
 	must(setns(c.p.pidfd, c.p.namespaces), "namespaces");
@@ -121,7 +127,7 @@ void enter(const char *number)
 	pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 	must(pid, "clone");
 	if (pid == 0)
-		run(&c);
+		run(&c, proc);
 	report(pid, 0, "");
 	_exit(0);
 }

@@ -6,7 +6,7 @@
 // here by a hundred or two system calls in C, from a plan that is complete.
 //
 // The package knows no policy: a Plan says everything. It does less than
-// libcontainer: no terminal, no LSM label, no hooks in the container, and so on.
+// libcontainer: no terminal, no SELinux label, no hooks in the container, and so on.
 // Any failure before the command's execve leaves a running container as it was,
 // and of a new one nothing that the caller does not remove, so that it can start
 // the command the long way, which also words the error.
@@ -84,6 +84,7 @@ type Plan struct {
 	Umask      *uint32
 	FindHome   bool   // add HOME from the container's /etc/passwd
 	Keyring    string // session keyring to join; "" keeps the caller's
+	Profile    string // of AppArmor; "" keeps the caller's
 	OOMScore   string // oom_score_adj; "" keeps the caller's
 	Namespaces int    // CLONE_NEW* of those to join
 	Filter     *Filter
@@ -158,7 +159,7 @@ func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 
 // strings are all of a plan's, in the order in which they are read.
 func (p *Plan) strings() []string {
-	all := append(append([]string{p.Keyring, p.Cwd}, p.Args...), p.Env...)
+	all := append(append([]string{p.Keyring, p.Profile, p.Cwd}, p.Args...), p.Env...)
 	rest := p.Steps
 	for ; len(rest) > 0 && rest[0].Kind == Join; rest = rest[1:] {
 		all = append(all, rest[0].Text...)

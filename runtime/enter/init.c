@@ -244,6 +244,8 @@ static void __attribute__((noreturn)) run(struct process *c, int ready)
 		must(setgroups(0, NULL), "groups");
 	join_keyring(c);
 	take_steps(c);
+	if (*c->profile)
+		set_profile(c, open_proc(PROFILE, O_WRONLY));
 	if (p->flags & NO_NEW_PRIVS)
 		must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
 	arrange(p->keep);	/* while there is no limit yet */

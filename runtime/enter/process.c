@@ -90,6 +90,7 @@ void parse(struct process *c, size_t step_size)
 	c->filter = array(c, c->p.filter, sizeof(struct sock_filter));
 	c->groups = array(c, c->p.groups, sizeof(gid_t));
 	c->keyring = text(c);
+	c->profile = text(c);
 	c->cwd = text(c);
 	errno = EINVAL;
 	if (c->p.args < 1)
@@ -250,6 +251,18 @@ void set_filter(const struct process *c)
 
 	if (c->p.filter)
 		must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, c->p.filter_flags, &program), "seccomp");
+}
+
+/* set_profile has execve put the command under an AppArmor profile. fd is this
+ * process's own PROFILE, for nobody may do that to another. It is closed. */
+void set_profile(const struct process *c, int fd)
+{
+	char *value;
+
+	must(asprintf(&value, "exec %s", c->profile), "AppArmor");
+	must(write(fd, value, strlen(value)), "AppArmor");
+	free(value);
+	close(fd);
 }
 
 /* become gives up every right that the command has not, and finds the command. */

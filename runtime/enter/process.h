@@ -42,11 +42,12 @@ struct process {
 	gid_t *groups;
 	struct sock_filter *filter;
 	struct step *steps;
-	char *oom, *keyring, *cwd, **args, **env, *file;
+	char *oom, *keyring, *profile, *cwd, **args, **env, *file;
 	char *at, *end;		/* strings that are left */
 };
 
 /* fail reports errno and does not return. */
+#define PROFILE "self/attr/apparmor/exec"	/* in a procfs; Linux 5.1 */
 #define MAX_PLAN (8u << 20)	/* bytes; as enter.go says */
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4U
@@ -59,6 +60,7 @@ char *text(struct process *c);
 void parse(struct process *c, size_t step_size);
 void adjust_oom(const char *value);
 void set_filter(const struct process *c);
+void set_profile(const struct process *c, int fd);
 void become(struct process *c);
 void execute(const struct process *c) __attribute__((noreturn));
 

@@ -57,6 +57,22 @@ apparmor() {
 	echo secret >"$bundle/rootfs/denied"
 	said "cpc-fields (enforce) closed" 'cat /proc/self/attr/current; cat /denied 2>/dev/null || echo closed'
 }
+# apparmor_ways: a profile does not make init libcontainer's, which has threads.
+apparmor_ways() {
+	local process=', "apparmorProfile": "cpc-fields", "capabilities": {}' pid way seen status=0
+	config 'sleep 100'
+	for way in '' 1; do
+		CPC_RUNTIME_LONG_WAY=$way oci create --bundle "$bundle" c2 >/dev/null 2>&1 </dev/null || return
+		pid=$(oci state c2 | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
+		[ -n "$way" ] || [ "$(ls "/proc/$pid/task")" = "$pid" ] || { echo "libcontainer's init" && status=1; }
+		oci start c2 && until_true grep -q '^cpc-fields (enforce)$' "/proc/$pid/attr/current" || status=1
+		seen=$(CPC_RUNTIME_LONG_WAY=$way oci exec c2 cat /proc/self/attr/current)
+		echo "${way:-quick}: $seen"
+		[ "$seen" = "cpc-fields (enforce)" ] || status=1
+		oci delete -f c2
+	done
+	return $status
+}
 apparmor_exec() {
 	local out
 	config 'sleep 100'
@@ -140,6 +156,7 @@ tiny_root
 mkdir -p "$bundle"
 mv "$work/tiny" "$bundle/rootfs"
 check "cpc-runtime: AppArmor profile applied and read back" apparmor
+check "cpc-runtime: AppArmor profile, both ways" apparmor_ways
 check "cpc-runtime: exec --apparmor" apparmor_exec
 check "cpc-runtime: an AppArmor profile that is not loaded" apparmor_missing
 check "cpc-runtime: cgroup v2 unified" unified "49999872 77 33"
