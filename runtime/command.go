@@ -18,6 +18,9 @@ var (
 	ErrCommandNotExecutable = errors.New("command not executable")
 )
 
+// isDirectory is what libcontainer's init says of a command that is one.
+const isDirectory = "is a directory"
+
 // classified adds a sentinel to an error without changing its text.
 type classified struct {
 	error
@@ -45,13 +48,18 @@ func commandError(command string, err error) error {
 		{"no such file or directory", ErrCommandNotFound},
 		{"not a directory", ErrCommandNotFound},
 		{"permission denied", ErrCommandNotExecutable},
-		{"is a directory", ErrCommandNotExecutable},
+		{isDirectory, ErrCommandNotExecutable},
 		{"too many levels of symbolic links", ErrCommandNotExecutable},
 		{"file name too long", ErrCommandNotExecutable},
 	} {
-		if strings.HasSuffix(why, cause.text) {
-			return classified{error: err, kind: cause.kind}
+		if !strings.HasSuffix(why, cause.text) {
+			continue
 		}
+		if cause.text == isDirectory {
+			// execve(2)'s own words, by which podman tells what is not executable.
+			err = fmt.Errorf("%w: permission denied", err)
+		}
+		return classified{error: err, kind: cause.kind}
 	}
 	return err
 }

@@ -87,10 +87,11 @@ func TestCommandNotRunnable(t *testing.T) {
 			message string
 		}{
 			{"nosuch", 127, `exec: "nosuch": executable file not found in $PATH`},
+			{"", 127, `exec: "": executable file not found in $PATH`},
 			{"/nosuch", 127, `exec: "/nosuch": stat /nosuch: no such file or directory`},
 			{"/bin/probe/x", 127, `exec: "/bin/probe/x": stat /bin/probe/x: not a directory`},
 			{"/bin/plain", 126, `exec: "/bin/plain": permission denied`},
-			{"/bin", 126, `exec: "/bin": is a directory`},
+			{"/bin", 126, `exec: "/bin": is a directory: permission denied`},
 		} {
 			log := filepath.Join(b.dir, "log")
 			b.write(b.spec(tt.command))

@@ -47,7 +47,8 @@
 // leaves nothing behind, exits 127 or 126, and the last line of stderr (warnings
 // may precede it) and of the log ends in `exec: "NAME": executable file not found in $PATH`,
 // `exec: "NAME": stat NAME: no such file or directory`,
-// `exec: "NAME": permission denied` or `exec: "NAME": is a directory`.
+// `exec: "NAME": permission denied` or
+// `exec: "NAME": is a directory: permission denied`.
 //
 // What only execve(2) itself finds out (a file of another architecture, a
 // script without "#!", a missing interpreter) comes after start has succeeded:

@@ -192,6 +192,11 @@ func (l lenient) Run(s *specs.State) error {
 // destroyKilled kills a container's init, waits for its end, at most ten
 // seconds, and removes what is left.
 func destroyKilled(c *libcontainer.Container) error {
+	// Where init has ended, its cgroup may have gone with it, of which libcontainer
+	// would warn; destroy kills what else is in there.
+	if c.Signal(unix.Signal(0)) != nil {
+		return destroy(c)
+	}
 	if err := c.Signal(unix.SIGKILL); err != nil && !errors.Is(err, libcontainer.ErrNotRunning) {
 		logrus.Debugf("kill %s: %v", c.ID(), err)
 	}

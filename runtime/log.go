@@ -31,7 +31,9 @@ func (l Log) Apply() error {
 	default:
 		return fmt.Errorf("log format %q: want text or json", l.Format)
 	}
-	if l.Debug {
+	if !l.Debug {
+		logrus.SetFormatter(quiet{logrus.StandardLogger().Formatter})
+	} else {
 		logrus.SetLevel(logrus.DebugLevel)
 	}
 	if l.File == "" {
@@ -69,4 +71,16 @@ type plain struct{}
 // Format implements logrus.Formatter.
 func (plain) Format(e *logrus.Entry) ([]byte, error) {
 	return fmt.Appendf(nil, "cpc-runtime: %s: %s\n", e.Level, e.Message), nil
+}
+
+// quiet leaves out what says nothing of a container, and would come before the
+// error in a log of which podman expects but one line.
+type quiet struct{ logrus.Formatter }
+
+// Format implements logrus.Formatter.
+func (q quiet) Format(e *logrus.Entry) ([]byte, error) {
+	if e.Message == "unable to get oom kill count" { // that controller is not there
+		return nil, nil
+	}
+	return q.Formatter.Format(e)
 }

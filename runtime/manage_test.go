@@ -376,6 +376,43 @@ func TestListenFDs(t *testing.T) {
 	})
 }
 
+// podman's --preserve-fd passes some on, and counts to the highest.
+func TestPreserveFDsGap(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		t := b.t
+		b.write(b.spec("probe", "look"))
+		f, err := os.Create(filepath.Join(b.dir, "six"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		run := func(n string) (string, error) {
+			var out bytes.Buffer
+			cmd := exec.Command(b.runtime, "--root", b.states, "run", "--preserve-fds", n, "c1")
+			cmd.Dir, cmd.ExtraFiles, cmd.Stdout, cmd.Stderr = b.dir, []*os.File{nil, nil, nil, f}, &out, &out
+			err := cmd.Run()
+			return out.String(), err
+		}
+		out, err := run("4")
+		if err != nil {
+			t.Fatalf("run: %v: %s", err, out)
+		}
+		var v view
+		decode(t, out, &v)
+		for fd, file := range v.FDs {
+			if six := strings.HasSuffix(file, "/six"); six != (fd == "6") || !six && (fd == "3" || fd == "4" || fd == "5") && strings.HasPrefix(file, "/") {
+				t.Errorf("descriptors %v", v.FDs)
+			}
+		}
+		if v.FDs["6"] == "" {
+			t.Errorf("descriptors %v, want 6", v.FDs)
+		}
+		if out, err := run("5"); err == nil || !strings.Contains(out, "preserve descriptor 7: not passed by the caller") {
+			t.Errorf("one too many: %v: %s", err, out)
+		}
+	})
+}
+
 func TestNotifierUnused(t *testing.T) {
 	if os.Getenv(envSetting) != "" {
 		t.Skip("the same in every setting")

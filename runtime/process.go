@@ -106,7 +106,8 @@ func (l *launch) passFDs(p *libcontainer.Process) error {
 	return preserveFDs(p, listening+l.options.PreserveFDs)
 }
 
-// preserveFDs hands descriptors 3 to 3+n-1 of this process to the container. A
+// preserveFDs hands descriptors 3 to 3+n-1 of this process to the container. Of
+// those the last has to be there: podman, to pass on some, counts to the highest. A
 // descriptor with close-on-exec was opened here, so it is none of the caller's.
 func preserveFDs(p *libcontainer.Process, n int) error {
 	for fd := 3; fd < 3+n; fd++ {
@@ -114,10 +115,14 @@ func preserveFDs(p *libcontainer.Process, n int) error {
 		if err == nil && flags&unix.FD_CLOEXEC != 0 {
 			err = unix.EBADF
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+			p.ExtraFiles = append(p.ExtraFiles, os.NewFile(uintptr(fd), "preserved"))
+		case err == unix.EBADF && fd < 3+n-1:
+			p.ExtraFiles = append(p.ExtraFiles, nil) // closed in the container too
+		default:
 			return fmt.Errorf("preserve descriptor %d: not passed by the caller: %w", fd, err)
 		}
-		p.ExtraFiles = append(p.ExtraFiles, os.NewFile(uintptr(fd), "preserved"))
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func (s *quickState) plan(p *specs.Process) (*enter.Plan, error) {
 	if s.Config.OOMScoreAdj != nil {
 		plan.OOMScore = strconv.Itoa(*s.Config.OOMScoreAdj)
 	}
-	if !s.Config.RootlessEUID {
+	if !s.Config.RootlessEUID && !keepsGroups(s.Config.Labels) {
 		allowed, err := os.ReadFile("/proc/" + strconv.Itoa(s.Pid) + "/setgroups")
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err

@@ -124,7 +124,8 @@ func (b *beginner) rights() (err error) {
 	}
 	b.plan = enter.Plan{
 		Args: p.Args, Cwd: filepath.Clean(p.Cwd), UID: uint32(p.UID), GID: uint32(p.GID), NoNewPrivs: *p.NoNewPrivileges, Umask: &umask,
-		SetGroups: b.host.setgroups && !c.RootlessEUID, Profile: cmp.Or(p.AppArmorProfile, c.AppArmorProfile),
+		SetGroups: b.host.setgroups && !c.RootlessEUID && !keepsGroups(c.Labels),
+		Profile:   cmp.Or(p.AppArmorProfile, c.AppArmorProfile),
 	}
 	for _, g := range p.AdditionalGroups {
 		b.plan.Groups = append(b.plan.Groups, uint32(g))
@@ -184,7 +185,7 @@ func (b *beginner) ids() error {
 		return errLongWay
 	}
 	b.plan.UIDMap, b.plan.GIDMap = idMap(c.UIDMappings), idMap(c.GIDMappings)
-	b.plan.DenyGroups, b.plan.DropGroups = c.RootlessEUID, !c.RootlessEUID && mapsMore
+	b.plan.DenyGroups, b.plan.DropGroups = c.RootlessEUID, !c.RootlessEUID && mapsMore && !keepsGroups(c.Labels)
 	return nil
 }
 
@@ -325,6 +326,13 @@ func thisHost(unified, inUserns bool) host {
 	allowed, err := os.ReadFile("/proc/self/setgroups")
 	h.setgroups = errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(allowed)) != "deny"
 	return h
+}
+
+// keepsGroups says whether the process is to have the supplementary groups of the
+// caller, also those that its user namespace does not map: an annotation of crun's
+// (podman's --group-add keep-groups). The long way cannot, and sets the process's own.
+func keepsGroups(labels []string) bool {
+	return slices.Contains(labels, "run.oci.keep_original_groups=1")
 }
 
 // quickly says whether anything may go the quick way.

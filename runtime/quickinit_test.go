@@ -54,6 +54,21 @@ func simple() *beginner {
 	return b
 }
 
+// crun's annotation leaves the caller's groups alone.
+func TestPlanKeepsGroups(t *testing.T) {
+	for value, want := range map[string]bool{"1": false, "0": true} {
+		b := simple()
+		b.config.Labels = []string{"bundle=/b", "run.oci.keep_original_groups=" + value}
+		plan, err := b.make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.SetGroups != want {
+			t.Errorf("%s: groups are set: %v, want %v", value, plan.SetGroups, want)
+		}
+	}
+}
+
 // The steps of a container that has some of everything.
 func TestPlanGolden(t *testing.T) {
 	plan, err := simple().make()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups/systemd"
+	"golang.org/x/sys/unix"
 )
 
 // rootlessCgroups says whether cgroups that may not be written are to be left
@@ -43,10 +44,16 @@ func (r Runtime) rootlessCgroups() (bool, error) {
 // XDG_RUNTIME_DIR for anyone but real root.
 func DefaultRoot() string {
 	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir != "" && (os.Geteuid() != 0 || userns.RunningInUserNS() && os.Getenv("USER") != "root") {
+	if dir != "" && (os.Geteuid() != 0 || userns.RunningInUserNS() && !ownsRun()) {
 		return dir + "/cpc-runtime"
 	}
 	return "/run/cpc-runtime"
+}
+
+// ownsRun tells root of a container from a user in a user namespace, whose USER may
+// be root's all the same: runuser and setpriv leave it as it was.
+func ownsRun() bool {
+	return os.Getenv("USER") == "root" && unix.Access("/run", unix.W_OK) == nil
 }
 
 // errNoCgroup is added to an error that lacking rights on cgroups explain.

@@ -83,7 +83,7 @@ func TestExecGivesUp(t *testing.T) {
 			{[]string{"c1", "nosuch"}, 255, `exec: "nosuch": executable file not found in $PATH`},
 			{[]string{"c1", "/bin/nosuch"}, 255, `exec: "/bin/nosuch": stat /bin/nosuch: no such file or directory`},
 			{[]string{"c1", "/bin/plain"}, 255, `exec: "/bin/plain": permission denied`},
-			{[]string{"c1", "/bin"}, 255, `exec: "/bin": is a directory`},
+			{[]string{"c1", "/bin"}, 255, `exec: "/bin": is a directory: permission denied`},
 			{[]string{"c1", "garbage"}, 255, "exec /bin/garbage: exec format error"},
 			{[]string{"--cwd", "/bin/probe/x", "c1", "probe"}, 255, "not a directory"},
 			{[]string{"-e", "PATH=bin", "c1", "probe"}, 255, ""},

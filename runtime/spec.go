@@ -143,8 +143,10 @@ func checkProcess(p *specs.Process) error {
 		return errors.New("process property must not be empty")
 	case !filepath.IsAbs(p.Cwd):
 		return fmt.Errorf("process.cwd %q: must be an absolute path", p.Cwd)
-	case len(p.Args) == 0 || p.Args[0] == "":
+	case len(p.Args) == 0:
 		return errors.New("process.args: args must not be empty")
+	case p.Args[0] == "": // podman, for an image without a command
+		return commandError("", errors.New(`unable to start container process: exec: "": executable file not found in $PATH`))
 	case p.SelinuxLabel != "" && !selinux.GetEnabled():
 		return fmt.Errorf("process.selinuxLabel %q: SELinux is not enabled", p.SelinuxLabel)
 	}

@@ -59,6 +59,7 @@ func Untested() map[string]string {
 		"internal/modetest": "helper of other packages' tests",
 		"runtime/reaper":    "driven as a program by runtime's tests",
 		"cmd/cpc-scan":      "driven as a program by sbom/inventory's tests",
+		"test/vm/socat":     "driven as a program by podman's tests",
 		"sandbox":           "driven through the command line by test/e2e",
 	}
 }

@@ -14,6 +14,8 @@ set -u
 here=$(dirname "$0")
 # shellcheck source=test/vm/check.sh
 . "$here/check.sh"
+# shellcheck source=test/vm/tap.sh
+. "$here/tap.sh"
 
 made=$(cd "$here/../../.cache/vm/tools/runc" && pwd)
 work=$(mktemp -d /var/tmp/bats.XXXXXX)
@@ -65,37 +67,8 @@ bats_run() {
 	(cd "$tests" && RUNC=$1 script -qefc "bats --tap --filter $(printf %q "$3") $2.bats >$4 2>&1" /dev/null) >/dev/null 2>&1 <>"$work/quiet"
 }
 
-# one FILE: a line for each test.
-one() {
-	local file=$1 line name failed=()
-	bats_run "$cpc" "$file" . "$work/$file.cpc"
-	while read -r line; do
-		name=${line#*ok * }
-		case $line in
-		*' # skip'*) echo "skip $who: $label$file: $name" ;;
-		ok*) echo "ok   $who: $label$file: $name" ;;
-		*) failed+=("$name") ;;
-		esac
-	done < <(grep -E '^(not )?ok ' "$work/$file.cpc")
-	for name in "${failed[@]}"; do again "$file" "$name"; done
-	grep -qE '^(not )?ok ' "$work/$file.cpc" || { echo "FAIL $who: $label$file: nothing ran" && tail -n 20 "$work/$file.cpc" | sed 's/^/       | /'; }
-}
-
-# again FILE NAME: what failed, with runc.
-again() {
-	local file=$1 name=$2 exact
-	exact="^$(sed 's/[][().*^$?+{}|\\/]/\\&/g' <<<"$name")\$"
-	bats_run "$runc" "$file" "$exact" "$work/$file.runc"
-	if grep -q '^not ok ' "$work/$file.runc"; then
-		echo "skip $who: $label$file: $name (fails with runc too)"
-		[ -z "${VERBOSE:-}" ] || sed 's/^/       | /' "$work/$file.runc"
-		return
-	fi
-	echo "FAIL $who: $label$file: $name (passes with runc)"
-	awk -v want="$name" '/^(not )?ok /{on = index($0, want)} on' "$work/$file.cpc" | head -n 60 | sed 's/^/       | /'
-}
-
-cpc=$work/cpc/runc runc=$made/runc label='runc bats '
+# shellcheck disable=SC2034 # tap.sh uses them
+ours=$work/cpc/runc other=$made/runc other_name=runc label='runc bats '
 if [ "${1:-}" = --systemd ]; then
 	export RUNC_USE_SYSTEMD=yes
 	label='runc bats, systemd, '
@@ -109,7 +82,7 @@ cp -r "$made/tests" "$work/runc/"
 # bats would wait for it.
 sed -i '/recvtty" --pid-file/s/ &) &$/ >\/dev\/null 2>\&1 3>\&- \&) \&/' "$tests/helpers.bash"
 # By this name it passes for runc in --version, --help and /proc/PID/fd.
-cp "${CPC_RUNTIME:-/usr/local/bin/cpc-runtime}" "$cpc"
+cp "${CPC_RUNTIME:-/usr/local/bin/cpc-runtime}" "$ours"
 busybox_image
 compiled
 [ "$EUID" -eq 0 ] || rootless
@@ -120,4 +93,4 @@ if [ $# -eq 0 ]; then
 	set -- "${@##*/}"
 	set -- "${@%.bats}"
 fi
-for file in "$@"; do one "$file"; done
+for file in "$@"; do tap_file "$file"; done

@@ -60,7 +60,7 @@ s_mounts() {
 	mkdir -p "$work/volume"
 	echo inside >"$work/volume/f"
 	status run --read-only --tmpfs /data:size=1m,mode=700 -v "$work/volume:/v:ro" "$image" \
-		sh -c 'cat /v/f; echo x >/v/f; echo x >/x; echo x >/data/x && stat -c "%A %U" /data'
+		sh -c 'exec 2>&1; cat /v/f; echo x >/v/f; echo x >/x; echo x >/data/x && stat -c "%A %U" /data'
 }
 s_device() { status run --device /dev/fuse "$image" sh -c 'ls /dev/fuse; head -c 1 /dev/zero | wc -c'; }
 s_init() { status run --init "$image" sh -c 'cat /proc/1/comm'; }
