@@ -134,7 +134,7 @@ func TestDebug(t *testing.T) {
 // A container in the foreground has a terminal like the caller's, also where
 // all of the caller's streams lead elsewhere: then it is the controlling one.
 func TestForegroundTerminal(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		t := b.t
 		spec := b.spec("probe", "echo", "hello")
 		spec.Process.Terminal = true

@@ -156,7 +156,7 @@ func readLine(t *testing.T, f *os.File) string {
 }
 
 func TestTerminal(t *testing.T) {
-	inSettings(t, func(b *bench) {
+	inBothWays(t, func(b *bench) {
 		t := b.t
 		// A path that does not fit into a socket address.
 		long := filepath.Join(b.dir, strings.Repeat("d", 100))
@@ -172,6 +172,9 @@ func TestTerminal(t *testing.T) {
 		spec.Process.Terminal = true
 		spec.Process.ConsoleSize = &specs.Box{Width: 123, Height: 45}
 		b.create("c1", spec, "--console-socket", filepath.Join(long, "s"))
+		if got := initThreads(b.state("c1").Pid); (got == "1") != (os.Getenv(envLongWay) == "") {
+			t.Errorf("the init that waits has %s threads", got)
+		}
 		master := <-masters
 		if master == nil {
 			t.Fatal("no terminal received")
@@ -188,6 +191,32 @@ func TestTerminal(t *testing.T) {
 			if v.FDs[fd] != "/dev/pts/0" {
 				t.Errorf("descriptor %s is %s", fd, v.FDs[fd])
 			}
+		}
+	})
+}
+
+// A terminal that was made on a way that failed is not the one that is received.
+func TestTerminalLongWay(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		t := b.t
+		b.file("etc/passwd", "no entry\nroot:x:0:0:root:/:/bin/sh\n", 0o644) // the quick way judges none
+		b.own()
+		socket := filepath.Join(b.dir, "s")
+		masters := console(t, socket)
+		spec := b.spec("/bin/probe", "echo", "hello")
+		spec.Process.Terminal = true
+		b.create("c1", spec, "--console-socket", socket)
+		if got := initThreads(b.state("c1").Pid); got == "1" {
+			t.Error("the quick way did not fail")
+		}
+		master := <-masters
+		if master == nil {
+			t.Fatal("no terminal received")
+		}
+		defer func() { _ = master.Close() }()
+		b.must("start", "c1")
+		if got := readLine(t, master); got != "hello\r\n" {
+			t.Errorf("the terminal says %q", got)
 		}
 	})
 }

@@ -25,7 +25,8 @@ type launch struct {
 	init      bool
 	detach    bool
 	subreaper bool
-	plan      planner // of a first process, if it may go the quick way
+	plan      planner  // of a first process, if it may go the quick way
+	console   *os.File // connection to the console socket, once it is there
 }
 
 // starter is one of libcontainer's ways to start a process.
@@ -126,11 +127,7 @@ func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
 	case !l.spec.Terminal:
 		p.Stdin, p.Stdout, p.Stderr = os.Stdin, os.Stdout, os.Stderr
 	case l.detach:
-		if p.ConsoleSocket, err = dial(l.options.ConsoleSocket); err != nil {
-			err = fmt.Errorf("console socket: %w", err)
-		} else {
-			s.passed = append(s.passed, p.ConsoleSocket)
-		}
+		err = l.useConsoleSocket(s, p)
 	default:
 		err = s.useTerminal(p)
 	}
@@ -139,6 +136,24 @@ func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// useConsoleSocket has the terminal's master go to the caller's socket. Whoever
+// listens there takes one connection, and one master: that of a quick way, which
+// may yet fail, is handed on when the process runs.
+func (l *launch) useConsoleSocket(s *stdio, p *libcontainer.Process) (err error) {
+	if l.console == nil {
+		if l.console, err = dial(l.options.ConsoleSocket); err != nil {
+			return fmt.Errorf("console socket: %w", err)
+		}
+	}
+	if l.plan == nil {
+		p.ConsoleSocket = l.console
+		s.passed = append(s.passed, l.console)
+		return nil
+	}
+	s.forward = l.console
+	return s.useSocketpair(p)
 }
 
 // dial connects to a unix stream socket. A path that is too long for a socket

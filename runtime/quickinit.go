@@ -107,7 +107,7 @@ func (b *beginner) check() error {
 			return errLongWay
 		}
 	}
-	if p.ConsoleSocket != nil || p.PidfdSocket != nil || len(p.ExtraFiles) > 0 || p.Label != "" ||
+	if p.PidfdSocket != nil || len(p.ExtraFiles) > 0 || p.Label != "" ||
 		p.Scheduler != nil || p.IOPriority != nil || len(p.SubCgroupPaths) > 0 || p.NoNewPrivileges == nil ||
 		c.RootlessEUID && len(p.AdditionalGroups) > 0 {
 		return errLongWay
@@ -231,6 +231,9 @@ func (b *beginner) rootfs() error {
 	}
 	b.add(enter.Step{Kind: enter.NullStdio})
 	b.add(enter.Step{Kind: enter.Directory, Text: []string{b.plan.Cwd}})
+	if p := b.process; p.ConsoleSocket != nil {
+		b.add(enter.Step{Kind: enter.Console, Major: uint32(p.ConsoleHeight), Minor: uint32(p.ConsoleWidth)})
+	}
 	b.plan.Steps = append(b.plan.Steps, locks...)
 	if c.Readonlyfs {
 		b.add(enter.Step{Kind: enter.LockRoot})

@@ -27,7 +27,7 @@ func simple() *beginner {
 	no := false
 	b := &beginner{
 		id: "c1", host: host{unified: true, kcore: true, setgroups: true},
-		process: &libcontainer.Process{Args: []string{"/bin/sh"}, Env: []string{"A=1", "A=2"}, Cwd: "/work", UID: 1, GID: 2, AdditionalGroups: []int{3}, NoNewPrivileges: &no},
+		process: &libcontainer.Process{Args: []string{"/bin/sh"}, Env: []string{"A=1", "A=2"}, Cwd: "/work", UID: 1, GID: 2, AdditionalGroups: []int{3}, NoNewPrivileges: &no, ConsoleSocket: os.Stdin, ConsoleWidth: 80, ConsoleHeight: 24},
 	}
 	b.config = &configs.Config{
 		Rootfs: "/bundle/rootfs", Readonlyfs: true, RootPropagation: unix.MS_SHARED | unix.MS_REC, Hostname: "host", Domainname: "domain", AppArmorProfile: "profile",
@@ -128,10 +128,9 @@ func TestPlanKnowsAll(t *testing.T) {
 		},
 		{
 			reflect.TypeFor[libcontainer.Process](),
-			[]string{"Args", "Env", "UID", "GID", "AdditionalGroups", "Cwd", "Capabilities", "NoNewPrivileges", "AppArmorProfile"},
+			[]string{"Args", "Env", "UID", "GID", "AdditionalGroups", "Cwd", "Capabilities", "NoNewPrivileges", "AppArmorProfile", "ConsoleSocket", "ConsoleWidth", "ConsoleHeight"},
 			[]string{
 				"Stdin", "Stdout", "Stderr", "Rlimits", "Init", "LogLevel",
-				"ConsoleWidth", "ConsoleHeight", // without a console
 				"CPUAffinity", // of further processes
 				"ops", "clonedExes",
 			},

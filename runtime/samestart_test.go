@@ -6,6 +6,7 @@ package runtime_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -203,6 +204,38 @@ func TestStartSamePlain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The same with a terminal.
+func TestStartSameTerminal(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		views := map[string]string{}
+		for _, long := range []string{"", "1"} {
+			t := b.t
+			t.Setenv(envLongWay, long)
+			fresh := newBench(t, b.setting)
+			socket := filepath.Join(fresh.dir, "s")
+			masters := console(t, socket)
+			spec := fresh.spec(append([]string{"probe", "everything"}, ownNamespaces()...)...)
+			spec.Process.Terminal = true
+			fresh.create("same", spec, "--console-socket", socket)
+			master := <-masters
+			if master == nil {
+				t.Fatal("no terminal received")
+			}
+			waiting := outsideView(t, fresh.state("same").Pid)
+			fresh.must("start", "same")
+			inside, _ := io.ReadAll(master) // EIO is the end of a terminal
+			_ = master.Close()
+			views[long] = strings.ReplaceAll(string(inside), fresh.dir, "BUNDLE") + waiting
+			if !strings.Contains(views[long], " /0 /dev/console ") {
+				t.Errorf("no terminal is mounted:\n%s", views[long])
+			}
+		}
+		if diff := differences(views["1"], views[""]); diff != "" {
+			b.t.Error(diff)
+		}
+	})
 }
 
 // everything returns what a container's process tells, and what was made in its

@@ -19,6 +19,7 @@ import (
 type stdio struct {
 	passed   []*os.File // closed here once the process is started
 	receive  *os.File   // the master comes through this socket
+	forward  *os.File   // and goes on through this one; the launch's own
 	received chan received
 	master   *os.File
 	terminal *os.File // the caller's terminal
@@ -39,6 +40,16 @@ func (s *stdio) useTerminal(p *libcontainer.Process) error {
 	if s.terminal == nil {
 		return errors.New("the process wants a terminal, but there is none: use --console-socket and detach")
 	}
+	if err := s.useSocketpair(p); err != nil {
+		return err
+	}
+	s.received = make(chan received, 1)
+	go func() { s.received <- s.receiveMaster() }() // before the program writes to it
+	return nil
+}
+
+// useSocketpair has the terminal's master come here.
+func (s *stdio) useSocketpair(p *libcontainer.Process) error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socketpair", err)
@@ -46,8 +57,6 @@ func (s *stdio) useTerminal(p *libcontainer.Process) error {
 	s.receive = os.NewFile(uintptr(pair[0]), "console")
 	p.ConsoleSocket = os.NewFile(uintptr(pair[1]), "console")
 	s.passed = append(s.passed, p.ConsoleSocket)
-	s.received = make(chan received, 1)
-	go func() { s.received <- s.receiveMaster() }() // before the program writes to it
 	return nil
 }
 
@@ -88,8 +97,11 @@ func (s *stdio) started() error {
 		_ = f.Close() // ignored: a descriptor that was only passed on
 	}
 	s.passed = nil
-	if s.receive == nil {
+	switch {
+	case s.receive == nil:
 		return nil
+	case s.forward != nil:
+		return s.forwardMaster()
 	}
 	r := <-s.received
 	s.master = r.master
@@ -108,6 +120,19 @@ func (s *stdio) started() error {
 		_, _ = io.Copy(os.Stdout, s.master) // EIO is the end of a terminal
 	}()
 	return nil
+}
+
+// forwardMaster hands the master on to the caller's console socket.
+func (s *stdio) forwardMaster() error {
+	master, err := receiveFile(s.receive)
+	if err != nil {
+		return fmt.Errorf("receive terminal: %w", err)
+	}
+	err = unix.Sendmsg(int(s.forward.Fd()), []byte(master.Name()), unix.UnixRights(int(master.Fd())), nil, unix.MSG_NOSIGNAL)
+	if err != nil {
+		err = fmt.Errorf("console socket: %w", os.NewSyscallError("sendmsg", err))
+	}
+	return errors.Join(err, master.Close(), s.receive.Close())
 }
 
 // resize gives the process's terminal the size of the caller's.

@@ -6,7 +6,8 @@
 // here by a hundred or two system calls in C, from a plan that is complete.
 //
 // The package knows no policy: a Plan says everything. It does less than
-// libcontainer: no terminal, no SELinux label, no hooks in the container, and so on.
+// libcontainer: no SELinux label, no hooks in the container, a terminal for a first process
+// only, and so on.
 // Any failure before the command's execve leaves a running container as it was,
 // and of a new one nothing that the caller does not remove, so that it can start
 // the command the long way, which also words the error.

@@ -274,6 +274,8 @@ void initialise(const char *number)
 	log_fd = passed("_LIBCONTAINER_LOGPIPE");
 	pipe_fd = passed("_LIBCONTAINER_INITPIPE");
 	fifo_fd = passed("_LIBCONTAINER_FIFOFD");
+	if (getenv("_LIBCONTAINER_CONSOLE"))
+		console_fd = passed("_LIBCONTAINER_CONSOLE");
 	load(&c, atoi(number));
 	must(syscall(SYS_close_range, c.p.keep, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
 	await();

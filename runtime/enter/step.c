@@ -209,6 +209,9 @@ static int take(const struct step *s, char **t, const int *kept)
 	case LOOPBACK:
 		loopback();
 		break;
+	case CONSOLE:
+		use_terminal(s->major, s->minor);
+		break;
 	default:
 		errno = EINVAL;
 		fail("step");

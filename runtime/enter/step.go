@@ -37,6 +37,7 @@ const (
 	ReadOnly                   // [path]
 	Mask                       // [path]
 	Loopback                   // up
+	Console                    // a new terminal of Major rows and Minor columns; 0 keeps its size
 )
 
 // Flags of a step, as in step.h.
@@ -57,7 +58,7 @@ type Step struct {
 	Flags        uint32
 	Number       uint32
 	Set, Clear   uint64 // MOUNT_ATTR_* of a mount; a Bind without Clear keeps its source's
-	Major, Minor uint32 // of a Device
+	Major, Minor uint32 // of a Device; see Console
 	UID, GID     uint32
 	Text         []string
 }

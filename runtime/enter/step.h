@@ -9,6 +9,7 @@
 enum { /* kinds of steps, as in step.go */
 	JOIN = 1, PROPAGATE, PARENT, ROOT, MOUNT, BIND, DEVICE, LINK, HOOKS, PIVOT,
 	NULL_STDIO, DIRECTORY, LOCK, LOCK_ROOT, HOSTNAME, DOMAINNAME, SYSCTL, READONLY, MASK, LOOPBACK,
+	CONSOLE,
 };
 
 enum { /* of step.flags */
@@ -51,6 +52,10 @@ int mount_new(const struct step *s, char **t);
 int bind_mount(const struct step *s, char **t);
 void lock_path(const char *path);
 void mask_path(const char *path);
+
+/* console.c */
+extern int console_fd;	/* the socket that the master goes to; -1: none */
+void use_terminal(unsigned short rows, unsigned short columns);
 
 /* step.c */
 int join_first(struct process *c);
