@@ -6,10 +6,13 @@ package runtime
 import (
 	"encoding/json"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/fs"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
@@ -29,19 +32,15 @@ func (b *beginner) mounts() (locks []enter.Step, err error) {
 		if m.Device == "proc" != (m.Destination == "/proc") || strings.HasPrefix(m.Destination, "/proc/") {
 			return nil, errLongWay
 		}
-		var s enter.Step
-		if m.IsBind() || m.Device == "bind" {
-			s, err = b.bindStep(m)
-		} else {
-			s, err = b.mountStep(m)
+		if m.Device == "cgroup" && !b.host.unified {
+			if err := b.hierarchies(m); err != nil {
+				return nil, err
+			}
+			continue
 		}
+		s, err := b.step(m)
 		if err != nil {
 			return nil, err
-		}
-		if m.Device != "cgroup" { // libcontainer has none for it
-			for _, p := range m.PropagationFlags {
-				s.Text = append(s.Text, strconv.Itoa(p))
-			}
 		}
 		if m.Device == "proc" {
 			procs++
@@ -57,6 +56,64 @@ func (b *beginner) mounts() (locks []enter.Step, err error) {
 	return locks, nil
 }
 
+// step is a mount's own.
+func (b *beginner) step(m *configs.Mount) (s enter.Step, err error) {
+	if m.IsBind() || m.Device == "bind" {
+		s, err = b.bindStep(m)
+	} else {
+		s, err = b.mountStep(m)
+	}
+	if m.Device != "cgroup" { // libcontainer has none for it
+		for _, p := range m.PropagationFlags {
+			s.Text = append(s.Text, strconv.Itoa(p))
+		}
+	}
+	return s, err
+}
+
+// hierarchies plans what a cgroup v1 has in place of the mount: a tmpfs with the
+// container's cgroup of each hierarchy. Where it may not be in its own, or has
+// another view of them, libcontainer sees to it.
+func (b *beginner) hierarchies(m *configs.Mount) error {
+	const flags = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
+	own := b.config.Cgroups
+	if own == nil || own.Systemd || b.config.RootlessCgroups || b.config.Namespaces.Contains(configs.NEWCGROUP) || m.Data != "" {
+		return errLongWay
+	}
+	manager, err := fs.NewManager(own, nil)
+	if err != nil {
+		return err
+	}
+	mounts, err := cgroups.GetCgroupMounts(false)
+	if err != nil {
+		return err
+	}
+	paths := manager.GetPaths()
+	all := []*configs.Mount{{Source: "tmpfs", Device: "tmpfs", Destination: m.Destination, Flags: flags, Data: "mode=755", PropagationFlags: m.PropagationFlags}}
+	for _, h := range mounts {
+		path := paths[h.Subsystems[0]]
+		if path == "" {
+			path = paths[cgroups.CgroupNamePrefix+h.Subsystems[0]]
+		}
+		name := filepath.Base(h.Mountpoint)
+		if !strings.HasPrefix(path, h.Mountpoint+"/") || strings.Contains(name, ",") { // links for each of them
+			return errLongWay
+		}
+		all = append(all, &configs.Mount{
+			Source: path, Device: "bind", Destination: filepath.Join(m.Destination, name),
+			Flags: unix.MS_BIND | unix.MS_REC | m.Flags, PropagationFlags: m.PropagationFlags,
+		})
+	}
+	for _, m := range all {
+		s, err := b.step(m)
+		if err != nil {
+			return err
+		}
+		b.add(s)
+	}
+	return nil
+}
+
 // mountStep is for a new file system.
 func (b *beginner) mountStep(m *configs.Mount) (s enter.Step, err error) {
 	s, kind := enter.Step{Kind: enter.Mount}, m.Device
@@ -67,7 +124,7 @@ func (b *beginner) mountStep(m *configs.Mount) (s enter.Step, err error) {
 		s.Flags = enter.CopyMode
 	case "sysfs", "devpts", "mqueue":
 	case "cgroup":
-		if kind = "cgroup2"; !b.host.unified || b.config.Namespaces.PathOf(configs.NEWCGROUP) != "" ||
+		if kind = "cgroup2"; b.config.Namespaces.PathOf(configs.NEWCGROUP) != "" ||
 			!b.config.Namespaces.Contains(configs.NEWCGROUP) {
 			return s, errLongWay
 		}
@@ -113,7 +170,7 @@ func (b *beginner) bindStep(m *configs.Mount) (s enter.Step, err error) {
 	}
 	s = enter.Step{Kind: enter.Bind, Text: []string{m.Source, m.Destination, string(request)}}
 	if !strings.HasPrefix(m.Source, "/") || m.Destination == "/dev" || m.Device != "bind" || m.Data != "" ||
-		(m.Flags|m.ClearedFlags)&^(flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC) != 0 {
+		(m.Flags|m.ClearedFlags)&^(flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RELATIME) != 0 || m.ClearedFlags&unix.MS_RELATIME != 0 {
 		return s, errLongWay
 	}
 	if m.Flags&unix.MS_REC != 0 {
@@ -123,6 +180,9 @@ func (b *beginner) bindStep(m *configs.Mount) (s enter.Step, err error) {
 		return s, nil
 	}
 	s.Clear = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSYMFOLLOW
+	if m.Flags&unix.MS_RELATIME != 0 {
+		s.Clear |= unix.MOUNT_ATTR__ATIME // of which it is one, and 0
+	}
 	if s.Set, err = mountAttr(m.Flags &^ flags); err != nil {
 		return s, err
 	}

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -177,6 +178,43 @@ func TestStartSameUnified(t *testing.T) {
 					}
 				})
 			}
+		}
+	})
+}
+
+// The same with the cgroups of a host that has several hierarchies, as they are
+// mounted where a bundle has no cgroup namespace.
+func TestStartSameHierarchies(t *testing.T) {
+	if cgroups.IsCgroup2UnifiedMode() {
+		t.Skip("needs a host with cgroup v1")
+	}
+	inSettings(t, func(b *bench) {
+		if b.setting.name != "root" {
+			return // has no cgroups of its own to mount, and goes the long way
+		}
+		for _, userns := range []bool{true, false} {
+			b.t.Run(fmt.Sprint(userns), func(t *testing.T) {
+				change := func(s *specs.Spec) {
+					s.Mounts = append(s.Mounts, specs.Mount{
+						Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
+						Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"},
+					})
+					s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+						return n.Type == specs.CgroupNamespace || n.Type == specs.UserNamespace && !userns
+					})
+					if !userns {
+						s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
+					}
+				}
+				long, made := b.everything(t, change, "1")
+				quick, alike := b.everything(t, change, "")
+				if diff := differences(long+made, quick+alike); diff != "" {
+					t.Error(diff)
+				}
+				if !strings.Contains(quick, " /sys/fs/cgroup/memory ") {
+					t.Error(quick)
+				}
+			})
 		}
 	})
 }
