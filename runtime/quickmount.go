@@ -4,8 +4,11 @@
 package runtime
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -72,35 +75,30 @@ func (b *beginner) step(m *configs.Mount) (s enter.Step, err error) {
 }
 
 // hierarchies plans what a cgroup v1 has in place of the mount: a tmpfs with the
-// container's cgroup of each hierarchy. Where it may not be in its own, or has
-// another view of them, libcontainer sees to it.
+// container's cgroup of each hierarchy. Where the container has another view of
+// them, or systemd names its cgroup, libcontainer sees to it.
 func (b *beginner) hierarchies(m *configs.Mount) error {
 	const flags = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
 	own := b.config.Cgroups
-	if own == nil || own.Systemd || b.config.RootlessCgroups || b.config.Namespaces.Contains(configs.NEWCGROUP) || m.Data != "" {
+	if own == nil || own.Systemd || b.config.Namespaces.Contains(configs.NEWCGROUP) || m.Data != "" {
 		return errLongWay
-	}
-	manager, err := fs.NewManager(own, nil)
-	if err != nil {
-		return err
 	}
 	mounts, err := cgroups.GetCgroupMounts(false)
 	if err != nil {
 		return err
 	}
-	paths := manager.GetPaths()
+	paths, err := b.cgroupPaths(mounts)
+	if err != nil {
+		return err
+	}
 	all := []*configs.Mount{{Source: "tmpfs", Device: "tmpfs", Destination: m.Destination, Flags: flags, Data: "mode=755", PropagationFlags: m.PropagationFlags}}
-	for _, h := range mounts {
-		path := paths[h.Subsystems[0]]
-		if path == "" {
-			path = paths[cgroups.CgroupNamePrefix+h.Subsystems[0]]
-		}
+	for i, h := range mounts {
 		name := filepath.Base(h.Mountpoint)
-		if !strings.HasPrefix(path, h.Mountpoint+"/") || strings.Contains(name, ",") { // links for each of them
+		if strings.Contains(name, ",") { // which has links to it
 			return errLongWay
 		}
 		all = append(all, &configs.Mount{
-			Source: path, Device: "bind", Destination: filepath.Join(m.Destination, name),
+			Source: paths[i], Device: "bind", Destination: filepath.Join(m.Destination, name),
 			Flags: unix.MS_BIND | unix.MS_REC | m.Flags, PropagationFlags: m.PropagationFlags,
 		})
 	}
@@ -112,6 +110,48 @@ func (b *beginner) hierarchies(m *configs.Mount) error {
 		b.add(s)
 	}
 	return nil
+}
+
+// cgroupPaths are those of the container in each hierarchy: where libcontainer
+// makes one, or this process's own where it may not.
+func (b *beginner) cgroupPaths(mounts []cgroups.Mount) (paths []string, err error) {
+	manager, err := fs.NewManager(b.config.Cgroups, nil)
+	if err != nil {
+		return nil, err
+	}
+	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	made := manager.GetPaths()
+	for _, h := range mounts {
+		path := cmp.Or(made[h.Subsystems[0]], made[cgroups.CgroupNamePrefix+h.Subsystems[0]])
+		if h.Root != "/" || !strings.HasPrefix(path, h.Mountpoint+"/") {
+			return nil, errLongWay
+		}
+		if b.config.RootlessCgroups {
+			if mayMake(path) {
+				return nil, errLongWay
+			}
+			dir, err := h.GetOwnCgroup(own)
+			if err != nil {
+				return nil, err
+			}
+			path = filepath.Join(h.Mountpoint, dir)
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+// mayMake says whether a directory could be made or used.
+func mayMake(path string) bool {
+	for ; path != "/"; path = filepath.Dir(path) {
+		if err := unix.Access(path, unix.W_OK); !errors.Is(err, os.ErrNotExist) {
+			return err == nil
+		}
+	}
+	return false
 }
 
 // mountStep is for a new file system.
