@@ -91,6 +91,13 @@ func (f Facts) namespaces() []Check {
 	}
 }
 
+func (f Facts) mendNetwork(string) string {
+	if f.Sysctls["user.max_net_namespaces"] == "0" {
+		return sysctl("user.max_net_namespaces", "65536")
+	}
+	return "sudo modprobe veth"
+}
+
 // sysctl is how to set one for good.
 func sysctl(name, value string) string {
 	return fmt.Sprintf("echo %s=%s | sudo tee /etc/sysctl.d/90-cpc.conf && sudo sysctl -p /etc/sysctl.d/90-cpc.conf", name, value)
@@ -261,7 +268,7 @@ func (f Facts) trials() []Check {
 	}
 	return []Check{
 		overlay, idmapped, fuse,
-		try("veth", "the sandbox's network is a pair of virtual links", f.Trials.Veth, says("sudo modprobe veth")),
+		try("veth", "the sandbox's network is a pair of virtual links", f.Trials.Veth, f.mendNetwork),
 		try("nftables", "what leaves a sandbox is filtered in a network namespace of its own", f.Trials.NFTables, says("sudo modprobe nf_tables && sudo modprobe nft_redir")),
 		try("seccomp", "system calls that a sandbox has no use for are refused", f.Trials.Seccomp, says("a kernel with CONFIG_SECCOMP_FILTER, such as Debian's: sudo apt-get install linux-image-amd64")),
 	}

@@ -101,6 +101,12 @@ func TestEvaluate(t *testing.T) {
 		{"root's mounts", func(f *Facts) { f.UID, f.Trials.IDMapped = 0, bad("invalid argument") }, "idmapped-mounts", Fail, "5.19"},
 		{"root has no fuse", func(f *Facts) { f.UID, f.Trials.Fuse = 0, Trial{} }, "fuse", Skipped, ""},
 		{"no veth", func(f *Facts) { f.Trials.Veth = bad("operation not supported") }, "veth", Fail, "modprobe veth"},
+		{
+			"no network namespaces", func(f *Facts) {
+				f.Trials.Veth = bad("new network namespace: no space left on device")
+				f.Sysctls["user.max_net_namespaces"] = "0"
+			}, "veth", Fail, "echo user.max_net_namespaces=65536",
+		},
 		{"no nftables", func(f *Facts) { f.Trials.NFTables = bad("operation not supported") }, "nftables", Fail, "modprobe nf_tables"},
 		{"no seccomp", func(f *Facts) { f.Trials.Seccomp = bad("invalid argument") }, "seccomp", Fail, "CONFIG_SECCOMP_FILTER"},
 		{"no runtime", func(f *Facts) { f.Runtime = Program{Error: "OCI runtime not found: cpc-runtime"} }, "cpc-runtime", Fail, "--runtime PATH"},

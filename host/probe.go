@@ -62,7 +62,7 @@ func Probe(o Options) (Facts, error) {
 // the distribution.
 func sysctls(dir string) map[string]string {
 	found := map[string]string{}
-	for _, s := range []string{"user.max_user_namespaces", "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"} {
+	for _, s := range []string{"user.max_user_namespaces", "user.max_net_namespaces", "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"} {
 		if v := read(filepath.Join(dir, strings.ReplaceAll(s, ".", "/"))); v != "" {
 			found[s] = v
 		}
