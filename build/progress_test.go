@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -111,55 +112,53 @@ func clock() func() time.Time {
 }
 
 // screen is what a terminal shows after the output, for the sequences that
-// terminal.go uses: cursor up, clear to the end, carriage return.
+// terminal.go uses: cursor up, clear to the end of line or screen, carriage return.
 func screen(t *testing.T, out string, width int) []string {
 	t.Helper()
 	up := regexp.MustCompile(`^\x1b\[(\d+)A`)
-	lines, row := []string{""}, 0
+	lines, row, col := [][]rune{nil}, 0, 0
 	for out != "" {
 		switch {
 		case up.MatchString(out):
 			m := up.FindStringSubmatch(out)
-			n := 0
-			for _, c := range m[1] {
-				n = n*10 + int(c-'0')
+			n, err := strconv.Atoi(m[1])
+			if err != nil {
+				t.Fatal(err)
 			}
 			row, out = max(0, row-n), out[len(m[0]):]
-		case strings.HasPrefix(out, "\r\x1b[J"):
-			lines, out = append(lines[:row], ""), out[4:]
+		case strings.HasPrefix(out, "\x1b[J"):
+			lines[row], lines, out = lines[row][:col], lines[:row+1], out[3:]
+		case strings.HasPrefix(out, "\x1b[K"):
+			lines[row], out = lines[row][:col], out[3:]
+		case out[0] == '\r':
+			col, out = 0, out[1:]
 		case out[0] == '\n':
-			row, out = row+1, out[1:]
+			row, col, out = row+1, 0, out[1:]
 			if row == len(lines) {
-				lines = append(lines, "")
+				lines = append(lines, nil)
 			}
 		default:
 			r, n := utf8.DecodeRuneInString(out)
 			if unicode.IsControl(r) {
 				t.Fatalf("control character %q", out[:n])
 			}
-			lines[row], out = lines[row]+string(r), out[n:]
+			lines[row], col, out = append(lines[row][:col], append([]rune{r}, lines[row][min(col+1, len(lines[row])):]...)...), col+1, out[n:]
 		}
 	}
+	var shown []string
 	for _, l := range lines {
-		if w := columns(l); w > width {
-			t.Errorf("line of %d columns on a terminal of %d: %q", w, width, l)
+		if w := columns(string(l)); w > width {
+			t.Errorf("line of %d columns on a terminal of %d: %q", w, width, string(l))
 		}
+		shown = append(shown, string(l))
 	}
-	return lines
-}
-
-func columns(s string) int {
-	n := 0
-	for _, r := range s {
-		n += runeWidth(r)
-	}
-	return n
+	return shown
 }
 
 func TestTerminalProgress(t *testing.T) {
 	for _, width := range []int{20, 40, 200} {
 		var buf bytes.Buffer
-		p := TerminalProgress(&buf, TerminalOptions{Width: func() int { return width }})
+		p := TerminalProgress(&buf, TerminalOptions{Size: func() (int, int) { return 24, width }})
 		s := StepInfo{ID: 1, Index: 1, Total: 2, Text: "RUN " + strings.Repeat("漢", 60)}
 		p.Start(s)
 		for range 20 {
@@ -176,6 +175,61 @@ func TestTerminalProgress(t *testing.T) {
 		if len(lines) != 5 || !strings.HasPrefix(lines[0], "done [1/2] RU") || lines[1] != "warning: careful" ||
 			!strings.HasPrefix(lines[2], "FAIL [2/2]") || !strings.Contains(lines[3], "the last") || lines[4] != "" {
 			t.Errorf("width %d: got %q", width, lines)
+		}
+	}
+}
+
+// The view is never higher than the terminal, or it could not be taken off again;
+// nor is less taken off than a terminal that became narrower made of it.
+func TestTerminalSmall(t *testing.T) {
+	var buf bytes.Buffer
+	rows, columns := 6, 80
+	p := &terminal{w: &buf, now: clock(), TerminalOptions: TerminalOptions{Size: func() (int, int) { return rows, columns }}}
+	up := regexp.MustCompile(`\x1b\[(\d+)A`)
+	drawn := func() (lines int, ups []string) {
+		out := buf.String()
+		last := strings.LastIndex(out, "\r")
+		return strings.Count(out[last:], "\n"), up.FindStringSubmatch(out[strings.LastIndex(out[:last], "\x1b[J")+1:])
+	}
+	for i := range 7 {
+		s := StepInfo{ID: i, Index: i, Total: 7, Text: strings.Repeat("x", 200)}
+		p.Start(s)
+		for range 9 {
+			p.Line(s, strings.Repeat("y", 200))
+		}
+		p.Start(StepInfo{ID: 100 + i})
+		if lines, _ := drawn(); lines > rows-1 {
+			t.Fatalf("%d lines with %d steps on a terminal of %d", lines, 2*i+2, rows)
+		}
+		p.Done(StepInfo{ID: 100 + i}, Outcome{})
+	}
+	rows = 50
+	p.Start(StepInfo{ID: 50})
+	before, _ := drawn()
+	columns = 40
+	p.Start(StepInfo{ID: 51})
+	if _, ups := drawn(); len(ups) != 2 || ups[1] != strconv.Itoa(2*before) {
+		t.Errorf("%d full lines of 80 columns were taken off by %q", before, ups)
+	}
+}
+
+// What is wrong is often said at the end of a long line.
+func TestTerminalFailure(t *testing.T) {
+	var buf bytes.Buffer
+	p := TerminalProgress(&buf, TerminalOptions{Size: func() (int, int) { return 24, 40 }})
+	p.Start(StepInfo{ID: 1})
+	p.Line(StepInfo{ID: 1}, strings.Repeat("long ", 40)+"cause")
+	p.Done(StepInfo{ID: 1}, Outcome{Err: errors.New("exit code: 1")})
+	p.Close(nil)
+	if !strings.Contains(buf.String(), "long cause\n") {
+		t.Errorf("got %q", buf.String())
+	}
+}
+
+func TestColumns(t *testing.T) {
+	for s, want := range map[string]int{"abc": 3, "漢字": 4, "e\u0301": 1, "✅ ✨": 5, "⚠\ufe0f": 2, "ﾊﾟ": 2, "🦀": 2, "…": 1} {
+		if got := columns(s); got != want {
+			t.Errorf("%q: %d columns, want %d", s, got, want)
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"golang.org/x/text/width"
 )
 
 const (
@@ -27,8 +29,8 @@ const (
 
 // TerminalOptions are the options of TerminalProgress.
 type TerminalOptions struct {
-	// Width gives the terminal's columns; it is asked before every redraw.
-	Width func() int
+	// Size gives the terminal's rows and columns; it is asked before every redraw.
+	Size func() (rows, columns int)
 	// Color is false where NO_COLOR is set.
 	Color bool
 }
@@ -37,8 +39,8 @@ type TerminalOptions struct {
 // steps that are done scroll up as one line each. It starts a goroutine that
 // ends with Close.
 func TerminalProgress(w io.Writer, o TerminalOptions) Progress {
-	if o.Width == nil {
-		o.Width = func() int { return 80 }
+	if o.Size == nil {
+		o.Size = func() (int, int) { return 24, 80 }
 	}
 	t := &terminal{w: w, TerminalOptions: o, now: time.Now, stop: make(chan struct{}), stopped: make(chan struct{})}
 	go t.tick()
@@ -54,7 +56,7 @@ type terminal struct {
 
 	mu      sync.Mutex
 	running []*liveStep
-	drawn   int // lines of the live view on the screen
+	drawn   []int // the widths of the lines of the live view on the screen
 	last    time.Time
 }
 
@@ -130,12 +132,12 @@ func (t *terminal) Done(s StepInfo, o Outcome) {
 	case o.Cached:
 		mark, color, note = "same", "36", "CACHED"
 	}
-	width := t.columns()
+	_, width := t.size()
 	var b strings.Builder
 	b.WriteString(t.paint(color, mark) + " " + fit(title(s), width-len(mark)-len(note)-3) + "  " + note + "\n")
 	if o.Err != nil && !o.Canceled {
-		for _, line := range step.tail {
-			b.WriteString(t.paint("2", "  | ") + fit(line, width-5) + "\n")
+		for _, line := range step.tail { // whole, as what is wrong may stand at the end
+			b.WriteString(t.paint("2", "  | ") + line + "\n")
 		}
 	}
 	t.draw(b.String())
@@ -158,7 +160,10 @@ func (t *terminal) Close(error) {
 	t.draw("")
 }
 
-func (t *terminal) columns() int { return max(t.Width(), 20) }
+func (t *terminal) size() (rows, columns int) {
+	rows, columns = t.Size()
+	return max(rows, 4), max(columns, 20)
+}
 
 func (t *terminal) paint(code, s string) string {
 	if !t.Color {
@@ -171,28 +176,59 @@ func (t *terminal) paint(code, s string) string {
 // view again, all in one write so that it does not flicker.
 func (t *terminal) draw(above string) {
 	var b strings.Builder
-	if t.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", t.drawn)
+	rows, width := t.size()
+	if up := min(t.height(width), rows-1); up > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", up)
 	}
-	b.WriteString("\r\x1b[J" + above)
-	t.drawn = 0
+	b.WriteString("\r")
+	if above != "" {
+		b.WriteString("\x1b[J" + above)
+	}
+	t.drawn = t.drawn[:0]
+	// The cursor stands below the view, all of which has to be on the screen.
+	shown := min(len(t.running), liveSteps, rows-1)
 	lines := liveLines
-	if len(t.running) > 1 {
+	if shown > 1 {
 		lines = sharedLines
 	}
-	width := t.columns()
-	for _, step := range t.running[:min(len(t.running), liveSteps)] {
+	lines = min(lines, (rows-1-shown)/max(shown, 1))
+	for _, step := range t.running[:shown] {
 		clock := fmt.Sprintf("%.1fs", t.now().Sub(step.started).Seconds())
-		b.WriteString(t.paint("1", " ->  ") + fit(title(step.StepInfo), width-len(clock)-8) + "  " + clock + "\n")
-		t.drawn++
+		t.line(&b, "1", " ->  ", fit(title(step.StepInfo), width-len(clock)-8)+"  "+clock)
 		for _, line := range step.tail[max(0, len(step.tail)-lines):] {
-			b.WriteString(t.paint("2", "  |  "+fit(line, width-6)) + "\n")
-			t.drawn++
+			t.line(&b, "2", "  |  "+fit(line, width-6), "")
 		}
 	}
+	b.WriteString("\x1b[J")
 	t.last = t.now()
 	// Progress that cannot be written is no reason to stop a build.
 	_, _ = io.WriteString(t.w, b.String())
+}
+
+// line adds one line to the view, its beginning painted. What was there is
+// written over, not cleared before: some terminals keep what is cleared.
+func (t *terminal) line(b *strings.Builder, code, painted, plain string) {
+	b.WriteString(t.paint(code, painted) + plain + "\x1b[K\n")
+	t.drawn = append(t.drawn, columns(painted+plain))
+}
+
+// height is how many rows the view takes on a terminal that is width columns
+// wide by now: one that became narrower has wrapped what was too wide.
+func (t *terminal) height(width int) int {
+	n := 0
+	for _, w := range t.drawn {
+		n += max(1, (w+width-1)/width)
+	}
+	return n
+}
+
+// columns is how many columns s takes.
+func columns(s string) int {
+	n := 0
+	for _, r := range s {
+		n += runeWidth(r)
+	}
+	return n
 }
 
 // fit cuts s to width columns.
@@ -219,19 +255,15 @@ func cut(s string, width int) string {
 	return s
 }
 
-// wide are the scripts and symbols that take two columns on a terminal.
-func wide(r rune) bool {
-	return r >= 0x1100 && r <= 0x115f || r >= 0x2e80 && r <= 0xa4cf || r >= 0xac00 && r <= 0xd7a3 ||
-		r >= 0xf900 && r <= 0xfaff || r >= 0xfe30 && r <= 0xfe6f || r >= 0xff00 && r <= 0xff60 ||
-		r >= 0xffe0 && r <= 0xffe6 || r >= 0x1f300 && r <= 0x1faff || r >= 0x20000 && r <= 0x3fffd
-}
-
+// runeWidth is how many columns a character takes at most: terminals differ
+// about combining emoji.
 func runeWidth(r rune) int {
-	switch {
-	case unicode.Is(unicode.Mn, r) || unicode.Is(unicode.Me, r):
-		return 0
-	case wide(r):
+	const emojiStyle = '\ufe0f' // shows the character before it as an emoji
+	switch kind := width.LookupRune(r).Kind(); {
+	case kind == width.EastAsianWide || kind == width.EastAsianFullwidth:
 		return 2
+	case r != emojiStyle && (unicode.Is(unicode.Mn, r) || unicode.Is(unicode.Me, r)):
+		return 0
 	}
 	return 1
 }

@@ -333,16 +333,16 @@ func (f *buildFlags) newProgress() (build.Progress, error) {
 	case f.progress == "rawjson", f.progress == "json":
 		return build.JSONProgress(os.Stderr), nil
 	case f.progress == "tty", f.progress == "auto":
-		return build.TerminalProgress(os.Stderr, build.TerminalOptions{Width: stderrWidth, Color: os.Getenv("NO_COLOR") == ""}), nil
+		return build.TerminalProgress(os.Stderr, build.TerminalOptions{Size: stderrSize, Color: os.Getenv("NO_COLOR") == ""}), nil
 	}
 	return nil, usageError{fmt.Errorf("--progress %q: choose auto, tty, plain, rawjson or quiet", f.progress)}
 }
 
-func stderrWidth() int {
-	if _, cols, ok := terminal.Size(os.Stderr); ok {
-		return int(cols)
+func stderrSize() (rows, columns int) {
+	if rows, cols, ok := terminal.Size(os.Stderr); ok {
+		return int(rows), int(cols)
 	}
-	return 80
+	return 24, 80
 }
 
 // buildArgs takes NAME alone from the environment, and leaves it out where it
