@@ -179,11 +179,7 @@ func (m *making) register() (err error) {
 // start starts the first process, the quick way if there is a planner. When it fails,
 // nothing is left of the container.
 func (m *making) start(l *launch, how starter) (*supervisor, error) {
-	defer func() {
-		if l.console != nil {
-			_ = l.console.Close() // ignored: it is the process's now, or was handed over
-		}
-	}()
+	defer l.disconnect()
 	s, err := l.start(how)
 	if errors.Is(err, errLongWay) {
 		// libcontainer does more, and says best what is wrong.

@@ -61,11 +61,19 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 			return 0, err
 		}
 	}
-	s, err := r.execQuickly(id, &o)
-	if err != nil {
+	l := launch{
+		detach: o.Detach,
+		options: CreateOptions{
+			ConsoleSocket: o.ConsoleSocket, PidfdSocket: o.PidfdSocket,
+			PidFile: o.PidFile, PreserveFDs: o.PreserveFDs,
+		},
+	}
+	defer l.disconnect()
+	s, err := r.execQuickly(id, &o, &l)
+	if s == nil {
 		logrus.Debugf("exec %s by libcontainer: %v", id, err)
-		s, err = r.execSlowly(id, &o)
-	} else {
+		s, err = r.execSlowly(id, &o, &l)
+	} else if err == nil {
 		err = s.writePidFile(o.PidFile)
 	}
 	if err != nil || o.Detach {
@@ -75,7 +83,7 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 }
 
 // execSlowly starts a process with libcontainer.
-func (r Runtime) execSlowly(id string, o *ExecOptions) (*supervisor, error) {
+func (r Runtime) execSlowly(id string, o *ExecOptions, l *launch) (*supervisor, error) {
 	c, err := r.load(id)
 	if err != nil {
 		return nil, err
@@ -90,21 +98,13 @@ func (r Runtime) execSlowly(id string, o *ExecOptions) (*supervisor, error) {
 	case status == libcontainer.Paused && !o.IgnorePaused:
 		return nil, fmt.Errorf("%w (use --ignore-paused to override)", errStatus("exec in", status))
 	}
-	process, err := o.process(c.Config().Labels)
-	if err != nil {
+	if l.spec, err = o.process(c.Config().Labels); err != nil {
 		return nil, err
 	}
-	paths, err := subCgroups(o.Cgroups)
-	if err != nil {
+	if l.cgroups, err = subCgroups(o.Cgroups); err != nil {
 		return nil, err
 	}
-	l := launch{
-		container: c, spec: process, detach: o.Detach, cgroups: paths,
-		options: CreateOptions{
-			ConsoleSocket: o.ConsoleSocket, PidfdSocket: o.PidfdSocket,
-			PidFile: o.PidFile, PreserveFDs: o.PreserveFDs,
-		},
-	}
+	l.container = c
 	return l.start((*libcontainer.Container).Run)
 }
 

@@ -53,7 +53,7 @@ func (l *launch) start(how starter) (*supervisor, error) {
 			return nil, err
 		}
 	}
-	stdio, err := l.attach(p)
+	stdio, err := l.attach(p, l.plan != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -111,8 +111,9 @@ func (l *launch) checkTerminal() error {
 	return nil
 }
 
-// attach connects the process's stdio, and its pidfd if asked for.
-func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
+// attach connects the process's stdio, and its pidfd if asked for. A quick way may
+// yet fail, and attach be called again.
+func (l *launch) attach(p *libcontainer.Process, quick bool) (*stdio, error) {
 	s := &stdio{}
 	if path := l.options.PidfdSocket; path != "" {
 		sock, err := dial(path)
@@ -127,7 +128,7 @@ func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
 	case !l.spec.Terminal:
 		p.Stdin, p.Stdout, p.Stderr = os.Stdin, os.Stdout, os.Stderr
 	case l.detach:
-		err = l.useConsoleSocket(s, p)
+		err = l.useConsoleSocket(s, p, quick)
 	default:
 		err = s.useTerminal(p)
 	}
@@ -139,21 +140,29 @@ func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
 }
 
 // useConsoleSocket has the terminal's master go to the caller's socket. Whoever
-// listens there takes one connection, and one master: that of a quick way, which
-// may yet fail, is handed on when the process runs.
-func (l *launch) useConsoleSocket(s *stdio, p *libcontainer.Process) (err error) {
+// listens there takes one connection, and one master: that of a quick way is
+// handed on when the process runs.
+func (l *launch) useConsoleSocket(s *stdio, p *libcontainer.Process, quick bool) (err error) {
 	if l.console == nil {
 		if l.console, err = dial(l.options.ConsoleSocket); err != nil {
 			return fmt.Errorf("console socket: %w", err)
 		}
 	}
-	if l.plan == nil {
+	if !quick {
 		p.ConsoleSocket = l.console
 		s.passed = append(s.passed, l.console)
 		return nil
 	}
 	s.forward = l.console
 	return s.useSocketpair(p)
+}
+
+// disconnect closes the connection to the console socket: it is the process's by
+// now, or has done its work.
+func (l *launch) disconnect() {
+	if l.console != nil {
+		_ = l.console.Close() // ignored: it may be closed already
+	}
 }
 
 // dial connects to a unix stream socket. A path that is too long for a socket

@@ -44,9 +44,9 @@ func (s *supervisor) writePidFile(path string) error {
 
 // abandon ends the process.
 func (s *supervisor) abandon() {
-	s.stdio.close()
 	_ = s.process.Signal(unix.SIGKILL) // ignored: it may have ended by itself
 	_, _ = s.process.Wait()
+	s.stdio.close() // waits for the last output
 }
 
 // writePidFile writes a process's pid so that no reader sees half of it.

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/capabilities"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/exeseal"
@@ -68,13 +69,14 @@ type longWay struct {
 	Affinity     any    `json:"exec_cpu_affinity"`
 }
 
-// execQuickly starts a process without libcontainer. An error means that
-// nothing has happened, and that the process must be started the long way.
-func (r Runtime) execQuickly(id string, o *ExecOptions) (*supervisor, error) {
+// execQuickly starts a process without libcontainer. No supervisor means that
+// nothing has happened, and that the process must be started the long way, by
+// the same launch; one and an error, that the process has run and is gone.
+func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor, error) {
 	if !quickly() {
 		return nil, errLongWay
 	}
-	if o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 || o.TTY {
+	if o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 {
 		return nil, errLongWay
 	}
 	if err := errors.Join(r.checkRoot(), checkID(id), checkPidFile(o.PidFile)); err != nil {
@@ -99,17 +101,39 @@ func (r Runtime) execQuickly(id string, o *ExecOptions) (*supervisor, error) {
 	if plan.Filter, err = r.filter(s.Config.Seccomp); err != nil {
 		return nil, err
 	}
-	sup := &supervisor{stdio: &stdio{}}
-	if !o.Detach {
+	l.spec = p
+	return l.startQuickly(func(console *os.File) (*os.Process, error) {
+		return s.enter(dir, plan, s.rlimits(p), console)
+	})
+}
+
+// startQuickly starts a process by this function, which passes on the socket for
+// its terminal if it has one.
+func (l *launch) startQuickly(how func(console *os.File) (*os.Process, error)) (*supervisor, error) {
+	if err := l.checkTerminal(); err != nil {
+		return nil, err
+	}
+	sup, like := &supervisor{}, libcontainer.Process{}
+	if !l.detach {
 		if err := sup.listen(false); err != nil {
 			return nil, err
 		}
 	}
-	child, err := s.enter(dir, plan, s.rlimits(p))
+	stdio, err := l.attach(&like, true)
 	if err != nil {
 		return nil, err
 	}
+	sup.stdio = stdio
+	child, err := how(like.ConsoleSocket)
+	if err != nil {
+		stdio.close()
+		return nil, err
+	}
 	sup.process = entered{child}
+	if err := stdio.started(); err != nil {
+		sup.abandon()
+		return sup, err
+	}
 	return sup, nil
 }
 
@@ -119,7 +143,7 @@ func (s *quickState) plan(p *specs.Process) (*enter.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Terminal || lp.Label != "" || lp.Scheduler != nil || lp.IOPriority != nil || lp.CPUAffinity != nil ||
+	if lp.Label != "" || lp.Scheduler != nil || lp.IOPriority != nil || lp.CPUAffinity != nil ||
 		s.Config.RootlessEUID && len(lp.AdditionalGroups) > 0 {
 		return nil, errLongWay
 	}
@@ -130,6 +154,9 @@ func (s *quickState) plan(p *specs.Process) (*enter.Plan, error) {
 	plan := &enter.Plan{
 		Args: p.Args, Cwd: p.Cwd, UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids,
 		NoNewPrivs: p.NoNewPrivileges, Umask: s.Config.Umask, Profile: cmp.Or(lp.AppArmorProfile, s.Config.AppArmor),
+	}
+	if p.Terminal {
+		plan.Terminal = &enter.Terminal{Rows: uint32(lp.ConsoleHeight), Columns: uint32(lp.ConsoleWidth)}
 	}
 	if plan.Caps, err = capabilitySets(caps); err != nil {
 		return nil, err
@@ -178,13 +205,13 @@ func (s *quickState) namespaces() (flags int, err error) {
 }
 
 // enter starts the process. dir is the container's state directory.
-func (s *quickState) enter(dir string, plan *enter.Plan, limits []configs.Rlimit) (*os.Process, error) {
+func (s *quickState) enter(dir string, plan *enter.Plan, limits []configs.Rlimit, console *os.File) (*os.Process, error) {
 	init, err := s.openInit()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = init.Close() }()
-	l := enter.Launch{Init: init, Prepare: func(pid int) error { return s.prepare(pid, limits) }}
+	l := enter.Launch{Init: init, Console: console, Prepare: func(pid int) error { return s.prepare(pid, limits) }}
 	if !exeseal.IsSelfExeCloned() {
 		if l.Exe, err = exeseal.CloneSelfExe(dir); err != nil {
 			return nil, err

@@ -1,11 +1,10 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// The terminal of a container's first process: a new one of the container's own
-// devpts, whose master goes to the caller. Neither what is at /dev/pts/ptmx nor
-// what is at /dev/console is to be trusted (CVE-2025-52565): the first is looked
-// at before it is opened, and the terminal is mounted onto a descriptor of the
-// second.
+// A process's terminal: a new one of the container's own devpts, whose master
+// goes to the caller. Neither what is at /dev/pts/ptmx nor what is at
+// /dev/console is to be trusted (CVE-2025-52565): the first is looked at before
+// it is opened, and the terminal is mounted onto a descriptor of the second.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -71,15 +70,21 @@ void use_terminal(unsigned short rows, unsigned short columns)
 	struct winsize size = { .ws_row = rows, .ws_col = columns };
 	int master = new_terminal();
 	int peer = must(ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC), "terminal");
-	int tree = clone_tree(peer, "", AT_EMPTY_PATH);
 
 	if (rows && columns)
 		must(ioctl(master, TIOCSWINSZ, &size), "terminal");
-	attach(tree, open_file("/dev/console"), "/dev/console");
-	close(tree);
 	hand_over(master);
 	for (int fd = 0; fd < 3; fd++)
 		must(dup3(peer, fd, 0), "terminal");
 	close(peer);
 	must(ioctl(0, TIOCSCTTY, 0), "terminal");
+}
+
+/* mount_terminal has /dev/console be that terminal. */
+void mount_terminal(void)
+{
+	int tree = clone_tree(0, "", AT_EMPTY_PATH);
+
+	attach(tree, open_file("/dev/console"), "/dev/console");
+	close(tree);
 }

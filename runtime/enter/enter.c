@@ -23,7 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "process.h"
+#include "step.h"
 
 /* What is reported: a pid, or where an errno comes from. */
 struct report {
@@ -65,7 +65,7 @@ static void receive(void *data, size_t size)
 	}
 }
 
-static void __attribute__((noreturn)) run(struct process *c, int proc)
+static void __attribute__((noreturn)) run(struct process *c)
 {
 	const struct plan *p = &c->p;
 	char go;
@@ -77,6 +77,11 @@ static void __attribute__((noreturn)) run(struct process *c, int proc)
 	must(setresgid(0, 0, 0), "root");
 	if (*c->keyring)
 		must(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, c->keyring), "keyring");
+	if (p->flags & TERMINAL) {
+		root_fd = must(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), "root");
+		console_fd = p->pidfd + 1;
+		use_terminal(p->rows, p->columns);
+	}
 	if (p->flags & NO_NEW_PRIVS)
 		must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
 	else
@@ -85,8 +90,8 @@ static void __attribute__((noreturn)) run(struct process *c, int proc)
 		umask(p->umask);
 	must(syscall(SYS_close_range, p->keep, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
 	become(c);
-	if (proc >= 0)
-		set_profile(c, must(openat(proc, PROFILE, O_WRONLY | O_CLOEXEC), "AppArmor"));
+	if (*c->profile)
+		set_profile(c, open_proc(PROFILE, O_WRONLY));
 	report(0, 0, "ready");
 	if (p->flags & NO_NEW_PRIVS)
 		set_filter(c);
@@ -101,7 +106,6 @@ void enter(const char *number)
 {
 	struct process c = { 0 };
 	pid_t pid;
-	int proc = -1;
 
 	fail = give_up;
 	channel = atoi(number);
@@ -117,8 +121,8 @@ void enter(const char *number)
 	parse(&c, sizeof(char));
 
 	adjust_oom(c.oom);
-	if (*c.profile) /* nobody's in there is to be trusted */
-		proc = must(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "proc");
+	if (*c.profile || c.p.flags & TERMINAL) /* none in there is to be trusted */
+		proc_fd = must(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "proc");
 	/* So that nothing in there looks into a process that has not arrived. */
 	must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "dumpable");
 	must(setns(c.p.pidfd, c.p.namespaces), "namespaces");
@@ -127,7 +131,7 @@ void enter(const char *number)
 	pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 	must(pid, "clone");
 	if (pid == 0)
-		run(&c, proc);
+		run(&c);
 	report(pid, 0, "");
 	_exit(0);
 }

@@ -6,8 +6,7 @@
 // here by a hundred or two system calls in C, from a plan that is complete.
 //
 // The package knows no policy: a Plan says everything. It does less than
-// libcontainer: no SELinux label, no hooks in the container, a terminal for a first process
-// only, and so on.
+// libcontainer: no SELinux label, no hooks in the container, and so on.
 // Any failure before the command's execve leaves a running container as it was,
 // and of a new one nothing that the caller does not remove, so that it can start
 // the command the long way, which also words the error.
@@ -65,6 +64,7 @@ const (
 	denyGroups
 	dropGroups
 	shareKeyring
+	terminal
 )
 
 // Capabilities are sets of capability numbers, one bit each.
@@ -89,9 +89,13 @@ type Plan struct {
 	OOMScore   string // oom_score_adj; "" keeps the caller's
 	Namespaces int    // CLONE_NEW* of those to join
 	Filter     *Filter
+	Terminal   *Terminal // of a further process; a first one's is a Step
 
 	Init // of a container's first process only
 }
+
+// Terminal is the size of one; 0 keeps what a new one has.
+type Terminal struct{ Rows, Columns uint32 }
 
 // Init is what a container's first process is given over a further one. Its
 // plan's Namespaces are made, not joined.
@@ -108,6 +112,7 @@ type Launch struct {
 	Exe     *os.File   // this binary, sealed; nil if this process runs from such a one
 	Init    *os.File   // pidfd of the container's init
 	Passed  []*os.File // the command's descriptors from 3 on
+	Console *os.File   // socket that the master of the plan's Terminal goes to
 	Cgroup  *os.File   // directory of a cgroup v2 to start in; nil: none
 	Prepare func(pid int) error
 }
@@ -116,6 +121,7 @@ type Launch struct {
 type fixed struct {
 	Size, Namespaces, Pidfd, Keep, Flags, UID, GID, Umask uint32
 	FilterFlags, Groups, Filter, Args, Env, Steps         uint32
+	Rows, Columns                                         uint32
 	Caps                                                  Capabilities
 }
 
@@ -131,6 +137,9 @@ func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 	}
 	if p.Umask != nil {
 		f.Umask = *p.Umask
+	}
+	if p.Terminal != nil {
+		f.Rows, f.Columns = p.Terminal.Rows, p.Terminal.Columns
 	}
 	for i := range p.Steps {
 		rest = p.Steps[i].encode(rest)
@@ -176,7 +185,7 @@ func (p *Plan) flags() (bits uint32) {
 	for bit, set := range map[uint32]bool{
 		noNewPrivs: p.NoNewPrivs, setGroups: p.SetGroups, setUmask: p.Umask != nil,
 		newHome: p.FindHome, ownUserns: p.Namespaces&unix.CLONE_NEWUSER != 0,
-		denyGroups: p.DenyGroups, dropGroups: p.DropGroups, shareKeyring: p.ShareKeyring,
+		denyGroups: p.DenyGroups, dropGroups: p.DropGroups, shareKeyring: p.ShareKeyring, terminal: p.Terminal != nil,
 	} {
 		if set {
 			bits |= bit
@@ -232,6 +241,9 @@ func (l Launch) command(channel *os.File) *exec.Cmd {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.ExtraFiles = append(append([]*os.File{}, l.Passed...), channel, l.Init)
 	cmd.Env = []string{"_CPC_ENTER=" + strconv.Itoa(3+len(l.Passed))}
+	if l.Console != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, l.Console)
+	}
 	if l.Exe != nil {
 		// Passed, so that the descriptor's number in the child is known.
 		cmd.ExtraFiles = append(cmd.ExtraFiles, l.Exe)

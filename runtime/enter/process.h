@@ -20,6 +20,7 @@ enum { /* of plan.flags, as in enter.go */
 	DENY_GROUPS = 32,
 	DROP_GROUPS = 64,
 	SHARE_KEYRING = 128,
+	TERMINAL = 256,		/* of enter.c: the socket is the descriptor after pidfd */
 };
 
 /* The fixed part of a plan, in the machine's byte order. Groups, the filter,
@@ -33,6 +34,7 @@ struct plan {
 	uint32_t uid, gid, umask;
 	uint32_t filter_flags;	/* SECCOMP_FILTER_FLAG_* */
 	uint32_t groups, filter, args, env, steps;	/* how many */
+	uint32_t rows, columns;	/* of a terminal */
 	uint64_t bounding, effective, permitted, inheritable, ambient;
 };
 

@@ -56,6 +56,7 @@ void mask_path(const char *path);
 /* console.c */
 extern int console_fd;	/* the socket that the master goes to; -1: none */
 void use_terminal(unsigned short rows, unsigned short columns);
+void mount_terminal(void);
 
 /* step.c */
 int join_first(struct process *c);
