@@ -60,7 +60,7 @@ func (o *CriuOptions) checkParent() error {
 		return nil
 	}
 	if filepath.IsAbs(o.ParentImage) {
-		return fmt.Errorf("parent path %s: must be relative to the image path", o.ParentImage)
+		return fmt.Errorf("--parent-path %s: must be relative to the image path", o.ParentImage)
 	}
 	path := filepath.Join(o.ImagesDirectory, o.ParentImage)
 	info, err := os.Stat(path)
@@ -68,7 +68,7 @@ func (o *CriuOptions) checkParent() error {
 		err = &os.PathError{Op: "open", Path: path, Err: unix.ENOTDIR}
 	}
 	if err != nil {
-		return fmt.Errorf("parent path: %w", err)
+		return fmt.Errorf("--parent-path: %w", err)
 	}
 	return nil
 }

@@ -78,9 +78,12 @@ mkdir -p "$work/tmp" "$work/runc" "$work/cpc"
 chmod 0711 "$work" "$work/tmp" # roots of user namespaces pass through
 mkfifo "$work/quiet"
 cp -r "$made/tests" "$work/runc/"
-# A test that ends before its recvtty has written its pid leaves that behind, and
-# bats would wait for it.
-sed -i '/recvtty" --pid-file/s/ &) &$/ >\/dev\/null 2>\&1 3>\&- \&) \&/' "$tests/helpers.bash"
+# recvtty is slow to start: a test may want its socket sooner, and one that ends
+# before the pid is written leaves it behind, where bats would wait for it.
+# shellcheck disable=SC2016 # expanded by the tests
+sed -i '/recvtty" --pid-file/{s/ &) &$/ >\/dev\/null 2>\&1 3>\&- \&) \&/; a\
+	for _ in $(seq 200); do [ ! -S "$dir/sock" ] || [ ! -s "$dir/pid" ] || break; sleep 0.05; done
+}' "$tests/helpers.bash"
 # By this name it passes for runc in --version, --help and /proc/PID/fd.
 cp "${CPC_RUNTIME:-/usr/local/bin/cpc-runtime}" "$ours"
 busybox_image
