@@ -14,7 +14,6 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gobinary"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagejson"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/python/wheelegg"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargoauditable"
 	"github.com/google/osv-scalibr/extractor/filesystem/os/apk"
 	apkmeta "github.com/google/osv-scalibr/extractor/filesystem/os/apk/metadata"
@@ -31,7 +30,7 @@ import (
 func newExtractors() ([]filesystem.Extractor, error) {
 	var all []filesystem.Extractor
 	for _, create := range []func(*cpb.PluginConfig) (filesystem.Extractor, error){
-		dpkg.New, apk.New, wheelegg.New, packagejson.New, gobinary.New, cargoauditable.New,
+		dpkg.New, apk.New, newWheels, packagejson.New, gobinary.New, cargoauditable.New,
 	} {
 		e, err := create(&cpb.PluginConfig{})
 		if err != nil {

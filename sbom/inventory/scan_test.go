@@ -4,10 +4,12 @@
 package inventory_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -182,6 +184,46 @@ func TestHostileFiles(t *testing.T) {
 	}
 	if !ok {
 		t.Errorf("the sound file was not read: %+v", inv)
+	}
+}
+
+// An archive's packages are all found, whatever is wrong with one of them; only
+// what says something and cannot be read is told of.
+func TestWheels(t *testing.T) {
+	var wheel bytes.Buffer
+	z := zip.NewWriter(&wheel)
+	for _, f := range [][2]string{
+		{"vendor/empty.egg-info/PKG-INFO", ""},
+		{"vendor/nameless.dist-info/METADATA", "Metadata-Version: 2.1\nVersion: 1\n"},
+		{"vendor/inner-2.dist-info/METADATA", "Metadata-Version: 2.1\nName: inner\nVersion: 2\n\n" + strings.Repeat("x", 3<<20)},
+		{"vendor/nested.whl", "no archive"},
+		{"outer-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: outer\nVersion: 1\n"},
+	} {
+		w, err := z.Create(f[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, f[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	inv := scan(t, tree(t, map[string]string{
+		"usr/share/python-wheels/outer.whl": wheel.String(),
+		"opt/lib/empty.egg-info/PKG-INFO":   "",
+		"opt/bad.whl":                       "PK",
+	}))
+	var names []string
+	for _, p := range inv.Packages {
+		names = append(names, p.Name+" "+p.Version)
+	}
+	if got := strings.Join(names, ","); got != "inner 2,outer 1" {
+		t.Errorf("found %s", got)
+	}
+	if len(inv.Notes) != 2 || !strings.Contains(inv.Notes[0], "opt/bad.whl") || !strings.Contains(inv.Notes[1], "nameless") {
+		t.Errorf("notes %q", inv.Notes)
 	}
 }
 
