@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"strconv"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
@@ -71,6 +73,9 @@ func (l *Limits) apply(to *cgroups.Resources, config *configs.Config) error {
 	if r.CPU != nil {
 		updateCPU(to, r.CPU)
 	}
+	if err := l.settleIdle(to); err != nil {
+		return err
+	}
 	if r.BlockIO != nil {
 		updateBlockIO(to, r.BlockIO)
 	}
@@ -101,7 +106,7 @@ func updateMemory(to *cgroups.Resources, m specs.LinuxMemory) {
 func updateCPU(to *cgroups.Resources, c *specs.LinuxCPU) {
 	if c.Idle != nil {
 		to.CPUIdle = c.Idle
-		if c.Shares == nil { // a weight cannot be set together with idle
+		if c.Shares == nil { // nor an earlier weight: see settleIdle
 			c.Shares = new(uint64)
 		}
 	}
@@ -122,6 +127,38 @@ func updateCPU(to *cgroups.Resources, c *specs.LinuxCPU) {
 	if c.Mems != "" {
 		to.CpusetMems = c.Mems
 	}
+}
+
+// settleIdle decides between a weight of the CPU and idle, which the kernel does
+// not take together: idle wins over a weight that is given with it, a weight that
+// is given alone ends an earlier idle. In unified, cpu.idle is as the field.
+func (l *Limits) settleIdle(to *cgroups.Resources) error {
+	c := l.Resources.CPU
+	if c == nil {
+		c = &specs.LinuxCPU{}
+	}
+	_, weight := l.Resources.Unified["cpu.weight"]
+	weight = weight || c.Shares != nil && *c.Shares != 0
+	idle := c.Idle
+	if text, ok := l.Resources.Unified["cpu.idle"]; ok {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return fmt.Errorf("unified cpu.idle: %w", err)
+		}
+		idle, to.CPUIdle = &n, &n
+	}
+	switch {
+	case idle != nil && *idle == 1:
+		if weight {
+			logrus.Warn("update: unable to apply both a weight of the CPU and idle, ignoring the weight")
+			l.Resources.Unified = maps.Clone(l.Resources.Unified)
+			delete(l.Resources.Unified, "cpu.weight")
+		}
+		to.CpuShares, to.CpuWeight = 0, 0
+	case idle == nil && weight && to.CPUIdle != nil && *to.CPUIdle == 1:
+		to.CPUIdle = new(int64)
+	}
+	return nil
 }
 
 func setIf[T any](to *T, from *T) {

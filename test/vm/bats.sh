@@ -5,7 +5,8 @@
 # bats.sh [--systemd] [FILE…]: runs inside the VM, as root or as a user with
 # subordinate ids: runc's own integration tests (names without .bats; default: all)
 # with cpc-runtime, and with runc those that fail: what passes with runc must pass.
-# CPC_RUNTIME and BUSYBOX (a static one) name others than the VM's.
+# CPC_RUNTIME and BUSYBOX (a static one) name others than the VM's; ONLY is a
+# pattern of the tests to run.
 #
 # The tests are what the group's build took from runc's module; nothing of them is
 # in this repository. Images cannot be fetched, so busybox and a part of the base
@@ -28,7 +29,7 @@ busybox_image() {
 	mkdir -p "$root"/{bin,dev,etc,home,root,tmp,usr/sbin,var}
 	cp "${BUSYBOX:-/usr/bin/busybox}" "$root/bin/busybox"
 	(cd "$root/bin" && for name in $(./busybox --list); do [ -e "$name" ] || ln busybox "$name"; done)
-	printf 'root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/usr/sbin:/bin/false\n' >"$root/etc/passwd"
+	printf 'root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/usr/sbin:/bin/false\nnobody:x:65534:65534::/home:/bin/false\n' >"$root/etc/passwd"
 	printf 'root:x:0:\ndaemon:x:1:\n' >"$root/etc/group"
 	chmod 1777 "$root/tmp"
 	tar -C "$root" -cf "$work/busybox.tar" .

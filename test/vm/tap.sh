@@ -17,7 +17,7 @@ tap_name() { sed -E 's/^(not )?ok [0-9]+ (\[[0-9]+\] )?//; s/ # skip.*//; s/ *$/
 # tap_file FILE: a line for each of the file's tests.
 tap_file() {
 	local file=$1 line name failed=()
-	bats_run "$ours" "$file" . "$work/$file.ours"
+	bats_run "$ours" "$file" "${ONLY:-.}" "$work/$file.ours"
 	while read -r line; do
 		name=$(tap_name "$line")
 		case $line in
