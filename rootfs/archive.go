@@ -33,6 +33,10 @@ type spool struct {
 	w     *workspace
 	files map[string]spooled
 	links map[string]string
+	// platform is the one wanted, all if nil; others says what an image is for
+	// that is not.
+	platform *v1.Platform
+	others   error
 }
 
 type spooled struct {

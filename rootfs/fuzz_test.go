@@ -48,7 +48,7 @@ func FuzzLoad(f *testing.F) {
 			defer func() { _ = recover() }() // a name that no tar can hold
 			data = tarOf(quiet{t}, entry{name: name, content: content}, entry{name: name2, content: content2})
 		}()
-		images, err := s.Load(t.Context(), bytes.NewReader(data))
+		images, err := s.Load(t.Context(), bytes.NewReader(data), LoadOptions{})
 		if (err == nil) != (len(images) > 0) {
 			t.Errorf("%d images, %v", len(images), err)
 		}

@@ -38,7 +38,7 @@ func killedOps() map[string]func(ctx context.Context, s *Store, arg string) erro
 		"load": func(ctx context.Context, s *Store, arg string) error {
 			f, err := os.Open(arg)
 			if err == nil {
-				_, err = s.Load(ctx, f)
+				_, err = s.Load(ctx, f, LoadOptions{})
 			}
 			return err
 		},

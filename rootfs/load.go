@@ -20,10 +20,17 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
 
+// LoadOptions are the options of Load.
+type LoadOptions struct {
+	// Platform is the one whose images are wanted; all if nil.
+	Platform *v1.Platform
+}
+
 // Load takes the images of an archive into the store: docker's or an OCI image
 // layout's, also compressed. Names in the archive are taken from other images,
-// as when they are pulled. Nothing appears unless all of it is sound.
-func (s *Store) Load(ctx context.Context, r io.Reader) (_ []*Image, err error) {
+// as when they are pulled. Nothing appears unless all of it is sound. The error is
+// ErrNoPlatform if all images are for other platforms than the one wanted.
+func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) (_ []*Image, err error) {
 	gc, err := s.lockGC(ctx)
 	if err != nil {
 		return nil, err
@@ -34,6 +41,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader) (_ []*Image, err error) {
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
+	p.platform = o.Platform
 	found, err := p.images(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
@@ -42,7 +50,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader) (_ []*Image, err error) {
 }
 
 // LoadDir takes the images of an OCI image layout in a directory.
-func (s *Store) LoadDir(ctx context.Context, dir string) (_ []*Image, err error) {
+func (s *Store) LoadDir(ctx context.Context, dir string, o LoadOptions) (_ []*Image, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
@@ -54,7 +62,7 @@ func (s *Store) LoadDir(ctx context.Context, dir string) (_ []*Image, err error)
 		err := packLayout(root, w)
 		done <- w.CloseWithError(err)
 	}()
-	images, err := s.Load(ctx, r)
+	images, err := s.Load(ctx, r, o)
 	return images, errors.Join(err, r.Close(), <-done)
 }
 
@@ -65,11 +73,26 @@ type entered struct {
 }
 
 // images moves what is needed of the archive into the store.
-func (p *spool) images(ctx context.Context) ([]entered, error) {
+func (p *spool) images(ctx context.Context) (found []entered, err error) {
 	if p.isLayout() {
-		return p.layout()
+		found, err = p.layout()
+	} else {
+		found, err = p.docker(ctx)
 	}
-	return p.docker(ctx)
+	if err == nil && len(found) == 0 && p.others != nil {
+		err = p.others
+	}
+	return found, err
+}
+
+// unwanted reports whether an image is for another platform than the one wanted.
+func (p *spool) unwanted(cfg Config) bool {
+	have := (&Image{Config: cfg}).Platform()
+	if p.platform == nil || cfg.Architecture == "" || matches(*p.platform, have) {
+		return false
+	}
+	p.others = fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p.platform), oneWord(FormatPlatform(have)))
+	return true
 }
 
 // enter puts images, and what is kept about them, into the index.
@@ -115,27 +138,37 @@ func (p *spool) layout() ([]entered, error) {
 	if len(idx.Manifests) > most {
 		return nil, fmt.Errorf("%s: more than %d images", v1.ImageIndexFile, most)
 	}
-	var images, about []entered
+	var images []entered
 	for _, d := range idx.Manifests {
-		switch {
-		case isArtifact(d):
-			if err := p.artifact(d); err != nil {
-				return nil, err
-			}
-			about = append(about, entered{d: d})
-		case isImage(d):
-			names, err := layoutNames(d)
-			if err != nil {
-				return nil, err
-			}
-			kept, err := p.entry(d)
-			if err != nil {
-				return nil, err
-			}
+		if isArtifact(d) || !isImage(d) {
+			continue
+		}
+		names, err := layoutNames(d)
+		if err != nil {
+			return nil, err
+		}
+		kept, ok, err := p.entry(d)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			images = addEntered(images, kept, names)
 		}
 	}
-	return append(images, about...), nil
+	all := images
+	for _, d := range idx.Manifests {
+		if !isArtifact(d) {
+			continue
+		}
+		ok, err := p.artifact(d, images)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all = append(all, entered{d: d})
+		}
+	}
+	return all, nil
 }
 
 func addEntered(all []entered, d v1.Descriptor, names []string) []entered {
@@ -161,40 +194,48 @@ func layoutNames(d v1.Descriptor) ([]string, error) {
 	return parseTags([]string{name})
 }
 
-// entry moves an image, or those of an index that are there, into the store.
-func (p *spool) entry(d v1.Descriptor) (v1.Descriptor, error) {
+// entry moves an image, or those of an index that are there, into the store; ok
+// is false if none of them is wanted.
+func (p *spool) entry(d v1.Descriptor) (_ v1.Descriptor, ok bool, err error) {
 	data, err := p.document(blobName(d.Digest))
 	if err != nil {
-		return d, err
+		return d, false, err
 	}
 	if !isIndex(d) {
-		return d, p.manifest(d, data)
+		ok, err := p.manifest(d, data)
+		return d, ok, err
 	}
 	idx, err := parseIndex(data)
 	if err != nil {
-		return d, fmt.Errorf("image index %s: %w", d.Digest, err)
+		return d, false, fmt.Errorf("image index %s: %w", d.Digest, err)
 	}
+	there := 0
 	var here []v1.Descriptor
 	for _, m := range idx.Manifests {
 		if _, ok := p.find(blobName(m.Digest)); !ok || isIndex(m) || !runnable(m) {
 			continue
 		}
+		there++
 		data, err := p.document(blobName(m.Digest))
 		if err == nil {
-			err = p.manifest(m, data)
+			ok, err = p.manifest(m, data)
 		}
 		if err != nil {
-			return d, err
+			return d, false, err
 		}
-		here = append(here, m)
+		if ok {
+			here = append(here, m)
+		}
 	}
-	switch len(here) {
-	case 0:
-		return d, fmt.Errorf("image index %s: %w: none of its images is in the archive", d.Digest, ErrCorrupt)
-	case 1:
-		return here[0], nil
+	switch {
+	case there == 0:
+		return d, false, fmt.Errorf("image index %s: %w: none of its images is in the archive", d.Digest, ErrCorrupt)
+	case len(here) == 0:
+		return d, false, nil
+	case len(here) == 1:
+		return here[0], true, nil
 	}
-	return d, p.blob(d)
+	return d, true, p.blob(d)
 }
 
 // runnable tells images from attestations, which BuildKit lists beside them.
@@ -202,18 +243,28 @@ func runnable(d v1.Descriptor) bool {
 	return isManifest(d) && (d.Platform == nil || d.Platform.Architecture != "unknown")
 }
 
-func (p *spool) manifest(d v1.Descriptor, data []byte) error {
+// manifest moves an image into the store, if it is wanted.
+func (p *spool) manifest(d v1.Descriptor, data []byte) (ok bool, err error) {
 	m, err := parseManifest(data)
 	if err != nil {
-		return fmt.Errorf("manifest %s: %w", d.Digest, err)
+		return false, fmt.Errorf("manifest %s: %w", d.Digest, err)
 	}
 	config, err := p.document(blobName(m.Config.Digest))
 	if err != nil {
-		return err
+		return false, err
 	}
-	if _, err := parseConfig(config, len(m.Layers)); err != nil {
-		return fmt.Errorf("configuration %s: %w", m.Config.Digest, err)
+	cfg, err := parseConfig(config, len(m.Layers))
+	if err != nil {
+		return false, fmt.Errorf("configuration %s: %w", m.Config.Digest, err)
 	}
+	if p.unwanted(cfg) {
+		return false, nil
+	}
+	return true, p.blobs(d, m)
+}
+
+// blobs moves a manifest and what it names into the store.
+func (p *spool) blobs(d v1.Descriptor, m v1.Manifest) error {
 	for _, b := range append([]v1.Descriptor{m.Config, d}, m.Layers...) {
 		if err := p.blob(b); err != nil {
 			return err
@@ -222,23 +273,24 @@ func (p *spool) manifest(d v1.Descriptor, data []byte) error {
 	return nil
 }
 
-// artifact moves what is kept about an image into the store.
-func (p *spool) artifact(d v1.Descriptor) error {
+// artifact moves what is kept about an image into the store, if that is.
+func (p *spool) artifact(d v1.Descriptor, images []entered) (ok bool, err error) {
 	data, err := p.document(blobName(d.Digest))
 	if err != nil {
-		return err
+		return false, err
 	}
 	m, err := parseManifest(data)
 	if err != nil {
-		return fmt.Errorf("artifact %s: %w", d.Digest, err)
+		return false, fmt.Errorf("artifact %s: %w", d.Digest, err)
 	}
-	for _, b := range append([]v1.Descriptor{m.Config, d}, m.Layers...) {
-		if err := p.blob(b); err != nil {
-			return err
-		}
+	if p.platform != nil && !slices.ContainsFunc(images, func(e entered) bool { return m.Subject != nil && e.d.Digest == m.Subject.Digest }) {
+		return false, nil
+	}
+	if err := p.blobs(d, m); err != nil {
+		return false, err
 	}
 	_, err = p.s.artifact(d)
-	return err
+	return true, err
 }
 
 // docker reads an archive of docker, before version 25 or podman's.
@@ -257,41 +309,48 @@ func (p *spool) docker(ctx context.Context) ([]entered, error) {
 		if err != nil {
 			return nil, err
 		}
-		d, err := p.dockerImage(ctx, img)
+		d, ok, err := p.dockerImage(ctx, img)
 		if err != nil {
 			return nil, err
 		}
-		out = addEntered(out, d, names)
+		if ok {
+			out = addEntered(out, d, names)
+		}
 	}
 	return out, nil
 }
 
-func (p *spool) dockerImage(ctx context.Context, img dockerImage) (v1.Descriptor, error) {
+// dockerImage moves an image into the store, if it is wanted.
+func (p *spool) dockerImage(ctx context.Context, img dockerImage) (_ v1.Descriptor, ok bool, err error) {
 	none := v1.Descriptor{}
 	config, err := p.document(img.Config)
 	if err != nil {
-		return none, err
+		return none, false, err
 	}
 	if len(img.Layers) > maxLayers {
-		return none, fmt.Errorf("%d layers: at most %d are supported", len(img.Layers), maxLayers)
+		return none, false, fmt.Errorf("%d layers: at most %d are supported", len(img.Layers), maxLayers)
 	}
 	cfg, err := parseConfig(config, len(img.Layers))
 	if err != nil {
-		return none, fmt.Errorf("configuration %s: %w", img.Config, err)
+		return none, false, fmt.Errorf("configuration %s: %w", img.Config, err)
+	}
+	if p.unwanted(cfg) {
+		return none, false, nil
 	}
 	m := v1.Manifest{MediaType: v1.MediaTypeImageManifest, Layers: []v1.Descriptor{}}
 	m.SchemaVersion = 2
 	for i, name := range img.Layers {
 		d, err := p.dockerLayer(ctx, name, cfg.RootFS.DiffIDs[i])
 		if err != nil {
-			return none, fmt.Errorf("layer %s: %w", name, err)
+			return none, false, fmt.Errorf("layer %s: %w", name, err)
 		}
 		m.Layers = append(m.Layers, d)
 	}
 	if m.Config, err = p.s.putDocument(ctx, config, v1.MediaTypeImageConfig); err != nil {
-		return none, err
+		return none, false, err
 	}
-	return p.s.putJSON(ctx, m, v1.MediaTypeImageManifest)
+	d, err := p.s.putJSON(ctx, m, v1.MediaTypeImageManifest)
+	return d, true, err
 }
 
 // dockerLayer takes a layer of docker's archive, which says no more of it than

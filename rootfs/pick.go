@@ -32,7 +32,7 @@ func (s *Store) LoadFrom(ctx context.Context, dir, which string) (_ *Image, err 
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() { done <- w.CloseWithError(packPicked(root, w, index)) }()
-	images, err := s.Load(ctx, r)
+	images, err := s.Load(ctx, r, LoadOptions{})
 	if err := errors.Join(err, r.Close(), <-done); err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func save(t modetest.T, s *Store, f Format, refs ...string) []byte {
 
 func load(t modetest.T, s *Store, data []byte) []*Image {
 	t.Helper()
-	images, err := s.Load(t.Context(), bytes.NewReader(data))
+	images, err := s.Load(t.Context(), bytes.NewReader(data), LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestLoadOldDockerArchive(t *testing.T) {
 			"cut short":     archive(layer, manifest)[:2000],
 		} {
 			o := otherStore(t)
-			_, err := o.Load(t.Context(), bytes.NewReader(bad))
+			_, err := o.Load(t.Context(), bytes.NewReader(bad), LoadOptions{})
 			if err == nil {
 				t.Errorf("%s: loaded", what)
 			}
@@ -167,7 +167,7 @@ func TestLoadCorrupt(t *testing.T) {
 		at := bytes.Index(data, layer)
 		data[at+len(layer)/2] ^= 1
 		o := otherStore(t)
-		if _, err := o.Load(t.Context(), bytes.NewReader(data)); !errors.Is(err, ErrCorrupt) {
+		if _, err := o.Load(t.Context(), bytes.NewReader(data), LoadOptions{}); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("a flipped bit: %v, want ErrCorrupt", err)
 		}
 		if imgs, err := o.Images(t.Context()); err != nil || len(imgs) != 0 {
@@ -230,7 +230,7 @@ func TestSaveForOthers(t *testing.T) {
 		}
 		run("umoci", "repack", "--image", layout+":plain", "bundle")
 		o := otherStore(t)
-		got, err := o.LoadDir(t.Context(), layout)
+		got, err := o.LoadDir(t.Context(), layout, LoadOptions{})
 		if err != nil || len(got) != 2 {
 			t.Fatalf("umoci's layout: %v %v", got, err)
 		}
@@ -338,6 +338,55 @@ func TestIndexOfPlatforms(t *testing.T) {
 		}
 		if left := files(t, o); len(left) != 0 {
 			t.Errorf("left: %v", left)
+		}
+	})
+}
+
+// One platform of what an archive holds: of an index, of several images, and with
+// what is kept about it.
+func TestLoadPlatform(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		mine, other := twoPlatforms(t, s)
+		if _, err := s.PutIndex(t.Context(), []*Image{mine, other}, []string{"multi:v1"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.PutAnnotated(t.Context(), other.Config, other.LayerDescriptors(), []string{"docker.io/library/other:v1"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, img := range []*Image{mine, other} {
+			if _, err := s.Attach(t.Context(), img.Digest, "application/x-test", []byte(img.Digest), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for what, c := range map[string]struct {
+			format       Format
+			refs         []string
+			names, count int
+		}{
+			"index":            {OCIArchive, []string{"multi:v1"}, 1, 1},
+			"several":          {OCIArchive, []string{"mine", "other:v1"}, 1, 1},
+			"docker's several": {DockerArchive, []string{"mine", "other:v1"}, 1, 1},
+		} {
+			archive := save(t, s, c.format, c.refs...)
+			o := otherStore(t)
+			got, err := o.Load(t.Context(), bytes.NewReader(archive), LoadOptions{Platform: &v1.Platform{OS: "linux", Architecture: "s390x"}})
+			if err != nil || len(got) != c.count || got[0].Config.Architecture != "s390x" || len(got[0].Names) != c.names {
+				t.Errorf("%s: %+v, %v", what, got, err)
+			}
+			if imgs, err := o.Images(t.Context()); err != nil || len(imgs) != 1 || imgs[0].Config.Architecture != "s390x" {
+				t.Errorf("%s: in the store are %+v, %v", what, imgs, err)
+			}
+			if about, err := o.Artifacts(t.Context(), mine.Digest, ""); err != nil || len(about) != 0 {
+				t.Errorf("%s: what was not wanted left %v, %v", what, about, err)
+			}
+			o = otherStore(t)
+			_, err = o.Load(t.Context(), bytes.NewReader(archive), LoadOptions{Platform: &v1.Platform{OS: "linux", Architecture: "riscv64"}})
+			if !errors.Is(err, ErrNoPlatform) {
+				t.Errorf("%s: for riscv64: %v", what, err)
+			}
+			if left := files(t, o); len(left) != 0 {
+				t.Errorf("%s: left %v", what, left)
+			}
 		}
 	})
 }

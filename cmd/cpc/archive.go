@@ -89,7 +89,7 @@ func writeOutput(name string, write func(io.Writer) error) (err error) {
 }
 
 func (a *app) loadCommand() *cobra.Command {
-	var input string
+	var input, platform string
 	var quiet bool
 	cmd := &cobra.Command{
 		Use: "load [OPTIONS]", Short: "Take in the images of an archive",
@@ -102,8 +102,12 @@ be compressed with gzip, zstd or bzip2.`,
 			if (input == "" || input == "-") && term.IsTerminal(int(os.Stdin.Fd())) {
 				return usageErrorf(cmd, "name an archive with --input, or redirect one to standard input")
 			}
+			want, err := optionalPlatform(platform)
+			if err != nil {
+				return err
+			}
 			return a.withStore(func(store *rootfs.Store) error {
-				images, err := loadImages(cmd.Context(), store, input)
+				images, err := loadImages(cmd.Context(), store, input, rootfs.LoadOptions{Platform: want})
 				if err != nil {
 					return err
 				}
@@ -113,22 +117,23 @@ be compressed with gzip, zstd or bzip2.`,
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "Read from `FILE` or directory (default: standard input)")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the images' names only")
+	cmd.Flags().StringVar(&platform, "platform", "", "Take in what is for `OS/ARCH` alone")
 	return cmd
 }
 
-func loadImages(ctx context.Context, store *rootfs.Store, input string) ([]*rootfs.Image, error) {
+func loadImages(ctx context.Context, store *rootfs.Store, input string, o rootfs.LoadOptions) ([]*rootfs.Image, error) {
 	if input == "" {
 		input = "-"
 	}
 	if st, err := os.Stat(input); err == nil && st.IsDir() {
-		return store.LoadDir(ctx, input)
+		return store.LoadDir(ctx, input, o)
 	}
 	in, err := openInput(input)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	return store.Load(ctx, in)
+	return store.Load(ctx, in, o)
 }
 
 func tellLoaded(w io.Writer, images []*rootfs.Image, quiet bool) error {
