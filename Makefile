@@ -16,7 +16,7 @@ GO := scripts/go
 # where git cannot tell (an archive, another user's checkout). Asked for only
 # when something is linked.
 BUILDVCS = -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
-SOURCES := $(shell find . -path ./.cache -prune -o -path ./tools -prune -o -name '*.go' ! -name '*_test.go' -print) go.mod go.sum
+SOURCES := $(shell find . -path ./.cache -prune -o -path ./tools -prune -o \( -name '*.go' -o -name '*.[ch]' \) ! -name '*_test.go' -print) go.mod go.sum
 LDFLAGS := -s -w
 
 .PHONY: help run build test lint policy generate fuzz bench install setup clean test-host test-vm vm-shell

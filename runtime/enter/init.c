@@ -191,10 +191,12 @@ static void join_keyring(const struct process *c)
 }
 
 /* arrange leaves, from keep on, the descriptors that are needed to the end: the
- * fifo, this process's directory of descriptors, and those to the caller. */
+ * fifo, this process's directory of descriptors (which runc's init has open by the
+ * same name), and those to the caller. */
 static void arrange(int keep)
 {
-	int self = open_proc("self/fd", O_PATH | O_DIRECTORY), high = must(fcntl(self, F_DUPFD_CLOEXEC, 64), "descriptors");
+	int self = open_proc("thread-self/fd", O_PATH | O_DIRECTORY);
+	int high = must(fcntl(self, F_DUPFD_CLOEXEC, 64), "descriptors");
 	int *all[5] = { &fifo_fd, &high, &sync_fd, &log_fd, &pipe_fd };
 
 	for (int i = 0; i < 5; i++) {
