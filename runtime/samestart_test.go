@@ -127,11 +127,7 @@ func TestStartSame(t *testing.T) {
 	inSettings(t, func(b *bench) {
 		for name, change := range bundles(b) {
 			b.t.Run(name, func(t *testing.T) {
-				long, made := b.everything(t, change, "1")
-				quick, alike := b.everything(t, change, "")
-				if diff := differences(long+made, quick+alike); diff != "" {
-					t.Error(diff)
-				}
+				quick := b.bothWays(t, change)
 				if !strings.Contains(quick, "mount on") {
 					t.Error(quick)
 				}
@@ -171,11 +167,7 @@ func TestStartSameUnified(t *testing.T) {
 							s.Linux.UIDMappings, s.Linux.GIDMappings, s.Linux.Namespaces = nil, nil, s.Linux.Namespaces[1:]
 						}
 					}
-					long, made := b.everything(t, both, "1")
-					quick, alike := b.everything(t, both, "")
-					if diff := differences(long+made, quick+alike); diff != "" {
-						t.Error(diff)
-					}
+					b.bothWays(t, both)
 				})
 			}
 		}
@@ -206,11 +198,7 @@ func TestStartSameHierarchies(t *testing.T) {
 						s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
 					}
 				}
-				long, made := b.everything(t, change, "1")
-				quick, alike := b.everything(t, change, "")
-				if diff := differences(long+made, quick+alike); diff != "" {
-					t.Error(diff)
-				}
+				quick := b.bothWays(t, change)
 				if !strings.Contains(quick, " /sys/fs/cgroup/memory ") {
 					t.Error(quick)
 				}
@@ -235,11 +223,7 @@ func TestStartSamePlain(t *testing.T) {
 	b := newBench(t, setting{name: plain, base: uint32(os.Getuid()), size: 1})
 	for name, change := range bundles(b) {
 		t.Run(name, func(t *testing.T) {
-			long, made := b.everything(t, change, "1")
-			quick, alike := b.everything(t, change, "")
-			if diff := differences(long+made, quick+alike); diff != "" {
-				t.Error(diff)
-			}
+			b.bothWays(t, change)
 		})
 	}
 }
@@ -274,6 +258,18 @@ func TestStartSameTerminal(t *testing.T) {
 			b.t.Error(diff)
 		}
 	})
+}
+
+// bothWays expects all of it to be the same, and returns what the quick way's
+// process tells.
+func (b *bench) bothWays(t *testing.T, change func(*specs.Spec)) string {
+	t.Helper()
+	long, made := b.everything(t, change, "1")
+	quick, alike := b.everything(t, change, "")
+	if diff := differences(long+made, quick+alike); diff != "" {
+		t.Error(diff)
+	}
+	return quick
 }
 
 // everything returns what a container's process tells, and what was made in its
