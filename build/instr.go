@@ -165,8 +165,14 @@ func (s *stagePlanner) copy(c instructions.SourcesAndDest, o *op, from string) e
 // workdir plans WORKDIR, which also makes the directory.
 func (s *stagePlanner) workdir(c *instructions.WorkdirCommand, o *op) error {
 	dir := absolute(s.dir(), c.Path)
-	s.config.Config.WorkingDir = dir
 	o.Text = dir
+	switch {
+	case path.IsAbs(c.Path): // as it was written, slashes and all
+		o.Text = c.Path
+	case c.Path == "" && s.config.Config.WorkingDir != "":
+		o.Text = s.config.Config.WorkingDir
+	}
+	s.config.Config.WorkingDir = o.Text
 	o.Workdir = &workdir{Path: dir, User: s.config.Config.User}
 	return nil
 }
