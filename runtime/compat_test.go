@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/creack/pty"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -170,6 +171,28 @@ func TestForegroundTerminal(t *testing.T) {
 				t.Errorf("%s: terminal left as %+v, was %+v (%v)", name, after, before, err)
 			}
 			_, _ = master.Close(), slave.Close()
+		}
+	})
+}
+
+// A link is made in the container, also above missing directories; what libcontainer
+// would have to do fails.
+func TestCopySymlink(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		t := b.t
+		link := filepath.Join(b.dir, "link")
+		if err := os.Symlink("/bin/probe", link); err != nil {
+			t.Fatal(err)
+		}
+		s := b.spec("/dev/new/link", "exit", "3")
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/dev/new/link", Source: link, Type: "bind", Options: []string{"bind", "copy-symlink"}})
+		b.write(s)
+		if r := b.cli("run", "c1"); r.code != 3 {
+			t.Errorf("exit %d, want 3: %s", r.code, r.stderr)
+		}
+		t.Setenv("CPC_RUNTIME_LONG_WAY", "1")
+		if r := b.cli("run", "c1"); r.code != 1 || !strings.Contains(r.stderr, "mount option copy-symlink: not beside") {
+			t.Errorf("the long way: exit %d: %s", r.code, r.stderr)
 		}
 	})
 }

@@ -121,6 +121,7 @@ type making struct {
 	config    *configs.Config
 	hooks     poststart
 	notifier  *notifier
+	links     []symlink
 	container *libcontainer.Container
 }
 
@@ -149,6 +150,10 @@ func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*making
 		return nil, err
 	}
 	n.addTo(spec)
+	links, err := takeSymlinks(spec)
+	if err != nil {
+		return nil, err
+	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       id,
 		UseSystemdCgroup: r.SystemdCgroup,
@@ -161,7 +166,7 @@ func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*making
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configFile, err)
 	}
-	m := &making{runtime: r, id: id, spec: spec, config: config, hooks: takePoststart(config), notifier: n}
+	m := &making{runtime: r, id: id, spec: spec, config: config, hooks: takePoststart(config), notifier: n, links: links}
 	return m, m.register()
 }
 
@@ -179,9 +184,9 @@ func (m *making) register() (err error) {
 // start starts the first process, the quick way if there is a planner. When it fails,
 // nothing is left of the container.
 func (m *making) start(l *launch, how starter) (*supervisor, error) {
-	defer l.disconnect()
+	l.links = len(m.links) > 0
 	s, err := l.start(how)
-	if errors.Is(err, errLongWay) {
+	if errors.Is(err, errLongWay) && !l.links {
 		// libcontainer does more, and says best what is wrong.
 		logrus.Debugf("quick start: %v", err)
 		l.plan = nil

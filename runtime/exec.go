@@ -68,7 +68,6 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 			PidFile: o.PidFile, PreserveFDs: o.PreserveFDs,
 		},
 	}
-	defer l.disconnect()
 	s, err := r.execQuickly(id, &o, &l)
 	if s == nil {
 		logrus.Debugf("exec %s by libcontainer: %v", id, err)

@@ -60,7 +60,7 @@ func Features() features.Features {
 		OCIVersionMin: fmt.Sprintf("%d.0.0", specs.VersionMajor),
 		OCIVersionMax: specs.Version,
 		Hooks:         configs.KnownHookNames(),
-		MountOptions:  specconv.KnownMountOptions(),
+		MountOptions:  append(specconv.KnownMountOptions(), copySymlink),
 		Annotations: map[string]string{
 			"io.github.claude-pocket-console.cpc-runtime.version": number,
 			"io.github.claude-pocket-console.cpc-runtime.commit":  commit,

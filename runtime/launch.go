@@ -25,8 +25,8 @@ type launch struct {
 	init      bool
 	detach    bool
 	subreaper bool
-	plan      planner  // of a first process, if it may go the quick way
-	console   *os.File // connection to the console socket, once it is there
+	plan      planner // of a first process, if it may go the quick way
+	links     bool    // and must, as libcontainer makes none
 }
 
 // starter is one of libcontainer's ways to start a process.
@@ -53,7 +53,7 @@ func (l *launch) start(how starter) (*supervisor, error) {
 			return nil, err
 		}
 	}
-	stdio, err := l.attach(p, l.plan != nil)
+	stdio, err := l.attach(p)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +72,9 @@ func (l *launch) start(how starter) (*supervisor, error) {
 // begin starts the process. It fails with errLongWay where the quick way did.
 func (l *launch) begin(how starter, p *libcontainer.Process) error {
 	file := l.planFile(p)
+	if file == nil && l.links {
+		return errCopySymlink
+	}
 	if file == nil {
 		return commandError(l.spec.Args[0], how(l.container, p))
 	}
@@ -113,7 +116,7 @@ func (l *launch) checkTerminal() error {
 
 // attach connects the process's stdio, and its pidfd if asked for. A quick way may
 // yet fail, and attach be called again.
-func (l *launch) attach(p *libcontainer.Process, quick bool) (*stdio, error) {
+func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
 	s := &stdio{}
 	if path := l.options.PidfdSocket; path != "" {
 		sock, err := dial(path)
@@ -128,7 +131,7 @@ func (l *launch) attach(p *libcontainer.Process, quick bool) (*stdio, error) {
 	case !l.spec.Terminal:
 		p.Stdin, p.Stdout, p.Stderr = os.Stdin, os.Stdout, os.Stderr
 	case l.detach:
-		err = l.useConsoleSocket(s, p, quick)
+		err = s.useConsoleSocket(p, l.options.ConsoleSocket)
 	default:
 		err = s.useTerminal(p)
 	}
@@ -137,32 +140,6 @@ func (l *launch) attach(p *libcontainer.Process, quick bool) (*stdio, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// useConsoleSocket has the terminal's master go to the caller's socket. Whoever
-// listens there takes one connection, and one master: that of a quick way is
-// handed on when the process runs.
-func (l *launch) useConsoleSocket(s *stdio, p *libcontainer.Process, quick bool) (err error) {
-	if l.console == nil {
-		if l.console, err = dial(l.options.ConsoleSocket); err != nil {
-			return fmt.Errorf("console socket: %w", err)
-		}
-	}
-	if !quick {
-		p.ConsoleSocket = l.console
-		s.passed = append(s.passed, l.console)
-		return nil
-	}
-	s.forward = l.console
-	return s.useSocketpair(p)
-}
-
-// disconnect closes the connection to the console socket: it is the process's by
-// now, or has done its work.
-func (l *launch) disconnect() {
-	if l.console != nil {
-		_ = l.console.Close() // ignored: it may be closed already
-	}
 }
 
 // dial connects to a unix stream socket. A path that is too long for a socket

@@ -119,7 +119,7 @@ func (l *launch) startQuickly(how func(console *os.File) (*os.Process, error)) (
 			return nil, err
 		}
 	}
-	stdio, err := l.attach(&like, true)
+	stdio, err := l.attach(&like)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func (m *making) planner() planner {
 		return nil
 	}
 	return func(p *libcontainer.Process) (*enter.Plan, error) {
-		b := beginner{id: m.id, config: m.config, process: p, host: thisHost(cgroups.IsCgroup2UnifiedMode(), userns.RunningInUserNS())}
+		b := beginner{id: m.id, config: m.config, links: m.links, process: p, host: thisHost(cgroups.IsCgroup2UnifiedMode(), userns.RunningInUserNS())}
 		plan, err := b.make()
 		if err != nil || m.config.Seccomp == nil {
 			return plan, err
@@ -54,6 +54,7 @@ func (m *making) planner() planner {
 type beginner struct {
 	id      string
 	config  *configs.Config
+	links   []symlink
 	process *libcontainer.Process
 	host    host
 	plan    enter.Plan

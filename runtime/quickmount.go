@@ -26,7 +26,10 @@ import (
 // read-only when all is in place.
 func (b *beginner) mounts() (locks []enter.Step, err error) {
 	procs := 0
-	for _, m := range b.config.Mounts {
+	for i, m := range b.config.Mounts {
+		if err := b.symlinks(i); err != nil {
+			return nil, err
+		}
 		if !clean(m.Destination) || strings.HasPrefix(m.Destination+"/", b.config.Rootfs+"/") ||
 			m.IDMapping != nil || m.RecAttr != nil || m.Extensions != 0 {
 			return nil, errLongWay
@@ -56,7 +59,21 @@ func (b *beginner) mounts() (locks []enter.Step, err error) {
 	if procs != 1 {
 		return nil, errLongWay
 	}
-	return locks, nil
+	return locks, b.symlinks(len(b.config.Mounts))
+}
+
+// symlinks plans the links that come before a mount.
+func (b *beginner) symlinks(mount int) error {
+	for _, l := range b.links {
+		if l.before != mount {
+			continue
+		}
+		if !clean(l.path) {
+			return errLongWay
+		}
+		b.add(enter.Step{Kind: enter.Link, Text: []string{l.target, l.path}})
+	}
+	return nil
 }
 
 // step is a mount's own.

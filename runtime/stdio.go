@@ -19,7 +19,7 @@ import (
 type stdio struct {
 	passed   []*os.File // closed here once the process is started
 	receive  *os.File   // the master comes through this socket
-	forward  *os.File   // and goes on through this one; the launch's own
+	forward  string     // and goes on to this one, if not ""
 	received chan received
 	master   *os.File
 	terminal *os.File // the caller's terminal
@@ -100,7 +100,7 @@ func (s *stdio) started() error {
 	switch {
 	case s.receive == nil:
 		return nil
-	case s.forward != nil:
+	case s.forward != "":
 		return s.forwardMaster()
 	}
 	r := <-s.received
@@ -122,17 +122,38 @@ func (s *stdio) started() error {
 	return nil
 }
 
+// useConsoleSocket has the terminal's master go to the caller's socket, which is
+// connected to when the process runs: conmon gives up at a connection that ends
+// without a master, and then nobody reads why the process could not be started.
+func (s *stdio) useConsoleSocket(p *libcontainer.Process, path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode()&os.ModeSocket == 0 {
+		err = fmt.Errorf("%s: not a socket", path)
+	}
+	if err != nil {
+		return fmt.Errorf("console socket: %w", err)
+	}
+	s.forward = path
+	return s.useSocketpair(p)
+}
+
 // forwardMaster hands the master on to the caller's console socket.
 func (s *stdio) forwardMaster() error {
 	master, err := receiveFile(s.receive)
 	if err != nil {
 		return fmt.Errorf("receive terminal: %w", err)
 	}
-	err = unix.Sendmsg(int(s.forward.Fd()), []byte(master.Name()), unix.UnixRights(int(master.Fd())), nil, unix.MSG_NOSIGNAL)
+	s.master = master // for close, where this fails
+	to, err := dial(s.forward)
 	if err != nil {
-		err = fmt.Errorf("console socket: %w", os.NewSyscallError("sendmsg", err))
+		return fmt.Errorf("console socket: %w", err)
 	}
-	return errors.Join(err, master.Close(), s.receive.Close())
+	err = unix.Sendmsg(int(to.Fd()), []byte(master.Name()), unix.UnixRights(int(master.Fd())), nil, unix.MSG_NOSIGNAL)
+	if err != nil {
+		return errors.Join(fmt.Errorf("console socket: %w", os.NewSyscallError("sendmsg", err)), to.Close())
+	}
+	s.master, s.receive, err = nil, nil, errors.Join(to.Close(), master.Close(), s.receive.Close())
+	return err
 }
 
 // resize gives the process's terminal the size of the caller's.

@@ -53,8 +53,8 @@ inner() {
 	home=$(sed -n "s/^$user:.*:\([^:]*\):[^:]*\$/\1/p" "$new/etc/passwd")
 	mkdir -p "$new/etc/containers/containers.conf.d"
 	# Limits that podman sets of itself need their controller, or rights.
-	printf '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=%s:%s"]\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' \
-		"$(ulimit -Hn)" "$(ulimit -Hn)" >"$new/etc/containers/containers.conf.d/near.conf"
+	printf '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=%s:%s", "nproc=%s:%s"]\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' \
+		"$(ulimit -Hn)" "$(ulimit -Hn)" "$(ulimit -Hu)" "$(ulimit -Hu)" >"$new/etc/containers/containers.conf.d/near.conf"
 	cd "$new"
 	mkdir -p .old
 	pivot_root . .old

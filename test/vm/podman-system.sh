@@ -55,7 +55,7 @@ testimage() {
 	chmod 755 "$work/tiny/usr/bin"/{printenv,adduser}
 	printf 'NAME=tiny\nID=tiny\n' >"$work/tiny/etc/os-release"
 	echo 'http 80/tcp' >"$work/tiny/etc/services"
-	echo 'tiny' >"$work/tiny/etc/alpine-release"
+	echo tiny | tee "$work/tiny/etc/alpine-release" >"$work/tiny/etc/shadow"
 	echo "$tag" >"$home/testimage-id"
 	touch --date=@1600000000 "$home/testimage-id"
 	# Ends by SIGTERM with status 0, and says by which name it was called.
