@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -28,6 +29,9 @@ func (f *buildFlags) called() (check bool, err error) {
 	return false, usageError{fmt.Errorf("--call %s: choose build or check", f.call)}
 }
 
+// configTime is how long a registry may take to say what a base image sets.
+const configTime = 30 * time.Second
+
 // checkOnly prints what the checks find; that there is something is a failure.
 // Of base images that are not here it asks their registries for the configurations.
 func (a *app) checkOnly(ctx context.Context, o *build.Options) error {
@@ -36,6 +40,8 @@ func (a *app) checkOnly(ctx context.Context, o *build.Options) error {
 		if err != nil {
 			return rootfs.Config{}, err
 		}
+		ctx, stop := context.WithTimeout(ctx, configTime)
+		defer stop()
 		return rootfs.RemoteConfig(ctx, ref, rootfs.PullOptions{Client: client, Platform: &platform})
 	}
 	o.Progress = build.PlainProgress(os.Stderr)
