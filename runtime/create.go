@@ -56,7 +56,7 @@ func (r Runtime) Create(id string, o CreateOptions) error {
 // Run makes a container, starts it and, unless detached, waits for its end and
 // deletes it. It returns the exit status of the container's init.
 func (r Runtime) Run(id string, o RunOptions) (int, error) {
-	return r.run("run", id, o, (*libcontainer.Container).Run)
+	return r.run("run", id, o, (*libcontainer.Container).Start)
 }
 
 // run is Run with some way to get the first process going.
@@ -79,7 +79,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
 		}
 		if op == "run" { // and not restore
-			l.plan = m.planner()
+			l.plan, l.release = m.planner(), true
 		}
 		if s, err = m.start(&l, how); err != nil {
 			return err

@@ -25,6 +25,7 @@ type launch struct {
 	init      bool
 	detach    bool
 	subreaper bool
+	release   bool    // a first process, once its terminal and pid file are there
 	plan      planner // of a first process, if it may go the quick way
 	links     bool    // and must, as libcontainer makes none
 }
@@ -66,7 +67,14 @@ func (l *launch) start(how starter) (*supervisor, error) {
 		s.abandon()
 		return nil, err
 	}
-	return s, s.writePidFile(l.options.PidFile)
+	if err := s.writePidFile(l.options.PidFile); err != nil || !l.release {
+		return s, err
+	}
+	if err := l.container.Exec(); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	return s, nil
 }
 
 // begin starts the process. It fails with errLongWay where the quick way did.
