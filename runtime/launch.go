@@ -139,7 +139,11 @@ func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
 	case !l.spec.Terminal:
 		p.Stdin, p.Stdout, p.Stderr = os.Stdin, os.Stdout, os.Stderr
 	case l.detach:
-		err = s.useConsoleSocket(p, l.options.ConsoleSocket)
+		if l.init {
+			err = s.useConsoleSocket(p, l.options.ConsoleSocket)
+		} else if p.ConsoleSocket, err = dial(l.options.ConsoleSocket); err == nil {
+			s.passed = append(s.passed, p.ConsoleSocket)
+		}
 	default:
 		err = s.useTerminal(p)
 	}

@@ -76,7 +76,9 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 	if !quickly() {
 		return nil, errLongWay
 	}
-	if o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 {
+	// Who listens on a console socket needs the time that the long way takes, to
+	// give the terminal its size before the command asks for it.
+	if o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 {
 		return nil, errLongWay
 	}
 	if err := errors.Join(r.checkRoot(), checkID(id), checkPidFile(o.PidFile)); err != nil {

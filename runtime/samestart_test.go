@@ -249,7 +249,8 @@ func TestStartSameTerminal(t *testing.T) {
 			fresh.must("start", "same")
 			inside, _ := io.ReadAll(master) // EIO is the end of a terminal
 			_ = master.Close()
-			views[long] = strings.ReplaceAll(string(inside), fresh.dir, "BUNDLE") + waiting
+			bundle := strings.NewReplacer(fresh.dir, "BUNDLE", "/"+filepath.Base(fresh.dir), "BUNDLE")
+			views[long] = bundle.Replace(string(inside)) + waiting
 			if !strings.Contains(views[long], " /0 /dev/console ") {
 				t.Errorf("no terminal is mounted:\n%s", views[long])
 			}

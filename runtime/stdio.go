@@ -123,7 +123,7 @@ func (s *stdio) started() error {
 }
 
 // useConsoleSocket has the terminal's master go to the caller's socket, which is
-// connected to when the process runs: conmon gives up at a connection that ends
+// connected to when the process is there and waits for start: conmon gives up at a connection that ends
 // without a master, and then nobody reads why the process could not be started.
 func (s *stdio) useConsoleSocket(p *libcontainer.Process, path string) error {
 	info, err := os.Stat(path)

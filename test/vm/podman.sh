@@ -205,7 +205,7 @@ s_kube() {
 	status pod play kube --network none "$work/pod.yaml" | tail -n 1
 	until_true sh -c "podman logs kube-main | grep -q kube"
 	status pod logs kube-main
-	pod exec kube-main sh -c 'cat /sys/fs/cgroup/memory.max; grep NoNew /proc/self/status; touch /x; touch /v/x && ls /v'
+	pod exec kube-main sh -c 'cat /sys/fs/cgroup/memory.max; grep NoNew /proc/self/status; touch /x 2>&1; touch /v/x && ls /v'
 	status pod kube down "$work/pod.yaml" | tail -n 1
 	pod ps -aq | wc -l
 }
