@@ -17,8 +17,6 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
-
-	"github.com/claude-pocket-console/cpc/seccomp"
 )
 
 func TestExec(t *testing.T) {
@@ -226,10 +224,7 @@ func TestTerminalLongWay(t *testing.T) {
 func TestExecTerminal(t *testing.T) {
 	inBothWays(t, func(b *bench) {
 		t := b.t
-		spec := b.spec("probe", "sleep")
-		spec.Linux.Seccomp = seccomp.Default(seccomp.Options{})
-		b.create("c1", spec)
-		b.must("start", "c1")
+		b.sleeper("c1")
 		path := filepath.Join(b.dir, "s")
 		masters := console(t, path)
 		b.must("exec", "-t", "-d", "--console-socket", path, "c1", "probe", "look")

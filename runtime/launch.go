@@ -141,7 +141,7 @@ func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
 	case l.detach:
 		if l.init {
 			err = s.useConsoleSocket(p, l.options.ConsoleSocket)
-		} else if p.ConsoleSocket, err = dial(l.options.ConsoleSocket); err == nil {
+		} else if p.ConsoleSocket, err = dialConsole(l.options.ConsoleSocket); err == nil {
 			s.passed = append(s.passed, p.ConsoleSocket)
 		}
 	default:
@@ -152,6 +152,15 @@ func (l *launch) attach(p *libcontainer.Process) (*stdio, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// dialConsole connects to a console socket.
+func dialConsole(path string) (*os.File, error) {
+	socket, err := dial(path)
+	if err != nil {
+		return nil, fmt.Errorf("console socket: %w", err)
+	}
+	return socket, nil
 }
 
 // dial connects to a unix stream socket. A path that is too long for a socket

@@ -218,7 +218,10 @@ func (b *beginner) mountStep(m *configs.Mount) (s enter.Step, err error) {
 // bindStep also says, in Number, which flags the caller wants cleared: they must
 // not be kept because a mount above forbids to.
 func (b *beginner) bindStep(m *configs.Mount) (s enter.Step, err error) {
-	const flags = unix.MS_BIND | unix.MS_REC
+	const (
+		flags = unix.MS_BIND | unix.MS_REC
+		known = flags | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	)
 	request := []byte{}
 	if !b.config.RootlessEUID { // else libcontainer has no more rights than init
 		if request, err = json.Marshal(m); err != nil {
@@ -227,7 +230,7 @@ func (b *beginner) bindStep(m *configs.Mount) (s enter.Step, err error) {
 	}
 	s = enter.Step{Kind: enter.Bind, Text: []string{m.Source, m.Destination, string(request)}}
 	if !strings.HasPrefix(m.Source, "/") || m.Destination == "/dev" || m.Device != "bind" || m.Data != "" ||
-		(m.Flags|m.ClearedFlags)&^(flags|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RELATIME) != 0 || m.ClearedFlags&unix.MS_RELATIME != 0 {
+		m.Flags&^(known|unix.MS_RELATIME) != 0 || m.ClearedFlags&^known != 0 {
 		return s, errLongWay
 	}
 	if m.Flags&unix.MS_REC != 0 {

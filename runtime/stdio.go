@@ -123,8 +123,8 @@ func (s *stdio) started() error {
 }
 
 // useConsoleSocket has the terminal's master go to the caller's socket, which is
-// connected to when the process is there and waits for start: conmon gives up at a connection that ends
-// without a master, and then nobody reads why the process could not be started.
+// connected to when the process is there: conmon gives up at a connection that
+// ends without a master, and then nobody reads why it could not be started.
 func (s *stdio) useConsoleSocket(p *libcontainer.Process, path string) error {
 	info, err := os.Stat(path)
 	if err == nil && info.Mode()&os.ModeSocket == 0 {
@@ -144,9 +144,9 @@ func (s *stdio) forwardMaster() error {
 		return fmt.Errorf("receive terminal: %w", err)
 	}
 	s.master = master // for close, where this fails
-	to, err := dial(s.forward)
+	to, err := dialConsole(s.forward)
 	if err != nil {
-		return fmt.Errorf("console socket: %w", err)
+		return err
 	}
 	err = unix.Sendmsg(int(to.Fd()), []byte(master.Name()), unix.UnixRights(int(master.Fd())), nil, unix.MSG_NOSIGNAL)
 	if err != nil {
