@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/address"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
 
@@ -123,7 +124,7 @@ func (g *Gateway) targets(ctx context.Context, c *conn) ([]target, error) {
 	err = refusal("the name has no address")
 	p := g.o.Policy()
 	for _, a := range addrs {
-		a = a.Unmap().WithZone("")
+		a = address.Canonical(a)
 		t, why := admit(p, a, c.port, own)
 		if why != nil {
 			err = why
@@ -148,14 +149,14 @@ func admit(p *policy.Policy, a netip.Addr, port uint16, own []netip.Addr) (targe
 	if p.Denies(a, port) {
 		return t, refusal(fmt.Sprintf("address %s: %s", a, policy.ReasonDeny))
 	}
-	b, is := special(a, own)
+	b, is := address.Special(a, own)
 	if !is {
 		return t, nil
 	}
-	if !p.Grants(a, port, b.prefix) {
-		return t, refusal(fmt.Sprintf("address %s is %s, and no rule grants it", a, b.what))
+	if !p.Grants(a, port, b.Prefix) {
+		return t, refusal(fmt.Sprintf("address %s is %s, and no rule grants it", a, b.What))
 	}
-	t.grant = b.prefix
+	t.grant = b.Prefix
 	return t, nil
 }
 

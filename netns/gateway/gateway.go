@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/claude-pocket-console/cpc/internal/address"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
@@ -102,7 +103,7 @@ func New(o Options) *Gateway {
 	}
 	late := o.Own == nil
 	if late {
-		o.Own = remembered(ownAddrs)
+		o.Own = address.Remembered(address.Own)
 	}
 	if o.OriginalDst == nil {
 		o.OriginalDst = originalDst

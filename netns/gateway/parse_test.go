@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -245,26 +244,4 @@ func FuzzBody(f *testing.F) {
 			t.Fatalf("%q ends elsewhere for net/http: %q follows", out.String(), rest)
 		}
 	})
-}
-
-func TestSpecial(t *testing.T) {
-	own := []netip.Addr{netip.MustParseAddr("93.184.216.34"), netip.MustParseAddr("127.0.0.1")}
-	for addr, what := range map[string]string{
-		"8.8.8.8": "", "2606:4700::1": "", "64:ff9b::8.8.8.8": "",
-		"127.0.0.1": "loopback", "127.9.9.9": "loopback", "::1": "loopback", "::ffff:127.0.0.1": "loopback",
-		"0.0.0.0": "this host", "0.1.2.3": "this host", "::": "this host", "::7f00:1": "reserved",
-		"10.0.0.1": "private", "172.31.0.1": "private", "172.32.0.1": "", "192.168.0.1": "private", "100.64.1.1": "carrier-grade NAT",
-		"100.100.100.200": "cloud metadata", "169.254.169.254": "cloud metadata", "169.254.1.1": "link-local", "fd00:ec2::254": "cloud metadata",
-		"fe80::1": "link-local", "fd12::1": "unique local", "224.0.0.1": "multicast", "ff02::1": "multicast", "255.255.255.255": "reserved",
-		"198.18.0.1": "benchmarking", "64:ff9b::169.254.169.254": "cloud metadata", "64:ff9b::10.0.0.1": "private", "2002:7f00:1::": "6to4",
-		"93.184.216.34": "the host's own", "64:ff9b::93.184.216.34": "the host's own", "fe80::1%eth0": "link-local",
-	} {
-		b, is := special(netip.MustParseAddr(addr), own)
-		if is != (what != "") || b.what != what {
-			t.Errorf("%s: %q", addr, b.what)
-		}
-		if is && !b.prefix.Contains(netip.MustParseAddr(addr).Unmap().WithZone("")) {
-			t.Errorf("%s is not in %s", addr, b.prefix)
-		}
-	}
 }

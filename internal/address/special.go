@@ -1,7 +1,11 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package gateway
+// Package address knows which addresses are not the public internet's, and the
+// one form in which an address is decided about. The sandbox's gateway, ADD of
+// a build and the registry client all ask it. It is pure but for Own, which
+// asks the kernel; its functions may be called from any goroutine.
+package address
 
 import (
 	"net"
@@ -11,22 +15,28 @@ import (
 	"time"
 )
 
-// block is a range of addresses that are not the public internet's.
-type block struct {
-	prefix netip.Prefix
-	what   string
+// Block is a range of addresses that are not the public internet's.
+type Block struct {
+	// Prefix is what a rule has to lie within to grant the address.
+	Prefix netip.Prefix
+	// What the range is, in a word or two.
+	What string
 	// single: only a rule for the one address lets through, not for a range.
 	single bool
 }
+
+// Canonical returns the form in which an address is decided about: IPv4 is
+// IPv4 also where it is mapped into IPv6, and there is no zone.
+func Canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // blocks lists what IANA's special-purpose address registries (RFC 6890 and
 // its updates) do not call globally reachable, and where clouds serve
 // credentials to whoever asks. The first that matches counts. The blocks for
 // documentation are not here: by definition nobody is there to be protected.
-func blocks() []block {
-	b := func(s, what string) block { return block{prefix: netip.MustParsePrefix(s), what: what} }
-	one := func(s, what string) block { return block{netip.MustParsePrefix(s), what, true} }
-	return []block{
+func blocks() []Block {
+	b := func(s, what string) Block { return Block{Prefix: netip.MustParsePrefix(s), What: what} }
+	one := func(s, what string) Block { return Block{netip.MustParsePrefix(s), what, true} }
+	return []Block{
 		one("169.254.169.254/32", "cloud metadata"),
 		one("169.254.170.0/24", "cloud metadata"),
 		one("168.63.129.16/32", "cloud metadata"),
@@ -61,19 +71,19 @@ func blocks() []block {
 	}
 }
 
-// special returns the block that keeps an address from being dialled without
+// Special returns the block that keeps an address from being dialled without
 // a rule, if there is one. own are the host's addresses.
-func special(addr netip.Addr, own []netip.Addr) (b block, ok bool) {
-	addr = addr.Unmap().WithZone("")
+func Special(addr netip.Addr, own []netip.Addr) (b Block, ok bool) {
+	addr = Canonical(addr)
 	single := netip.PrefixFrom(addr, addr.BitLen())
 	if slices.Contains(own, addr) {
-		b, ok = block{prefix: single, what: "the host's own", single: true}, true
+		b, ok = Block{Prefix: single, What: "the host's own", single: true}, true
 	}
 	// RFC 6052: the last four bytes are an IPv4 address.
 	if netip.MustParsePrefix("64:ff9b::/96").Contains(addr) {
 		raw := addr.As16()
-		if inner, is := special(netip.AddrFrom4([4]byte(raw[12:])), own); is {
-			return block{prefix: single, what: inner.what, single: true}, true
+		if inner, is := Special(netip.AddrFrom4([4]byte(raw[12:])), own); is {
+			return Block{Prefix: single, What: inner.What, single: true}, true
 		}
 		return b, ok
 	}
@@ -81,9 +91,9 @@ func special(addr netip.Addr, own []netip.Addr) (b block, ok bool) {
 		return b, true
 	}
 	for _, b := range blocks() {
-		if b.prefix.Contains(addr) {
+		if b.Prefix.Contains(addr) {
 			if b.single {
-				b.prefix = single
+				b.Prefix = single
 			}
 			return b, true
 		}
@@ -92,11 +102,12 @@ func special(addr netip.Addr, own []netip.Addr) (b block, ok bool) {
 }
 
 // ownFor is how long the host's addresses are taken to be the same: to ask for
-// them takes longer than to connect. See ownless for those that are newer.
+// them takes longer than to connect. Those that are newer are for the caller to
+// notice: such a connection has the same address at both ends.
 const ownFor = time.Second
 
-// remembered asks for the host's addresses at most every ownFor.
-func remembered(ask func() ([]netip.Addr, error)) func() ([]netip.Addr, error) {
+// Remembered asks for the host's addresses at most every ownFor.
+func Remembered(ask func() ([]netip.Addr, error)) func() ([]netip.Addr, error) {
 	var mu sync.Mutex // guards what follows
 	var own []netip.Addr
 	var asked time.Time
@@ -115,8 +126,8 @@ func remembered(ask func() ([]netip.Addr, error)) func() ([]netip.Addr, error) {
 	}
 }
 
-// ownAddrs returns the addresses of the host's interfaces.
-func ownAddrs() ([]netip.Addr, error) {
+// Own returns the addresses of the host's interfaces.
+func Own() ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil, err
@@ -125,7 +136,7 @@ func ownAddrs() ([]netip.Addr, error) {
 	for _, a := range all {
 		if n, ok := a.(*net.IPNet); ok {
 			if addr, ok := netip.AddrFromSlice(n.IP); ok {
-				own = append(own, addr.Unmap())
+				own = append(own, Canonical(addr))
 			}
 		}
 	}
