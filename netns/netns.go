@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	nl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -226,14 +227,20 @@ func (n *Net) failed(dst netip.AddrPort, why gateway.Failure) {
 	}
 }
 
-// Decision answers whether host and port may be reached, and by which rule.
-// The host is as a user writes it.
-func (n *Net) Decision(host string, port uint16) (policy.Decision, error) {
+// testFor is how long Test waits for the host's resolver.
+const testFor = 5 * time.Second
+
+// Test answers what would become of a connection to host and port, and by which
+// rule. The host is as a user writes it. It asks the host's resolver, as a
+// connection would.
+func (n *Net) Test(ctx context.Context, host string, port uint16) (gateway.Answer, error) {
 	h, err := policy.ParseHost(host)
 	if err != nil {
-		return policy.Decision{}, err
+		return gateway.Answer{}, err
 	}
-	return n.pol.Load().Decide(h, port), nil
+	ctx, cancel := context.WithTimeout(ctx, testFor)
+	defer cancel()
+	return n.gw.Check(ctx, h, port), nil
 }
 
 // RuleStatus is a rule with how many connections it has decided.

@@ -496,7 +496,7 @@ func TestChange(t *testing.T) {
 		if _, err := n.SetPolicy(two); err == nil {
 			t.Error("an older version was put in force")
 		}
-		if d, err := n.Decision("GOOD.test.", 80); err != nil || !d.Allowed || d.Version != 3 {
+		if d, err := n.Test(t.Context(), "GOOD.test.", 80); err != nil || !d.Allowed || d.Version != 3 {
 			t.Errorf("%+v, %v", d, err)
 		}
 	})

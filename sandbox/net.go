@@ -18,7 +18,7 @@ import (
 )
 
 // Network asks a running sandbox's monitor about its network. The answer's
-// type is by request: netns.Status, policy.Decision or network.Change.
+// type is by request: netns.Status, gateway.Answer or network.Change.
 func (e *Engine) Network(name string, req wire.NetRequest, answer any) error {
 	s, err := e.open(name, wire.RequestBody{Op: wire.OpNet, Net: &req})
 	if err != nil {

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -17,6 +19,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/event"
+	"github.com/claude-pocket-console/cpc/netns/gateway"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
@@ -163,7 +166,7 @@ func checkRules(do string, rules []string) error {
 type netAnswer struct {
 	Host string `json:"host"`
 	Port uint16 `json:"port"`
-	policy.Decision
+	gateway.Answer
 }
 
 func (a *app) netTestCommand() *cobra.Command {
@@ -171,7 +174,9 @@ func (a *app) netTestCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "test [OPTIONS] SANDBOX HOST[:PORT]|URL...", Short: "Say whether hosts would be let out to, and by which rule", Args: wants(2, many),
 		Long: `Say whether a sandbox would be let out to hosts, and by which rule. Without a
-port it is 443. The exit status is 1 if one would not.`,
+port it is 443. Names are looked up on this host, as for a connection of the
+sandbox: a name whose addresses no rule grants is denied. The exit status is 1 if
+one would not be let out to.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := a.engine()
 			if err != nil {
@@ -184,7 +189,7 @@ port it is 443. The exit status is 1 if one would not.`,
 					return usageError{err}
 				}
 				w := netAnswer{Host: host, Port: port}
-				if err := e.Network(args[0], wire.NetRequest{Do: wire.NetTest, Host: host, Port: port}, &w.Decision); err != nil {
+				if err := e.Network(args[0], wire.NetRequest{Do: wire.NetTest, Host: host, Port: port}, &w.Answer); err != nil {
 					return err
 				}
 				answers = append(answers, w)
@@ -205,13 +210,16 @@ func printAnswers(w io.Writer, answers []netAnswer, asJSON bool) error {
 		if d.Preset != "" {
 			by += " (" + d.Preset + ")"
 		}
+		at := net.JoinHostPort(d.Host, strconv.Itoa(int(d.Port)))
 		switch {
+		case d.Allowed && d.Problem != "":
+			fmt.Fprintf(&b, "%s allowed by %s, checked as %s, but cannot be reached now: %s\n", at, by, d.Proto, d.Problem)
 		case d.Allowed:
-			fmt.Fprintf(&b, "%s:%d allowed by %s, checked as %s\n", d.Host, d.Port, by, d.Proto)
+			fmt.Fprintf(&b, "%s allowed by %s, checked as %s\n", at, by, d.Proto)
 		case by != "":
-			fmt.Fprintf(&b, "%s:%d denied: %s: %s\n", d.Host, d.Port, d.Reason, by)
+			fmt.Fprintf(&b, "%s denied: %s: %s\n", at, d.Reason, by)
 		default:
-			fmt.Fprintf(&b, "%s:%d denied: %s\n", d.Host, d.Port, d.Reason)
+			fmt.Fprintf(&b, "%s denied: %s\n", at, d.Reason)
 		}
 	}
 	var err error

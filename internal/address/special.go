@@ -79,13 +79,13 @@ func Special(addr netip.Addr, own []netip.Addr) (b Block, ok bool) {
 	if slices.Contains(own, addr) {
 		b, ok = Block{Prefix: single, What: "the host's own", single: true}, true
 	}
-	// RFC 6052: the last four bytes are an IPv4 address.
-	if netip.MustParsePrefix("64:ff9b::/96").Contains(addr) {
-		raw := addr.As16()
-		if inner, is := Special(netip.AddrFrom4([4]byte(raw[12:])), own); is {
+	for _, four := range Embedded(addr) {
+		if inner, is := Special(four, own); is {
 			return Block{Prefix: single, What: inner.What, single: true}, true
 		}
-		return b, ok
+	}
+	if netip.MustParsePrefix("64:ff9b::/96").Contains(addr) {
+		return b, ok // a public address behind it
 	}
 	if ok && !addr.IsLoopback() {
 		return b, true

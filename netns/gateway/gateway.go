@@ -191,7 +191,7 @@ func (g *Gateway) handle(ctx context.Context, client *net.TCPConn) {
 		g.refuse(c, refusal("no original destination: "+err.Error()))
 		return
 	}
-	c.dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	c.dst = netip.AddrPortFrom(address.Canonical(dst.Addr()), dst.Port())
 	c.port = c.dst.Port()
 	c.early, _ = g.takeEarly(flow{c.src, c.dst})
 	defer func() {
@@ -240,7 +240,7 @@ func (g *Gateway) identify(c *conn) error {
 	case ok:
 		c.host = policy.Host{Name: name}
 	case slices.ContainsFunc(g.o.Synthetic, func(p netip.Prefix) bool { return p.Contains(a) }):
-		return refusal("the address stands for no name (any more)")
+		return refusal(noName)
 	default:
 		c.host = policy.Host{Addr: a}
 	}

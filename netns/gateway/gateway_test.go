@@ -56,6 +56,10 @@ func resolve(_ context.Context, name string) ([]netip.Addr, error) {
 		return []netip.Addr{addr("10.1.2.3"), addr("::ffff:192.168.1.1"), addr("fd00::1")}, nil
 	case "gone.test":
 		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	case "nat64.test":
+		return []netip.Addr{addr("64:ff9b::203.0.113.66")}, nil
+	case "hidden.test":
+		return []netip.Addr{addr("64:ff9b::10.1.2.3")}, nil
 	case "two.test": // the first does not answer
 		return []netip.Addr{addr("127.0.0.9"), addr("127.0.0.1")}, nil
 	}
@@ -74,7 +78,7 @@ func start(t *testing.T, o Options, rules ...string) *fixture {
 		f.seen = append(f.seen, e)
 	}
 	// 198.18.1.N stands for the N-th name.
-	names := []string{"a.test", "b.test", "metadata.test", "private.test", "gone.test", "two.test"}
+	names := []string{"a.test", "b.test", "metadata.test", "private.test", "gone.test", "two.test", "nat64.test", "hidden.test"}
 	o.Name = func(a netip.Addr) (string, bool) {
 		raw := a.As16()
 		raw = [16]byte(append(raw[12:], raw[:12]...))
@@ -535,7 +539,7 @@ func TestTLSBypass(t *testing.T) {
 		}
 	})
 	f := start(t, Options{Limits: Limits{Head: 300 * time.Millisecond}}, fmt.Sprintf("a.test:%d/tls", port), grant(port))
-	ech := hello("a.test", extension(extensionECH, []byte{1, 2, 3}))
+	ech := hello("a.test", extension(0xfe0d, []byte{1, 2, 3}))
 	for name, packet := range map[string][]byte{
 		"plain HTTP":        []byte("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"),
 		"SSL 2":             []byte("\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10\x00\x00\x00\x00\x00"),
@@ -543,6 +547,9 @@ func TestTLSBypass(t *testing.T) {
 		"no SNI":            records(hello(""), 1000),
 		"other SNI":         records(hello("b.test"), 1000),
 		"ECH":               records(ech, 1000),
+		"SNI of UTF-8":      records(hello("ａ.test"), 1000),
+		"full stop of CJK":  records(hello("a。test"), 1000),
+		"space in SNI":      records(hello("a.test "), 1000),
 		"two SNIs":          records(hello("a.test", extension(extensionSNI, sniData("b.test"))), 1000),
 		"NUL in SNI":        records(hello("a.test\x00.b.test"), 1000),
 		"address as SNI":    records(hello("127.0.0.1"), 1000),

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
@@ -29,10 +30,22 @@ const (
 	maxHello   = 1 << 16
 	maxRecords = 256
 
-	extensionSNI  = 0
-	extensionECH  = 0xfe0d
-	extensionESNI = 0xffce
+	extensionSNI = 0
 )
+
+// hides reports whether an extension has a name that only some servers read:
+// the encrypted ClientHello, and what its drafts called and numbered otherwise.
+func hides(extension uint16) bool {
+	switch extension {
+	case 0xfe0d, // encrypted_client_hello, since draft-ietf-tls-esni-13
+		0xfd00,         // ech_outer_extensions, of an inner ClientHello
+		0xffce,         // encrypted_server_name, draft-ietf-tls-esni-01 to -06
+		0xff02, 0xff03, // draft -07
+		0xda09, 0xda0a: // ech_is_inner, drafts -09 to -12
+		return true
+	}
+	return extension >= 0xfe00 && extension <= 0xfe0f // drafts -08 to -12 took one each
+}
 
 var (
 	errNotTLS    = refusal("not TLS")
@@ -184,8 +197,10 @@ func parseHello(msg []byte) (sni string, err error) {
 			if sni, err = parseSNI(data); err != nil {
 				return "", err
 			}
-		case extensionECH, extensionESNI:
-			return sni, errECH
+		default:
+			if hides(kind) {
+				return sni, errECH
+			}
 		}
 	}
 	if sni == "" {
@@ -216,6 +231,9 @@ func isRetry(msg []byte) bool {
 
 // sameName holds what a program said against the name it connected to.
 func sameName(said string, h policy.Host) error {
+	if strings.IndexFunc(said, func(r rune) bool { return r <= ' ' || r >= 0x7f }) >= 0 {
+		return refusal("a byte in the name that none has: an international name is sent as xn--…")
+	}
 	got, err := policy.ParseHost(said)
 	if err != nil {
 		return refusal("not a host name: " + err.Error())

@@ -122,6 +122,8 @@ func (h *head) requestLine(line string) error {
 	}
 	target := parts[1]
 	switch {
+	case strings.Contains(target, "#"):
+		return refusal("a fragment in the request target, which no client sends")
 	case h.method == "CONNECT":
 		return refusal("CONNECT asks for another connection")
 	case target[0] == '/', target == "*" && h.method == "OPTIONS":
@@ -134,6 +136,9 @@ func (h *head) requestLine(line string) error {
 	h.authority = target[len(scheme):]
 	if i := strings.IndexAny(h.authority, "/?#"); i >= 0 {
 		h.authority = h.authority[:i]
+	}
+	if strings.Contains(h.authority, "@") {
+		return refusal("user information in the request target")
 	}
 	if h.authority == "" {
 		return refusal("malformed request target")
@@ -159,6 +164,9 @@ func field(line string) (name, value string, err error) {
 func (h *head) field(name, value string) (keep bool, err error) {
 	switch name {
 	case "host":
+		if strings.Contains(value, "@") {
+			return false, refusal("user information in Host")
+		}
 		h.host = value
 	case "content-length":
 		n, err := strconv.ParseInt(value, 10, 64)

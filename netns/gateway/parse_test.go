@@ -84,7 +84,7 @@ func realHello(tb testing.TB) []byte {
 func FuzzHello(f *testing.F) {
 	f.Add(realHello(f))
 	f.Add(records(hello("a.test"), 7))
-	f.Add(records(hello("", extension(extensionECH, nil)), 1000))
+	f.Add(records(hello("", extension(0xfe0d, nil)), 1000))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		read, name, err := readHello(bytes.NewReader(raw), nil)
 		if len(read) > len(raw) || !bytes.Equal(read, raw[:len(read)]) {
@@ -133,6 +133,17 @@ func badHeads() []string {
 		"GET http://a.test@b.test/ HTTP/1.1\r\n" + h + "\r\n",
 		"GET http://b.test\\@a.test/ HTTP/1.1\r\n" + h + "\r\n",
 		"GET http:///x HTTP/1.1\r\n" + h + "\r\n",
+		"GET /x#y HTTP/1.1\r\n" + h + "\r\n",
+		"GET http://a.test#@b.test/ HTTP/1.1\r\n" + h + "\r\n",
+		"OPTIONS *#x HTTP/1.1\r\n" + h + "\r\n",
+		"GET http://user@a.test/ HTTP/1.1\r\n" + h + "\r\n",
+		"GET http://user:80@a.test/ HTTP/1.1\r\n" + h + "\r\n",
+		"GET / HTTP/1.1\r\nHost: user@a.test\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: @a.test:80\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: ａ.test\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a。test\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a.te\xadst\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a.te\u00adst\r\n\r\n",
 		"GET https://a.test/ HTTP/1.1\r\n" + h + "\r\n",
 		"GET b.test/ HTTP/1.1\r\n" + h + "\r\n",
 		"GET * HTTP/1.1\r\n" + h + "\r\n",
@@ -242,6 +253,33 @@ func FuzzBody(f *testing.F) {
 		}
 		if rest, _ := io.ReadAll(theirs); string(rest) != "REST" {
 			t.Fatalf("%q ends elsewhere for net/http: %q follows", out.String(), rest)
+		}
+	})
+}
+
+// TestHiddenNames: no extension by which a draft hid the name passes.
+func TestHiddenNames(t *testing.T) {
+	for _, kind := range []uint16{0xfe0d, 0xffce, 0xff02, 0xff03, 0xfd00, 0xda09, 0xfe08, 0xfe09, 0xfe0a, 0xfe0b, 0xfe0c} {
+		if _, err := parseHello(hello("a.test", extension(kind, []byte{0, 0}))); err != errECH { //nolint:errorlint // it is returned as it is
+			t.Errorf("%#x: %v", kind, err)
+		}
+	}
+	for _, kind := range []uint16{0x0a0a, 0xfafa, 0xff01, 0x4469} { // GREASE, renegotiation, ALPS
+		if name, err := parseHello(hello("a.test", extension(kind, []byte{0}))); err != nil || name != "a.test" {
+			t.Errorf("%#x: %q, %v", kind, name, err)
+		}
+	}
+}
+
+// FuzzSameName: what passes is ASCII, and the very name but for case and a last
+// dot, so that no server reads another.
+func FuzzSameName(f *testing.F) {
+	for _, s := range []string{"a.test", "A.TEST.", "ａ.test", "a。test", "a\u00ad.test", "user@a.test", "a.test:80", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, said string) {
+		if sameName(said, policy.Host{Name: "a.test"}) == nil && strings.TrimSuffix(strings.ToLower(said), ".") != "a.test" {
+			t.Errorf("%q passes for a.test", said)
 		}
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/claude-pocket-console/cpc/internal/address"
 )
 
 // maxRules bounds a policy: decisions walk it.
@@ -189,15 +191,20 @@ func expand(text string, parse func(string) (Rule, error)) ([]Rule, error) {
 	return []Rule{r}, err
 }
 
-// Decide answers for a canonical host and a port.
+// Decide answers for a canonical host and a port. A deny rule for a range of
+// IPv4 addresses holds for each IPv6 address in which one of them stands; an allow
+// rule is for addresses as it writes them.
 func (p *Policy) Decide(h Host, port uint16) Decision {
+	if h.IsAddr() {
+		h.Addr = address.Canonical(h.Addr)
+	}
 	d := p.decide(h, port)
 	d.Version = p.version
 	return d
 }
 
 func (p *Policy) decide(h Host, port uint16) Decision {
-	if r, ok := first(p.deny, h, port); ok {
+	if r, ok := p.denied(h, port); ok {
 		return Decision{Rule: r.String(), Preset: r.Preset, Reason: ReasonDeny}
 	}
 	r, ok := first(p.allow, h, port)
@@ -216,6 +223,23 @@ func (p *Policy) decide(h Host, port uint16) Decision {
 		proto = stricter(proto, d.Proto)
 	}
 	return Decision{Allowed: true, Rule: r.String(), Preset: r.Preset, Proto: proto}
+}
+
+// denied returns the deny rule that names the host with the port, in whatever
+// form its address is written.
+func (p *Policy) denied(h Host, port uint16) (Rule, bool) {
+	if !h.IsAddr() {
+		return first(p.deny, h, port)
+	}
+	if r, ok := first(p.deny, Host{Addr: address.Canonical(h.Addr)}, port); ok {
+		return r, true
+	}
+	for _, a := range address.Embedded(h.Addr) {
+		if r, ok := first(p.deny, Host{Addr: a}, port); ok {
+			return r, true
+		}
+	}
+	return Rule{}, false
 }
 
 // stricter lets a limit that asks for a check have it.
@@ -268,7 +292,7 @@ func (p *Policy) Ports(h Host) []uint16 {
 // Denies reports whether a deny rule, also one of a limit's, names the address
 // with the port. It holds for addresses that an allowed name leads to as well.
 func (p *Policy) Denies(addr netip.Addr, port uint16) bool {
-	_, denied := first(p.deny, Host{Addr: addr}, port)
+	_, denied := p.denied(Host{Addr: addr}, port)
 	return denied || slices.ContainsFunc(p.limits, func(l *Policy) bool { return l.Denies(addr, port) })
 }
 

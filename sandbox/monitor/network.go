@@ -4,6 +4,7 @@
 package monitor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,7 +130,7 @@ var errNoPolicy = errors.New("the sandbox's network is not an allowlist: it has 
 
 // serveNet answers a request about the network.
 func (m *monitor) serveNet(c *wire.Conn, req wire.NetRequest) error {
-	state, err := m.outlet.do(req)
+	state, err := m.outlet.answer(req)
 	if err != nil {
 		return err
 	}
@@ -145,6 +146,24 @@ func (m *monitor) serveNet(c *wire.Conn, req wire.NetRequest) error {
 	return c.WriteJSON(wire.Reply, wire.ReplyBody{State: raw})
 }
 
+func (o *outlet) answer(req wire.NetRequest) (any, error) {
+	if req.Do == wire.NetTest {
+		return o.test(req)
+	}
+	return o.do(req)
+}
+
+// test asks the host's resolver, which may take its time: others do not wait.
+func (o *outlet) test(req wire.NetRequest) (any, error) {
+	o.mu.Lock()
+	n := o.net
+	o.mu.Unlock()
+	if n == nil {
+		return nil, errNoPolicy
+	}
+	return n.Test(context.Background(), req.Host, req.Port)
+}
+
 func (o *outlet) do(req wire.NetRequest) (any, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -154,8 +173,6 @@ func (o *outlet) do(req wire.NetRequest) (any, error) {
 	switch req.Do {
 	case wire.NetShow:
 		return o.net.Status()
-	case wire.NetTest:
-		return o.net.Decision(req.Host, req.Port)
 	case wire.NetAllow, wire.NetDeny, wire.NetRemove:
 		return o.change(req)
 	}
