@@ -24,9 +24,24 @@ const maxKey = 100 << 10
 type Agent struct {
 	// Socket is the path of an agent's socket.
 	Socket string
-	// Keys are files with private keys, without passphrases, that an agent of
-	// the builder's own holds; Socket is "" then.
-	Keys []string
+	// Keys are private keys, without passphrases, that an agent of the
+	// builder's own holds; Socket is "" then.
+	Keys []Key
+}
+
+// Key is a private key as it was read.
+type Key struct {
+	Name string // of the file
+	data []byte
+}
+
+// ReadKey reads a file with a private key, once.
+func ReadKey(name string) (Key, error) {
+	data, err := readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxKey)
+	if err != nil {
+		return Key{}, fmt.Errorf("key %s: %w", visible(name), err)
+	}
+	return Key{Name: name, data: data}, nil
 }
 
 // errReadOnly is what a step is told that wants to change an agent.
@@ -63,12 +78,9 @@ func (a Agent) load() (agent.Agent, error) {
 		return nil, nil //nolint:nilnil // serve connects
 	}
 	ring := agent.NewKeyring()
-	for _, name := range a.Keys {
-		data, err := readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxKey)
-		if err != nil {
-			return nil, fmt.Errorf("key %s: %w", visible(name), err)
-		}
-		key, err := ssh.ParseRawPrivateKey(data)
+	for _, k := range a.Keys {
+		name := k.Name
+		key, err := ssh.ParseRawPrivateKey(k.data)
 		if _, ok := errors.AsType[*ssh.PassphraseMissingError](err); ok {
 			return nil, withHint(fmt.Errorf("key %s: it has a passphrase", visible(name)), "add it to an ssh agent, and give that: --ssh default")
 		}

@@ -139,11 +139,11 @@ func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index
 	defer func() { o.Progress.Close(err) }()
 	names := o.Tags
 	var out Index
-	step := 0
+	step, read := 0, readOnce(o)
 	for _, p := range platforms {
 		o.Platform, o.Tags = p, nil
 		b := newBuilder(o)
-		b.step, b.several = step, true
+		b.step, b.several, b.read = step, true, read
 		img, err := b.build(ctx)
 		if err != nil {
 			return nil, err
@@ -176,6 +176,8 @@ type builder struct {
 	first int
 	// several: this is one of several platforms.
 	several bool
+	// read is readDockerfile, but for what is read already.
+	read func() (dockerfileText, error)
 }
 
 func newBuilder(o Options) *builder {
@@ -242,11 +244,14 @@ func (b *builder) closeContexts() error {
 
 // prepare does all that can be wrong without touching the store.
 func (b *builder) prepare() error {
-	name, data, err := readDockerfile(b.Options)
+	if b.read == nil {
+		b.read = readOnce(b.Options)
+	}
+	text, err := b.read()
 	if err != nil {
 		return err
 	}
-	file, err := parseDockerfile(visible(name), data, b.Args[checkArg])
+	file, err := parseDockerfile(visible(text.name), text.data, b.Args[checkArg])
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -132,6 +133,21 @@ func readLower(dir string) ([]byte, error) {
 	}
 	defer root.Close()
 	return readBounded(func() (io.ReadCloser, error) { return openRegular(root, "dockerfile") }, maxDockerfile)
+}
+
+// dockerfileText is a Dockerfile, and its name for messages.
+type dockerfileText struct {
+	name string
+	data []byte
+}
+
+// readOnce returns what reads the Dockerfile, the first time: it is the same for
+// all platforms, also from a pipe.
+func readOnce(o Options) func() (dockerfileText, error) {
+	return sync.OnceValues(func() (t dockerfileText, err error) {
+		t.name, t.data, err = readDockerfile(o)
+		return t, err
+	})
 }
 
 // readDockerfile returns the text and the name for messages.

@@ -21,11 +21,14 @@ const maxSecret = 500 << 10
 // Secret gives the value of a secret when a step needs it.
 type Secret func() ([]byte, error)
 
-// SecretFile is a secret that is a file's content.
-func SecretFile(name string) Secret {
-	return func() ([]byte, error) {
-		return readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxSecret)
+// ReadSecret is a secret that is a file's content. It is read now, and once: each
+// step is shown the same, and a pipe has nothing more to read.
+func ReadSecret(name string) (Secret, error) {
+	data, err := readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxSecret)
+	if err != nil {
+		return nil, err
 	}
+	return SecretValue(string(data)), nil
 }
 
 // SecretValue is a secret that is known already.

@@ -159,7 +159,7 @@ func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping
 }
 
 func namesOf(o network.Options) record.Names {
-	n := record.Names{Servers: o.DNS.Servers, Search: o.DNS.Search, Options: o.DNS.Options, HostCA: o.HostCA}
+	n := record.Names{Servers: o.DNS.Servers, Search: o.DNS.Search, Options: o.DNS.Options, HostCA: o.HostCA.Path}
 	for _, h := range o.Hosts {
 		n.Hosts = append(n.Hosts, h.Name+":"+h.Addr.String())
 	}

@@ -90,8 +90,12 @@ func (p Program) Match(ctx context.Context, packages []Package, paths []string) 
 		if err != nil {
 			return nil, err
 		}
-		if _, err := os.Stat(absolute); err != nil {
+		info, err := os.Stat(absolute)
+		if err != nil {
 			return nil, fmt.Errorf("advisories: %w", err)
+		}
+		if !info.Mode().IsRegular() && !info.IsDir() {
+			return nil, fmt.Errorf("advisories %s: neither a file nor a directory; write them to a file first", path)
 		}
 		m.Paths = append(m.Paths, absolute)
 	}

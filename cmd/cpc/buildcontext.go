@@ -27,6 +27,14 @@ func (f *buildFlags) context(ctx context.Context, from *build.ContextSource, nam
 			o.Dockerfile = f.file
 			return err
 		}
+		if info, err := os.Stat(f.file); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+			// A pipe is read as standard input is: once.
+			if o.Stdin, err = os.Open(f.file); err != nil {
+				return fmt.Errorf("-f %s: %w", f.file, err)
+			}
+			o.Dockerfile = "-"
+			return nil
+		}
 		o.Dockerfile, err = filepath.Abs(f.file)
 		return err
 	}
@@ -57,9 +65,9 @@ func isDirectory(name string) bool {
 // inputs reads the flags that give a build more than its context, and returns
 // the paths that must stay visible to it.
 func (f *buildFlags) inputs(ctx context.Context, from *build.ContextSource, o *build.Options) ([]string, error) {
-	var files, sockets, dirs []string
+	var sockets, dirs []string
 	var err error
-	if o.Secrets, files, err = secrets(f.secrets); err != nil {
+	if o.Secrets, err = secrets(f.secrets); err != nil {
 		return nil, err
 	}
 	if o.Agents, sockets, err = agents(f.ssh); err != nil {
@@ -69,7 +77,7 @@ func (f *buildFlags) inputs(ctx context.Context, from *build.ContextSource, o *b
 		return nil, err
 	}
 	o.Network, o.AllowHostNetwork, err = stepNetwork(f.network, f.allow)
-	return slices.Concat(files, sockets, dirs), err
+	return slices.Concat(sockets, dirs), err
 }
 
 // namedContexts reads --build-context NAME=DIR|URL|docker-image://IMAGE|

@@ -32,34 +32,27 @@ func csvFields(value string) ([][2]string, error) {
 }
 
 // secrets reads --secret id=ID[,src=FILE|,env=VARIABLE]. With an id alone it is
-// the variable of that name, or else the file. files are those that are named.
-func secrets(given []string) (out map[string]build.Secret, files []string, err error) {
+// the variable of that name, or else the file.
+func secrets(given []string) (out map[string]build.Secret, err error) {
 	out = map[string]build.Secret{}
 	for _, g := range given {
 		s, err := parseSecret(g)
 		if err != nil {
-			return nil, nil, fmt.Errorf("--secret %s: %w", g, err)
+			return nil, fmt.Errorf("--secret %s: %w", g, err)
 		}
 		if s.env != "" {
 			value, ok := os.LookupEnv(s.env)
 			if !ok {
-				return nil, nil, fmt.Errorf("--secret %s: the variable %s is not set", g, s.env)
+				return nil, fmt.Errorf("--secret %s: the variable %s is not set", g, s.env)
 			}
 			out[s.id] = build.SecretValue(value)
 			continue
 		}
-		file, err := filepath.Abs(s.file)
-		if err != nil {
-			return nil, nil, err
+		if out[s.id], err = build.ReadSecret(s.file); err != nil {
+			return nil, fmt.Errorf("--secret %s: %w", g, err)
 		}
-		if info, err := os.Stat(file); err != nil {
-			return nil, nil, fmt.Errorf("--secret %s: %w", g, err)
-		} else if info.IsDir() {
-			return nil, nil, fmt.Errorf("--secret %s: %s is a directory", g, s.file)
-		}
-		out[s.id], files = build.SecretFile(file), append(files, file)
 	}
-	return out, files, nil
+	return out, nil
 }
 
 type secretFlag struct{ id, file, env string }
@@ -137,7 +130,7 @@ func pairs(flag string, given []string) (map[string]string, error) {
 }
 
 // agents reads --ssh default|ID[=SOCKET|KEY[,KEY]].
-func agents(given []string) (out map[string]build.Agent, files []string, err error) {
+func agents(given []string) (out map[string]build.Agent, sockets []string, err error) {
 	out = map[string]build.Agent{}
 	for _, g := range given {
 		id, list, _ := strings.Cut(g, "=")
@@ -159,11 +152,15 @@ func agents(given []string) (out map[string]build.Agent, files []string, err err
 			if err != nil {
 				return nil, nil, fmt.Errorf("--ssh %s: %w", g, err)
 			}
-			files = append(files, abs)
 			if info.Mode()&os.ModeSocket == 0 {
-				a.Keys = append(a.Keys, abs)
+				key, err := build.ReadKey(abs)
+				if err != nil {
+					return nil, nil, fmt.Errorf("--ssh %s: %w", g, err)
+				}
+				a.Keys = append(a.Keys, key)
 				continue
 			}
+			sockets = append(sockets, abs)
 			if len(paths) > 1 {
 				return nil, nil, fmt.Errorf("--ssh %s: a socket stands alone", g)
 			}
@@ -171,7 +168,7 @@ func agents(given []string) (out map[string]build.Agent, files []string, err err
 		}
 		out[id] = a
 	}
-	return out, files, nil
+	return out, sockets, nil
 }
 
 // stepNetwork reads --network for RUN steps and --allow.

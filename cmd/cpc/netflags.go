@@ -31,7 +31,8 @@ type netFlags struct {
 	build                          bool // for RUN steps
 
 	config config.Config
-	notes  []string // for the person
+	rules  *policy.File // what given has read, once
+	notes  []string     // for the person
 }
 
 func (f *netFlags) register(fs *pflag.FlagSet) {
@@ -127,8 +128,8 @@ func (f *netFlags) parseDNS(mode string, d *network.DNS) error {
 	return nil
 }
 
-// findCA returns the path of the CA bundle to pass on, or "".
-func (f *netFlags) findCA() (string, error) {
+// findCA returns the CA bundle to pass on; the zero value is none.
+func (f *netFlags) findCA() (network.CA, error) {
 	ca := f.config.User.Network.HostCA
 	if ca == nil {
 		ca = f.config.System.Network.HostCA
@@ -140,19 +141,18 @@ func (f *netFlags) findCA() (string, error) {
 		default:
 			path, err := filepath.Abs(f.hostCA)
 			if err != nil {
-				return "", err
+				return network.CA{}, err
 			}
 			ca = &config.CA{On: true, Path: path}
 		}
 	}
 	switch {
 	case ca == nil || !ca.On:
-		return "", nil
+		return network.CA{}, nil
 	case ca.Path == "":
 		return network.FindCA()
 	}
-	_, err := network.ReadCA(ca.Path)
-	return ca.Path, err
+	return network.ReadCA(ca.Path)
 }
 
 func (f *netFlags) useProxy() bool {
@@ -167,8 +167,12 @@ func (f *netFlags) useProxy() bool {
 	return false
 }
 
-// given returns the rules of the command line.
+// given returns the rules of the command line. A file is read once: what was
+// checked is what counts, and a pipe has nothing more to read.
 func (f *netFlags) given() (policy.File, error) {
+	if f.rules != nil {
+		return *f.rules, nil
+	}
 	all := policy.File{Allow: f.egress}
 	if _, err := policy.New(f.egress, nil); err != nil {
 		return all, flagError("--egress", err)
@@ -183,6 +187,10 @@ func (f *netFlags) given() (policy.File, error) {
 		}
 		all.Allow, all.Deny = append(all.Allow, file.Allow...), append(all.Deny, file.Deny...)
 	}
+	if all.Allow == nil && len(all.Deny) > 0 {
+		f.notes = append(f.notes, "--egress-file denies and allows nothing of its own: what is let out to otherwise stays as it is without it")
+	}
+	f.rules = &all
 	return all, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+	"golang.org/x/sys/unix"
 )
 
 // SystemPath is the administrator's file.
@@ -150,7 +151,7 @@ func readFile(path string) (File, error) {
 	if path == "" {
 		return File{}, nil
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe must not hold up each command
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && !exists(path) {
 		return File{}, nil
 	}
@@ -158,6 +159,9 @@ func readFile(path string) (File, error) {
 		return File{}, fmt.Errorf("configuration: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() && info.Mode()&fs.ModeCharDevice == 0 {
+		return File{}, errors.Join(err, fmt.Errorf("configuration %s: not a regular file", path))
+	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return File{}, fmt.Errorf("configuration: %w", err)

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -27,7 +28,8 @@ type File struct {
 const maxFile = 1 << 20
 
 // ReadFile reads a File strictly: an unknown key and a rule that does not
-// parse are errors.
+// parse are errors, and so is a file without rules, which would otherwise stand for
+// the default.
 func ReadFile(r io.Reader) (File, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -43,6 +45,9 @@ func ReadFile(r io.Reader) (File, error) {
 	}
 	if extra := meta.Undecoded(); len(extra) > 0 {
 		return File{}, fmt.Errorf("read egress file: unknown key %q: there are allow, deny and limit", extra[0].String())
+	}
+	if !meta.IsDefined("allow") && !meta.IsDefined("deny") {
+		return File{}, errors.New("read egress file: neither allow nor deny in it: was it cut off? allow = [] allows nothing")
 	}
 	if _, err := f.Policy(); err != nil {
 		return File{}, fmt.Errorf("read egress file: %w", err)

@@ -59,7 +59,7 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 // mountRoot mounts the root file system and what is on the sandbox's disk.
 func (m *monitor) mountRoot(img *rootfs.Image, layers []rootfs.Layer, scratch string) error {
 	r := m.entry.Record
-	stage, err := userns.Stage(m.task.Dirs.Data, m.task.Dirs.State, r.Settings.Runtime, m.task.Init, m.task.Network.HostCA)
+	stage, err := userns.Stage(m.task.Dirs.Data, m.task.Dirs.State, r.Settings.Runtime, m.task.Init)
 	if err != nil {
 		return err
 	}

@@ -29,11 +29,9 @@ func (o Options) WriteFiles(dir, hostname, mode string, n *netns.Net) (bundle.Fi
 		return f, err
 	}
 	texts := map[string]string{f.Hostname: hostname + "\n", f.Hosts: hosts, f.ResolvConf: resolv}
-	if o.HostCA != "" {
+	if o.HostCA.Text != "" {
 		f.HostCA = filepath.Join(dir, "host-ca.crt")
-		if texts[f.HostCA], err = ReadCA(o.HostCA); err != nil {
-			return f, err
-		}
+		texts[f.HostCA] = o.HostCA.Text
 	}
 	for path, text := range texts {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // the sandbox reads them
@@ -110,16 +108,15 @@ func readBounded(path string, most int64) ([]byte, error) {
 // ErrNoCA reports a host on which no CA bundle was found.
 var ErrNoCA = errors.New("no CA bundle found on this host")
 
-// FindCA returns the path of the host's CA bundle: what SSL_CERT_FILE names,
+// FindCA returns the host's CA bundle: what SSL_CERT_FILE names,
 // else where distributions have it.
-func FindCA() (string, error) {
+func FindCA() (CA, error) {
 	if path := os.Getenv("SSL_CERT_FILE"); path != "" {
 		abs, err := filepath.Abs(path)
 		if err != nil {
-			return "", err
+			return CA{}, err
 		}
-		_, err = ReadCA(abs)
-		return abs, err
+		return ReadCA(abs)
 	}
 	places := []string{
 		"/etc/ssl/certs/ca-certificates.crt",                // Debian, Arch
@@ -129,27 +126,27 @@ func FindCA() (string, error) {
 		"/etc/ssl/cert.pem",      // Alpine
 	}
 	for _, path := range places {
-		if _, err := ReadCA(path); err == nil {
-			return path, nil
+		if ca, err := ReadCA(path); err == nil {
+			return ca, nil
 		}
 	}
-	return "", fmt.Errorf("%w: looked for %s", ErrNoCA, strings.Join(places, ", "))
+	return CA{}, fmt.Errorf("%w: looked for %s", ErrNoCA, strings.Join(places, ", "))
 }
 
 const maxCA = 4 << 20
 
-// ReadCA returns a CA bundle in PEM. A file with a private key is refused: it
+// ReadCA reads a CA bundle in PEM, once. A file with a private key is refused: it
 // would be the sandbox's to read.
-func ReadCA(path string) (string, error) {
+func ReadCA(path string) (CA, error) {
 	raw, err := readBounded(path, maxCA)
 	if err != nil {
-		return "", fmt.Errorf("CA bundle: %w", err)
+		return CA{}, fmt.Errorf("CA bundle: %w", err)
 	}
 	if bytes.Contains(raw, []byte("PRIVATE KEY-----")) {
-		return "", fmt.Errorf("CA bundle %s: holds a private key, which a sandbox must not see", path)
+		return CA{}, fmt.Errorf("CA bundle %s: holds a private key, which a sandbox must not see", path)
 	}
 	if !bytes.Contains(raw, []byte("-----BEGIN CERTIFICATE-----")) && !bytes.Contains(raw, []byte("-----BEGIN TRUSTED CERTIFICATE-----")) {
-		return "", fmt.Errorf("CA bundle %s: holds no certificate in PEM form", path)
+		return CA{}, fmt.Errorf("CA bundle %s: holds no certificate in PEM form", path)
 	}
-	return string(raw), nil
+	return CA{Path: path, Text: string(raw)}, nil
 }

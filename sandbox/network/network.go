@@ -30,10 +30,16 @@ type Options struct {
 	Learn bool            `json:"learn,omitempty"`
 	Hosts []netns.AddHost `json:"hosts,omitempty"` // of --add-host
 	DNS   DNS             `json:"dns"`
-	// HostCA is the path of the host's CA bundle that the sandbox is given.
-	HostCA string `json:"hostCA,omitempty"`
+	// HostCA is the host's CA bundle that the sandbox is given.
+	HostCA CA `json:"hostCA,omitzero"`
 	// Proxy is what the gateway dials through.
 	Proxy Proxy `json:"proxy"`
+}
+
+// CA is a bundle of authorities as it was read. The zero value is none.
+type CA struct {
+	Path string `json:"path"` // where from
+	Text string `json:"text"` // in PEM
 }
 
 // DNS has docker's flags. Servers are for the host's network only: that of an

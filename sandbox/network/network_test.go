@@ -66,7 +66,14 @@ func TestCA(t *testing.T) {
 	}
 	const certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 	good := file("good", certificate)
-	f, err := Options{HostCA: good}.WriteFiles(t.TempDir(), "box", "none", nil)
+	ca, err := ReadCA(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(good); err != nil { // what was read is what is given
+		t.Fatal(err)
+	}
+	f, err := Options{HostCA: ca}.WriteFiles(t.TempDir(), "box", "none", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,13 +88,13 @@ func TestCA(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	t.Setenv("SSL_CERT_FILE", good)
-	if got, err := FindCA(); err != nil || got != good {
-		t.Errorf("%s, %v", got, err)
+	t.Setenv("SSL_CERT_FILE", file("good", certificate))
+	if got, err := FindCA(); err != nil || got != ca {
+		t.Errorf("%+v, %v", got, err)
 	}
 	t.Setenv("SSL_CERT_FILE", filepath.Join(dir, "none"))
 	if got, err := FindCA(); err == nil {
-		t.Errorf("SSL_CERT_FILE names nothing, and %s was taken", got)
+		t.Errorf("SSL_CERT_FILE names nothing, and %+v was taken", got)
 	}
 }
 

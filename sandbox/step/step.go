@@ -79,7 +79,7 @@ type Config struct {
 
 // New prepares the calling process to run steps.
 func New(c Config) (*Runner, error) {
-	stage, err := userns.Stage(append(c.InUse, c.Runtime, c.Set.Dirs.Data, c.Set.Dirs.State, c.Network.HostCA)...)
+	stage, err := userns.Stage(append(c.InUse, c.Runtime, c.Set.Dirs.Data, c.Set.Dirs.State)...)
 	if err != nil {
 		return nil, err
 	}
