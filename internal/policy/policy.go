@@ -60,7 +60,6 @@ func Untested() map[string]string {
 		"runtime/reaper":    "driven as a program by runtime's tests",
 		"cmd/cpc-scan":      "driven as a program by sbom/inventory's tests",
 		"test/vm/socat":     "driven as a program by podman's tests",
-		"sandbox":           "driven through the command line by test/e2e",
 	}
 }
 
