@@ -9,10 +9,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strconv"
 	"strings"
 
 	"github.com/moby/sys/user"
+
+	"github.com/claude-pocket-console/cpc/internal/dockerflag"
 )
 
 // maxAccounts bounds /etc/passwd and /etc/group of an image.
@@ -41,15 +42,9 @@ func resolveOwner(image *tree, spec string) (owner, error) {
 	return o, err
 }
 
-// id reads a number in the range of ids.
-func id(s string) (uint32, bool) {
-	n, err := strconv.ParseUint(s, 10, 32)
-	return uint32(n), err == nil
-}
-
 func (t *tree) account(name string) (owner, error) {
-	if n, ok := id(name); ok {
-		return owner{n, n}, nil
+	if n, numeric, err := dockerflag.ParseID(name); numeric || err != nil {
+		return owner{n, n}, err
 	}
 	data, err := t.accountFile("etc/passwd")
 	if err != nil {
@@ -67,8 +62,8 @@ func (t *tree) account(name string) (owner, error) {
 }
 
 func (t *tree) groupID(name string) (uint32, error) {
-	if n, ok := id(name); ok {
-		return n, nil
+	if n, numeric, err := dockerflag.ParseID(name); numeric || err != nil {
+		return n, err
 	}
 	data, err := t.accountFile("etc/group")
 	if err != nil {

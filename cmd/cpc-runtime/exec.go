@@ -59,8 +59,8 @@ func (g *gids) String() string { return fmt.Sprint([]uint32(*g)) }
 
 func (g *gids) Set(v string) error {
 	gid, err := strconv.ParseUint(v, 10, 32)
-	if err != nil {
-		return fmt.Errorf("want a number from 0 to %d", uint32(1<<32-1))
+	if err != nil || gid > 1<<32-2 { // the one above is "no change" to system calls
+		return fmt.Errorf("want a number from 0 to %d", uint32(1<<32-2))
 	}
 	*g = append(*g, uint32(gid))
 	return nil

@@ -96,5 +96,6 @@ func checkUserPart(s string) error {
 	case s[0] == '-' || s[0] == '+':
 		return errors.New("a name cannot start with a sign")
 	}
-	return nil
+	_, _, err := ParseID(s)
+	return err
 }

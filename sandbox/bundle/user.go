@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
@@ -38,7 +37,7 @@ type ResolvedUser struct {
 //
 // As with docker, a number needs no entry (its group is then 0 unless given),
 // a name does, and additional groups come from the group file only where no
-// group is given.
+// group is given. A number is never looked up as a name, see [dockerflag.ParseID].
 func ResolveUser(root, spec string) (ResolvedUser, error) {
 	want, err := dockerflag.ParseUser(spec)
 	if err != nil {
@@ -60,20 +59,9 @@ func ResolveUser(root, spec string) (ResolvedUser, error) {
 }
 
 func lookUp(want dockerflag.User, users []passwdEntry, groups []groupEntry) (ResolvedUser, error) {
-	u := ResolvedUser{Home: "/"}
-	number, numeric := parseNumber(want.User)
-	at := slices.IndexFunc(users, func(e passwdEntry) bool { return e.name == want.User })
-	if at < 0 && numeric {
-		at = slices.IndexFunc(users, func(e passwdEntry) bool { return e.uid == number })
-	}
-	switch {
-	case at >= 0:
-		e := users[at]
-		u = ResolvedUser{UID: e.uid, GID: e.gid, Name: e.name, Home: e.home}
-	case numeric:
-		u.UID = number
-	default:
-		return ResolvedUser{}, errors.New("the image's /etc/passwd has no such user")
+	u, err := findUser(want.User, users)
+	if err != nil {
+		return ResolvedUser{}, err
 	}
 	if want.Group == "" {
 		for _, g := range groups {
@@ -83,17 +71,41 @@ func lookUp(want dockerflag.User, users []passwdEntry, groups []groupEntry) (Res
 		}
 		return u, nil
 	}
-	number, numeric = parseNumber(want.Group)
-	at = slices.IndexFunc(groups, func(e groupEntry) bool { return e.name == want.Group })
+	u.GID, err = findGroup(want.Group, groups)
+	return u, err
+}
+
+func findUser(user string, users []passwdEntry) (ResolvedUser, error) {
+	number, numeric, err := dockerflag.ParseID(user)
+	if err != nil {
+		return ResolvedUser{}, err
+	}
+	at := slices.IndexFunc(users, func(e passwdEntry) bool {
+		if numeric {
+			return e.uid == number
+		}
+		return e.name == user
+	})
 	switch {
 	case at >= 0:
-		u.GID = groups[at].gid
+		e := users[at]
+		return ResolvedUser{UID: e.uid, GID: e.gid, Name: e.name, Home: e.home}, nil
 	case numeric:
-		u.GID = number
-	default:
-		return ResolvedUser{}, fmt.Errorf("the image's /etc/group has no group %q", want.Group)
+		return ResolvedUser{UID: number, Home: "/"}, nil
 	}
-	return u, nil
+	return ResolvedUser{}, errors.New("the image's /etc/passwd has no such user")
+}
+
+func findGroup(group string, groups []groupEntry) (uint32, error) {
+	number, numeric, err := dockerflag.ParseID(group)
+	if numeric || err != nil {
+		return number, err
+	}
+	at := slices.IndexFunc(groups, func(e groupEntry) bool { return e.name == group })
+	if at < 0 {
+		return 0, fmt.Errorf("the image's /etc/group has no group %q", group)
+	}
+	return groups[at].gid, nil
 }
 
 // readAccounts returns nothing where the file does not exist. The file is first
@@ -189,14 +201,8 @@ func parseGroup(data []byte) []groupEntry {
 	return out
 }
 
-// parseNumber takes decimal digits only, and not the kernel's "no id", -1.
+// parseNumber reads an id of an account file.
 func parseNumber(s string) (uint32, bool) {
-	if s == "" || strings.Trim(s, "0123456789") != "" {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || n == 1<<32-1 {
-		return 0, false
-	}
-	return uint32(n), true
+	n, numeric, err := dockerflag.ParseID(s)
+	return n, numeric && err == nil
 }

@@ -21,10 +21,11 @@ const (
 	testPasswd = "root:x:0:0:root:/root:/bin/bash\n" +
 		"daemon:x:1:1::/:/bin/sh\n" +
 		"sandbox:x:1000:1000:,,,:/home/sandbox/:/bin/bash\n" +
-		"2000:x:1234:5678::/odd:/bin/sh\n" +
+		"2000:x:0:0::/odd:/bin/sh\n" +
+		"4294967296:x:0:0::/odd:/bin/sh\n" +
 		"bad:x:12a:0::/:/bin/sh\n" +
 		"rel:x:1001:1001::home:/bin/sh\n"
-	testGroup = "root:x:0:\nstaff:x:50:sandbox\nsudo:x:27:sandbox\nsandbox:x:1000:sandbox\nagain:x:27:sandbox\nbroken:x:-1:sandbox\n"
+	testGroup = "root:x:0:\nstaff:x:50:sandbox\nsudo:x:27:sandbox\nsandbox:x:1000:sandbox\nagain:x:27:sandbox\n3000:x:0:sandbox\n4294967296:x:0:\nbroken:x:-1:sandbox\n"
 )
 
 func rootfs(t *testing.T) string {
@@ -50,12 +51,15 @@ func TestResolveUser(t *testing.T) {
 	for spec, want := range map[string]ResolvedUser{
 		"root":          {Name: "root", Home: "/root"},
 		"0":             {Name: "root", Home: "/root"},
-		"sandbox":       {UID: 1000, GID: 1000, Groups: []uint32{50, 27}, Name: "sandbox", Home: "/home/sandbox"},
-		"1000":          {UID: 1000, GID: 1000, Groups: []uint32{50, 27}, Name: "sandbox", Home: "/home/sandbox"},
+		"sandbox":       {UID: 1000, GID: 1000, Groups: []uint32{50, 27, 0}, Name: "sandbox", Home: "/home/sandbox"},
+		"1000":          {UID: 1000, GID: 1000, Groups: []uint32{50, 27, 0}, Name: "sandbox", Home: "/home/sandbox"},
 		"1000:1000":     {UID: 1000, GID: 1000, Name: "sandbox", Home: "/home/sandbox"},
 		"sandbox:staff": {UID: 1000, GID: 50, Name: "sandbox", Home: "/home/sandbox"},
 		"sandbox:7":     {UID: 1000, GID: 7, Name: "sandbox", Home: "/home/sandbox"},
-		"2000":          {UID: 1234, GID: 5678, Name: "2000", Home: "/odd"},
+		"2000":          {UID: 2000, Home: "/"}, // the user of that name is root
+		"02000":         {UID: 2000, Home: "/"},
+		"sandbox:3000":  {UID: 1000, GID: 3000, Name: "sandbox", Home: "/home/sandbox"},
+		"2000:3000":     {UID: 2000, GID: 3000, Home: "/"},
 		"4242":          {UID: 4242, Home: "/"},
 		"4242:staff":    {UID: 4242, GID: 50, Home: "/"},
 		"rel":           {UID: 1001, GID: 1001, Name: "rel", Home: "/"},
@@ -65,7 +69,7 @@ func TestResolveUser(t *testing.T) {
 			t.Errorf("%q: %+v, %v; want %+v", spec, got, err, want)
 		}
 	}
-	for _, spec := range []string{"", ":", "a:", ":a", "nobody", "bad", "sandbox:nogroup", "-1", "4294967295", "99999999999", "a b", "a\n", "sandbox:broken", "+1"} {
+	for _, spec := range []string{"", ":", "a:", ":a", "nobody", "bad", "sandbox:nogroup", "-1", "4294967295", "4294967296", "99999999999", "18446744073709551617", "sandbox:4294967296", "sandbox:4294967295", "a b", "a\n", "sandbox:broken", "+1"} {
 		if got, err := ResolveUser(root, spec); err == nil {
 			t.Errorf("%q: resolved to %+v", spec, got)
 		}
