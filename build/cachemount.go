@@ -5,7 +5,6 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -129,5 +128,8 @@ func (p *preparer) fill(ctx context.Context, m *mountOp, t *target) error {
 	if p.work.stage.b.Mapping.Mode == idmap.Single {
 		o = owner{}
 	}
-	return errors.Join(t.setOwner(".", o), t.chmod(".", m.mode(0o755)))
+	if err := t.setOwner(".", o); err != nil {
+		return err
+	}
+	return t.chmod(".", m.mode(0o755))
 }

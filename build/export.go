@@ -107,7 +107,10 @@ func writeOut(from *tree, e entry, out *os.Root) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return errors.Join(out.Chmod(e.rel, e.mode.Perm()), out.Chtimes(e.rel, e.mtime, e.mtime))
+	if err := out.Chmod(e.rel, e.mode.Perm()); err != nil {
+		return err
+	}
+	return out.Chtimes(e.rel, e.mtime, e.mtime)
 }
 
 func tarOut(from *tree, e entry, tw *tar.Writer, prefix string) error {

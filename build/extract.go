@@ -105,7 +105,10 @@ func extractFile(tr *tar.Reader, root *os.Root, name string, mode os.FileMode, h
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return errors.Join(root.Chmod(name, mode|0o600), root.Chtimes(name, h.ModTime, h.ModTime))
+	if err := root.Chmod(name, mode|0o600); err != nil {
+		return err
+	}
+	return root.Chtimes(name, h.ModTime, h.ModTime)
 }
 
 // makeRoom removes what an entry replaces.

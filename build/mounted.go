@@ -209,7 +209,10 @@ func (p *preparer) copyContext(ctx context.Context, s *source, at string) (strin
 		return "", err
 	}
 	defer t.Close()
-	if err := errors.Join(t.setOwner(".", owner{}), t.chmod(".", 0o755)); err != nil {
+	if err := t.setOwner(".", owner{}); err != nil {
+		return "", err
+	}
+	if err := t.chmod(".", 0o755); err != nil {
 		return "", err
 	}
 	c := &copier{op: &copyOp{}, target: t, clamp: p.work.stage.b.epoch, ctx: ctx}

@@ -111,6 +111,8 @@ func (p *preparer) own(m *mountOp, at string, mode uint32) error {
 		return err
 	}
 	name := filepath.Base(at)
-	err = errors.Join(t.setOwner(name, owner{m.UID, m.GID}), t.chmod(name, mode))
+	if err = t.setOwner(name, owner{m.UID, m.GID}); err == nil {
+		err = t.chmod(name, mode)
+	}
 	return errors.Join(err, t.Close())
 }

@@ -113,7 +113,10 @@ func emptyLayer(scratch string, m idmap.Mapping) (rootfs.Layer, error) {
 	if err != nil {
 		return rootfs.Layer{}, err
 	}
-	return rootfs.Layer{Dir: dir}, errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, int(root), int(root)))
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return rootfs.Layer{}, err
+	}
+	return rootfs.Layer{Dir: dir}, os.Chown(dir, int(root), int(root))
 }
 
 // await waits for the stages that the step takes files from.

@@ -158,7 +158,10 @@ func (n *Net) Connect(s *os.File) error {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
 	n.who.Store(who)
-	if err := errors.Join(n.serve(), n.hold(s)); err != nil {
+	if err := n.serve(); err != nil {
+		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
+	}
+	if err := n.hold(s); err != nil {
 		return fmt.Errorf("network of %s: %w", n.o.Sandbox, err)
 	}
 	return nil

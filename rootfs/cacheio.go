@@ -14,6 +14,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 )
 
 // cacheType is the media type of a list of cache entries in an OCI layout.
@@ -45,12 +47,16 @@ func (s *Store) ExportCache(ctx context.Context, dir string, entries map[digest.
 	if err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{
-		filepath.Join(blobs, d.Digest.Encoded()): list,
-		filepath.Join(dir, v1.ImageLayoutFile):   []byte(`{"imageLayoutVersion":"` + v1.ImageLayoutVersion + `"}`),
-		filepath.Join(dir, v1.ImageIndexFile):    index,
+	// The index last: what it names is there.
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{
+		{filepath.Join(blobs, d.Digest.Encoded()), list},
+		{filepath.Join(dir, v1.ImageLayoutFile), []byte(`{"imageLayoutVersion":"` + v1.ImageLayoutVersion + `"}`)},
+		{filepath.Join(dir, v1.ImageIndexFile), index},
 	} {
-		if err := os.WriteFile(name, data, 0o644); err != nil { //nolint:gosec // see above
+		if err := atomicfile.Replace(f.name, atomicfile.Options{Mode: 0o644, Volatile: true}, atomicfile.Content(f.data)); err != nil {
 			return fmt.Errorf("export cache: %w", err)
 		}
 	}
@@ -66,15 +72,10 @@ func (s *Store) exportBlob(ctx context.Context, to string, d v1.Descriptor) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	out, err := os.Create(to + ".new")
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Close(), ctx.Err()); err != nil {
-		return errors.Join(err, os.Remove(to+".new"))
-	}
-	return os.Rename(to+".new", to)
+	return atomicfile.Replace(to, atomicfile.Options{Mode: 0o644, Volatile: true}, func(f *os.File) error {
+		_, err := io.Copy(f, in)
+		return errors.Join(err, ctx.Err())
+	})
 }
 
 // ImportCache takes the entries that ExportCache wrote. Every layer is verified

@@ -286,11 +286,10 @@ func (c *checker) garbage(ctx context.Context) error {
 		}
 		return nil
 	}
-	err = errors.Join(
-		unused("oci/"+v1.ImageBlobsDir+"/sha256", "blob", l.blobs),
-		unused("layers/"+c.s.variant, "layer", l.layers),
-	)
-	if err != nil {
+	if err := unused("oci/"+v1.ImageBlobsDir+"/sha256", "blob", l.blobs); err != nil {
+		return err
+	}
+	if err := unused("layers/"+c.s.variant, "layer", l.layers); err != nil {
 		return err
 	}
 	if !c.repair {

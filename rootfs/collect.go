@@ -136,6 +136,6 @@ func (s *Store) collectLayer(w *workspace, name string) error {
 	if err != nil || lock == nil {
 		return err
 	}
-	err = os.Rename(s.path("layers", s.variant, name), w.path(name))
+	err = os.Rename(s.path("layers", s.variant, name), w.path(name)) //nolint:forbidigo // the store takes a layer out of sight
 	return errors.Join(err, lock.Remove())
 }

@@ -83,8 +83,10 @@ func (s *Store) openPartials(ctx context.Context, layers []LayerDescriptor) (map
 func (p *halfBlob) restart() error {
 	p.blob.hash.Reset()
 	p.blob.size = 0
-	_, err := p.blob.f.Seek(0, io.SeekStart)
-	return errors.Join(err, p.blob.f.Truncate(0))
+	if _, err := p.blob.f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return p.blob.f.Truncate(0)
 }
 
 // close keeps the file for another time.

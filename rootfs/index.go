@@ -108,20 +108,13 @@ func (s *Store) reserve() error {
 	if _, err := os.Stat(s.path(reserveFile)); err == nil {
 		return nil
 	}
-	f, err := os.CreateTemp(s.path("locks"), "reserve.*")
-	if err != nil {
+	return atomicfile.Replace(s.path(reserveFile), atomicfile.Options{Volatile: true}, func(f *os.File) error {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		if errors.Is(err, unix.ENOTSUP) {
+			_, err = f.Write(make([]byte, size))
+		}
 		return err
-	}
-	if err = unix.Fallocate(int(f.Fd()), 0, 0, size); errors.Is(err, unix.ENOTSUP) {
-		_, err = f.Write(make([]byte, size))
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), s.path(reserveFile))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	})
 }
 
 func refName(d v1.Descriptor) string { return d.Annotations[v1.AnnotationRefName] }

@@ -129,7 +129,8 @@ func (s *Store) unpackAll(ctx context.Context, claimed []*arrival) error {
 			done = append(done, a)
 		}
 	}
-	return errors.Join(err, s.settle(done), dropAll(claimed))
+	settled := s.settle(done) // also when another layer has failed
+	return errors.Join(err, settled, dropAll(claimed))
 }
 
 func (s *Store) haveLayer(diffID digest.Digest) bool {
@@ -166,7 +167,10 @@ func (s *Store) extract(ctx context.Context, r io.Reader, dir string, whole bool
 	// The default for a layer that says nothing about its root.
 	id, err := s.o.Mapping.ToStore(0)
 	if err == nil {
-		err = errors.Join(os.Lchown(dir, int(id), int(id)), os.Chmod(dir, 0o755))
+		err = os.Lchown(dir, int(id), int(id))
+	}
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
 	}
 	if err != nil {
 		return err
@@ -178,7 +182,7 @@ func (s *Store) extract(ctx context.Context, r io.Reader, dir string, whole bool
 // adopt moves an unpacked layer to its place. One that is there already is as
 // good; the new one is left to its workspace then.
 func (s *Store) adopt(dir string, diffID digest.Digest) error {
-	err := os.Rename(dir, s.layerDir(diffID))
+	err := os.Rename(dir, s.layerDir(diffID)) //nolint:forbidigo // the store names what it has synced by its digest
 	if errors.Is(err, os.ErrExist) || s.haveLayer(diffID) {
 		return nil
 	}

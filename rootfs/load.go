@@ -413,7 +413,7 @@ func (p *spool) compress(ctx context.Context, r io.Reader) (_ v1.Descriptor, err
 
 // adoptBlob moves a file that is known to have the digest to its place.
 func (s *Store) adoptBlob(path string, d digest.Digest) error {
-	err := os.Rename(path, s.blobPath(d))
+	err := os.Rename(path, s.blobPath(d)) //nolint:forbidigo // the store names what it has synced by its digest
 	if errors.Is(err, unix.ENOSPC) {
 		return fmt.Errorf("no room for blob %s: %w", d, err)
 	}

@@ -133,15 +133,24 @@ func (p *plan) makeUpper() error {
 			p.rootOwner[i] = int(shifted)
 		}
 	}
-	if err := errors.Join(os.Mkdir(p.upper, 0o700), os.Mkdir(p.work, 0o700)); err != nil {
+	for _, dir := range []string{p.upper, p.work} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.Lchown(p.upper, p.rootOwner[0], p.rootOwner[1]); err != nil {
 		return err
 	}
-	err := errors.Join(os.Lchown(p.upper, p.rootOwner[0], p.rootOwner[1]), unix.Chmod(p.upper, p.rootMode))
+	if err := unix.Chmod(p.upper, p.rootMode); err != nil {
+		return err
+	}
 	if p.idmapScratch {
-		err = errors.Join(err, os.Lchown(p.work, mounterID, mounterID))
+		if err := os.Lchown(p.work, mounterID, mounterID); err != nil {
+			return err
+		}
 	}
 	mtime := time.Unix(st.Mtim.Unix())
-	return errors.Join(err, os.Chtimes(p.upper, mtime, mtime))
+	return os.Chtimes(p.upper, mtime, mtime)
 }
 
 // apply opens the directories, idmapped where needed, and mounts.

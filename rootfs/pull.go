@@ -312,7 +312,8 @@ func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
 		})
 	}
 	err = g.Wait()
-	if err = errors.Join(err, p.s.settle(come)); err != nil {
+	settled := p.s.settle(come) // also when another layer has failed
+	if err = errors.Join(err, settled); err != nil {
 		return err
 	}
 	for _, a := range come {

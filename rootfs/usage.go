@@ -190,19 +190,19 @@ func (s *Store) sizeOf(set live, but ...live) (sum int64, err error) {
 		}
 		return false
 	}
-	add := func(path string) error {
-		n, err := diskUsage(path)
+	add := func(path string) { // goes on after a failure
+		n, failed := diskUsage(path)
 		sum += n
-		return err
+		err = errors.Join(err, failed)
 	}
 	for name := range set.blobs {
 		if !skip(func(l live) map[string]bool { return l.blobs }, name) {
-			err = errors.Join(err, add(s.path("oci", v1.ImageBlobsDir, "sha256", name)))
+			add(s.path("oci", v1.ImageBlobsDir, "sha256", name))
 		}
 	}
 	for name := range set.layers {
 		if !skip(func(l live) map[string]bool { return l.layers }, name) {
-			err = errors.Join(err, add(s.path("layers", s.variant, name)))
+			add(s.path("layers", s.variant, name))
 		}
 	}
 	return sum, err

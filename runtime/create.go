@@ -175,7 +175,11 @@ func (m *making) register() (err error) {
 	if m.container, err = libcontainer.Create(m.runtime.Root, m.id, m.config); err != nil {
 		return err
 	}
-	if err := errors.Join(m.runtime.writeIntent(m.container, m.hooks), m.notifier.makeDir()); err != nil {
+	err = m.runtime.writeIntent(m.container, m.hooks)
+	if err == nil {
+		err = m.notifier.makeDir()
+	}
+	if err != nil {
 		return discard(m.container, err)
 	}
 	return nil

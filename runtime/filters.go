@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/runtime/enter"
 )
 
@@ -73,7 +74,7 @@ func readFilter(path string) (*enter.Filter, error) {
 }
 
 // keepFilter writes a file whole or not at all, and removes the oldest of many.
-func keepFilter(path string, data []byte) (err error) {
+func keepFilter(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
@@ -81,18 +82,7 @@ func keepFilter(path string, data []byte) (err error) {
 	if err := thin(dir, maxFilters-1); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "new-") // 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.Replace(path, atomicfile.Options{Volatile: true}, atomicfile.Content(data))
 }
 
 // thin removes the oldest files of a directory, so that n are left.

@@ -144,7 +144,10 @@ func (r Runtime) remove(id string, force bool) error {
 		return errors.Join(err, rerr)
 	case errors.Is(err, ErrCorruptState) && force:
 		logrus.Warnf("delete %s: %v", id, err)
-		return errors.Join(killDamaged(filepath.Join(r.Root, id, stateFile)), r.removeHalfMade(id))
+		if err := killDamaged(filepath.Join(r.Root, id, stateFile)); err != nil {
+			return err // what it says of the process is needed to try again
+		}
+		return r.removeHalfMade(id)
 	case errors.Is(err, ErrCorruptState):
 		return fmt.Errorf("%w (delete --force removes it)", err)
 	case err != nil:

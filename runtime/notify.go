@@ -60,7 +60,10 @@ func (n *notifier) makeDir() error {
 	if n == nil {
 		return nil
 	}
-	return errors.Join(os.Mkdir(n.dir, 0o755), os.Chmod(n.dir, 0o755))
+	if err := os.Mkdir(n.dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(n.dir, 0o755)
 }
 
 // listen makes the socket, which the container's processes may write to.

@@ -4,13 +4,15 @@
 package runtime
 
 import (
-	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 )
 
 // checkPidFile says what would keep writePidFile from writing there. It is
@@ -49,25 +51,22 @@ func (s *supervisor) abandon() {
 	s.stdio.close() // waits for the last output
 }
 
-// writePidFile writes a process's pid so that no reader sees half of it.
-func writePidFile(path string, p process) (err error) {
+// writePidFile writes a process's pid so that no reader sees half of it. A device
+// or pipe stays what it is.
+func writePidFile(path string, p process) error {
 	pid, err := p.Pid()
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
+	o := atomicfile.Options{Mode: 0o644, Volatile: true}
+	text := atomicfile.Content([]byte(strconv.Itoa(pid)))
+	// A link is replaced: the directory may be that of a less trusted user.
+	write := atomicfile.Replace
+	if st, err := os.Lstat(path); err == nil && st.Mode()&(fs.ModeDevice|fs.ModeNamedPipe) != 0 {
+		write = atomicfile.Named
+	}
+	if err := write(path, o, text); err != nil {
 		return fmt.Errorf("pid file: %w", err)
-	}
-	_, err = f.WriteString(strconv.Itoa(pid))
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("pid file: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }

@@ -218,7 +218,10 @@ func (e *Engine) reserve(id string, req RunRequest, plan cgroups.Plan) (_ *recor
 		return nil, nil, err
 	}
 	f.lock = lock
-	if err := errors.Join(f.open(entry), monitor.SavePlan(entry, plan)); err != nil {
+	if err = f.open(entry); err == nil {
+		err = monitor.SavePlan(entry, plan)
+	}
+	if err != nil {
 		return nil, nil, errors.Join(err, entry.Delete())
 	}
 	return entry, f, nil

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 )
 
 // Source is where osv.dev publishes its advisories, an archive an ecosystem:
@@ -59,7 +61,7 @@ func (m Mirror) Age(ecosystem string) (time.Duration, error) {
 
 // Update fetches the advisories of an ecosystem anew where they have changed.
 // The old copy stays until the new one is whole.
-func (m Mirror) Update(ctx context.Context, ecosystem string) (err error) {
+func (m Mirror) Update(ctx context.Context, ecosystem string) error {
 	path, err := m.Path(ecosystem)
 	if err != nil {
 		return err
@@ -74,32 +76,26 @@ func (m Mirror) Update(ctx context.Context, ecosystem string) (err error) {
 	if m.Tell != nil {
 		m.Tell("fetching " + from)
 	}
-	tmp, err := os.CreateTemp(m.Dir, ".fetch-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		_ = tmp.Close()
-		if rm := os.Remove(tmp.Name()); !errors.Is(rm, os.ErrNotExist) {
-			err = errors.Join(err, rm)
-		}
-	}()
-	changed, err := m.fetch(ctx, from, path, tmp)
-	if err != nil {
-		return fmt.Errorf("advisories %s: %w", from, err)
-	}
-	if !changed {
+	err = atomicfile.Replace(path, atomicfile.Options{}, func(f *os.File) error { return m.fetch(ctx, from, path, f) })
+	if errors.Is(err, errUnchanged) {
 		now := time.Now()
 		return os.Chtimes(path, now, now)
 	}
-	return errors.Join(tmp.Sync(), os.Rename(tmp.Name(), path))
+	if err != nil {
+		return fmt.Errorf("advisories %s: %w", from, err)
+	}
+	return nil
 }
 
-// fetch writes the archive to tmp, unless the server says that have is as new.
-func (m Mirror) fetch(ctx context.Context, from, have string, tmp *os.File) (changed bool, err error) {
+// errUnchanged says that what there is is as new as the server's.
+var errUnchanged = errors.New("not changed")
+
+// fetch writes the archive to tmp. The error is errUnchanged if the server says
+// that have is as new.
+func (m Mirror) fetch(ctx context.Context, from, have string, tmp *os.File) (err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if info, err := os.Stat(have); err == nil {
 		req.Header.Set("If-Modified-Since", info.ModTime().UTC().Format(http.TimeFormat))
@@ -110,25 +106,25 @@ func (m Mirror) fetch(ctx context.Context, from, have string, tmp *os.File) (cha
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	switch resp.StatusCode {
 	case http.StatusNotModified:
-		return false, nil
+		return errUnchanged
 	case http.StatusOK:
 	default:
-		return false, fmt.Errorf("the server answers %s", resp.Status)
+		return fmt.Errorf("the server answers %s", resp.Status)
 	}
 	n, err := io.Copy(tmp, io.LimitReader(resp.Body, maxArchive+1))
 	if err != nil {
-		return false, err
+		return err
 	}
 	if n > maxArchive {
-		return false, fmt.Errorf("more than %d bytes", int64(maxArchive))
+		return fmt.Errorf("more than %d bytes", int64(maxArchive))
 	}
 	if _, err := zip.NewReader(tmp, n); err != nil {
-		return false, fmt.Errorf("not a zip archive: %w", err)
+		return fmt.Errorf("not a zip archive: %w", err)
 	}
-	return true, nil
+	return nil
 }

@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -45,7 +46,7 @@ without a tag means all tags of that repository.`,
 				if f == rootfs.OCIDir {
 					return store.SaveDir(cmd.Context(), output, args, o)
 				}
-				return writeOutput(output, func(w io.Writer) error { return store.Save(cmd.Context(), w, args, o) })
+				return writeOutput(output, privately, func(w io.Writer) error { return store.Save(cmd.Context(), w, args, o) })
 			})
 		},
 	}
@@ -58,34 +59,19 @@ without a tag means all tags of that repository.`,
 // errTerminal reports an archive that would be shown to a person.
 var errTerminal = errors.New("an archive is not written to a terminal: name a file with --output, or redirect")
 
-// writeOutput writes a file whole or not at all, or standard output.
-func writeOutput(name string, write func(io.Writer) error) (err error) {
+// privately is the mode that docker gives new archives: there may be secrets in them.
+const privately = 0o600
+
+// writeOutput writes the file that somebody has named (atomicfile.Named), or
+// standard output.
+func writeOutput(name string, mode fs.FileMode, write func(io.Writer) error) error {
 	if name == "" || name == "-" {
 		if term.IsTerminal(int(os.Stdout.Fd())) {
 			return errTerminal
 		}
 		return write(os.Stdout)
 	}
-	// A device or a pipe is written to as it is.
-	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
-		f, err := os.OpenFile(name, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		return errors.Join(write(f), f.Close())
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	err = write(f)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return atomicfile.Named(name, atomicfile.Options{Mode: mode}, func(f *os.File) error { return write(f) })
 }
 
 func (a *app) loadCommand() *cobra.Command {

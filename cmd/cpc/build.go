@@ -179,7 +179,9 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(a.exportCaches(ctx, f, o, result.images), a.write(ctx, outs, result, o)); err != nil {
+	cached := a.exportCaches(ctx, f, o, result.images)
+	written := a.write(ctx, outs, result, o) // also without a cache for the next build
+	if err := errors.Join(cached, written); err != nil {
 		return err
 	}
 	if err := f.report(result); err != nil {

@@ -20,6 +20,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
@@ -141,15 +142,15 @@ func (a *app) writeOne(ctx context.Context, out output, b *built, o *build.Optio
 	case out.kind == "local":
 		return exportDirs(ctx, out.dest, b, o)
 	case out.kind == "tar":
-		return toFile(out.dest, func(w io.Writer) error { return exportTars(ctx, w, b, o) })
+		return writeOutput(out.dest, 0o666, func(w io.Writer) error { return exportTars(ctx, w, b, o) })
 	case out.kind == "oci" && out.unpacked:
 		return o.Store.SaveDir(ctx, out.dest, []string{b.ref}, rootfs.SaveOptions{})
 	case out.kind == "oci":
-		return toFile(out.dest, func(w io.Writer) error {
+		return writeOutput(out.dest, 0o666, func(w io.Writer) error {
 			return o.Store.Save(ctx, w, []string{b.ref}, rootfs.SaveOptions{Format: rootfs.OCIArchive})
 		})
 	case out.kind == "docker" && out.dest != "":
-		return toFile(out.dest, func(w io.Writer) error {
+		return writeOutput(out.dest, 0o666, func(w io.Writer) error {
 			return o.Store.Save(ctx, w, []string{b.ref}, rootfs.SaveOptions{Format: rootfs.DockerArchive})
 		})
 	case out.push:
@@ -208,30 +209,11 @@ func platformDir(img *rootfs.Image) string {
 	return strings.ReplaceAll(rootfs.FormatPlatform(img.Platform()), "/", "_")
 }
 
-// toFile writes a file, whole or not at all; "-" is standard output.
-func toFile(dest string, write func(io.Writer) error) error {
-	if dest == "-" {
-		return write(os.Stdout)
-	}
-	f, err := os.CreateTemp(filepath.Dir(dest), ".cpc-output-*")
-	if err != nil {
-		return fmt.Errorf("output: %w", err)
-	}
-	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), dest)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
-}
-
 // report says what was built, on the terminal and in files.
 func (f *buildFlags) report(b *built) error {
 	if f.iidfile != "" {
-		if err := os.WriteFile(f.iidfile, []byte(b.id), 0o644); err != nil { //nolint:gosec // an id is no secret
-			return err
+		if err := atomicfile.Named(f.iidfile, atomicfile.Options{}, atomicfile.Content([]byte(b.id))); err != nil {
+			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
 	if f.metadata != "" {
@@ -272,5 +254,8 @@ func (f *buildFlags) writeMetadata(b *built) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(f.metadata, append(data, '\n'), 0o644) //nolint:gosec // for other programs to read
+	if err := atomicfile.Named(f.metadata, atomicfile.Options{}, atomicfile.Content(append(data, '\n'))); err != nil {
+		return fmt.Errorf("--metadata-file: %w", err)
+	}
+	return nil
 }

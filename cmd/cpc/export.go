@@ -38,7 +38,7 @@ of a sandbox that has ended.`,
 				if err != nil {
 					return err
 				}
-				return writeOutput(output, func(w io.Writer) error { return store.Export(cmd.Context(), img, w) })
+				return writeOutput(output, privately, func(w io.Writer) error { return store.Export(cmd.Context(), img, w) })
 			})
 		},
 	}
@@ -55,5 +55,5 @@ func (a *app) exportSandbox(name, output string) (done bool, err error) {
 	if _, err := e.Set.Find(name); errors.Is(err, record.ErrNotFound) {
 		return false, nil
 	}
-	return true, writeOutput(output, func(w io.Writer) error { return e.Export(name, w) })
+	return true, writeOutput(output, privately, func(w io.Writer) error { return e.Export(name, w) })
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sbom"
 )
@@ -39,7 +40,7 @@ as it is; for another image the bill is made, and kept with it.`,
 					return err
 				}
 				if output != "" && output != "-" {
-					return os.WriteFile(output, data, 0o644) //nolint:gosec // what is in an image is no secret
+					return atomicfile.Named(output, atomicfile.Options{}, atomicfile.Content(data))
 				}
 				_, err = cmd.OutOrStdout().Write(data)
 				return err

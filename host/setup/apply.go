@@ -89,7 +89,8 @@ func (h Host) Apply(steps []Step) (warnings []string, err error) {
 		}
 		if err := h.apply(s); err != nil {
 			if errors.Is(err, ErrOccupied) { // nothing was done
-				err = errors.Join(err, h.save(taken[:len(taken)-1]))
+				saved := h.save(taken[:len(taken)-1])
+				err = errors.Join(err, saved)
 			}
 			return warnings, err
 		}
@@ -181,7 +182,8 @@ func (h Host) Undo(user string) (done []string, err error) {
 		}
 		done = append(done, text)
 	}
-	return done, errors.Join(err, h.save(left))
+	saved := h.save(left) // what is left is so also after an error
+	return done, errors.Join(err, saved)
 }
 
 func (h Host) undo(s Step) (string, error) {

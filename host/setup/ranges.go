@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
@@ -66,17 +67,6 @@ func removeLine(path, line string) (err error) {
 	if i < 0 {
 		return nil
 	}
-	return replace(path, strings.Join(slices.Delete(lines, i, i+1), ""))
-}
-
-// replace replaces a file by way of another, with the mode that all can read.
-func replace(path, content string) error {
-	fresh := path + ".cpc"
-	if err := os.WriteFile(fresh, []byte(content), 0o644); err != nil { //nolint:gosec // all programs read it
-		return err
-	}
-	if err := errors.Join(os.Chmod(fresh, 0o644), os.Rename(fresh, path)); err != nil { //nolint:gosec // all programs read it
-		return errors.Join(err, os.Remove(fresh))
-	}
-	return nil
+	left := strings.Join(slices.Delete(lines, i, i+1), "")
+	return atomicfile.Replace(path, atomicfile.Options{Mode: 0o644, Keep: true}, atomicfile.Content([]byte(left)))
 }

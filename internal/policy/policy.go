@@ -69,3 +69,19 @@ const (
 	LongFile = 400
 	MaxFile  = 450
 )
+
+// Cleanups are the calls, by the beginnings of their names, that may stand in an
+// errors.Join after its first argument. Go has evaluated all arguments by the
+// time that Join sees an error, so anything else there happens although what
+// comes before it has failed: a file is renamed that could not be synced.
+// A cleanup is to happen in any case; a check changes nothing. Calls that only
+// make or tell an error (ctx.Err, errors.New, fmt.Errorf) may stand there, too.
+var Cleanups = []string{
+	// cleanups
+	"close", "remove", "delete", "drop", "discard", "abort", "undo", "unlock", "release", "collect", "prune",
+	"unmount", "wait", "kill", "stop", "destroy", "disconnect", "revert", "thaw", "sweep",
+	// checks
+	"check", "validate", "reachable",
+	// words for people, about what was done before the failure
+	"tell",
+}

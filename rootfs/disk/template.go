@@ -14,6 +14,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 )
 
 // keptTemplates is how many sizes are kept; each takes some 100 KiB.
@@ -91,16 +93,17 @@ func makeTemplate(dir, path string, size int64) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "new-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+	return atomicfile.Replace(path, atomicfile.Options{}, func(f *os.File) error {
+		if err := format(mkfs, f, size); err != nil {
+			return err
 		}
-	}()
+		forget(dir)
+		return nil
+	})
+}
+
+// format makes an empty file system.
+func format(mkfs string, f *os.File, size int64) error {
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
@@ -111,11 +114,7 @@ func makeTemplate(dir, path string, size int64) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", mkfs, err, bytes.TrimSpace(out))
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	forget(dir)
-	return os.Rename(f.Name(), path)
+	return nil
 }
 
 // forget removes templates when there are too many. Those in use stay open.

@@ -118,7 +118,10 @@ func (u *unpacker) implicitDir(t target) (int, error) {
 	}
 	id, err := u.o.Mapping.ToStore(0)
 	if err == nil {
-		err = errors.Join(unix.Fchown(fd, int(id), int(id)), unix.Fchmod(fd, 0o755))
+		err = unix.Fchown(fd, int(id), int(id))
+	}
+	if err == nil {
+		err = unix.Fchmod(fd, 0o755)
 	}
 	if err == nil && whiteout {
 		err = u.markOpaque(fd)

@@ -78,7 +78,7 @@ func removeBeside(at int, top, trash string) error {
 		// Left by a run that was cut short; numbers in use are passed over.
 		err = emptyInto(queue, ".", queue, &next)
 	} else {
-		err = unix.Renameat(at, top, queue, "top")
+		err = unix.Renameat(at, top, queue, "top") //nolint:forbidigo // what is removed moves to the queue
 		if err == nil {
 			err = emptyInto(queue, "top", queue, &next)
 		}
@@ -135,7 +135,7 @@ func removeOrMove(fd int, name string, queue int, next *int) error {
 	for {
 		to := strconv.Itoa(*next)
 		*next++
-		err := unix.Renameat2(fd, name, queue, to, unix.RENAME_NOREPLACE)
+		err := unix.Renameat2(fd, name, queue, to, unix.RENAME_NOREPLACE) //nolint:forbidigo // see above
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}

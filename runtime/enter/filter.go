@@ -174,7 +174,9 @@ func addRule(filter *libseccomp.ScmpFilter, rule *configs.Syscall, fallback libs
 		err = cerr
 	case twice: // on one argument: any of them will do
 		for _, c := range all {
-			err = errors.Join(err, filter.AddRuleConditional(number, act, []libseccomp.ScmpCondition{c}))
+			if err == nil {
+				err = filter.AddRuleConditional(number, act, []libseccomp.ScmpCondition{c})
+			}
 		}
 	case len(all) > 0:
 		err = filter.AddRuleConditional(number, act, all)

@@ -147,7 +147,7 @@ func (j Journal) open(more int64) (*os.File, error) {
 		case have.Size()+more <= j.Max/2 || have.Size() == 0:
 			return f, nil
 		default:
-			if err := os.Rename(path, filepath.Join(j.Dir, former)); err != nil {
+			if err := os.Rename(path, filepath.Join(j.Dir, former)); err != nil { //nolint:forbidigo // a rotation: the file moves, it is not replaced
 				return nil, errors.Join(err, f.Close())
 			}
 		}
@@ -199,9 +199,12 @@ func (j Journal) read(each func(Event) error) (*reader, error) {
 		if err != nil {
 			return r, fmt.Errorf("journal: %w", err)
 		}
-		err = errors.Join(r.close())
+		err = r.close()
 		r.open(f)
-		if err = errors.Join(err, r.rest(each)); err != nil {
+		if err == nil {
+			err = r.rest(each)
+		}
+		if err != nil {
 			return r, err
 		}
 	}
@@ -240,7 +243,7 @@ func (r *reader) more(each func(Event) error) error {
 			return fmt.Errorf("journal: %w", err)
 		}
 		if r.same(now) {
-			return errors.Join(now.Close(), r.rest(each))
+			return errors.Join(r.rest(each), now.Close())
 		}
 		// Nothing is added to the one that we have any more.
 		err = errors.Join(r.rest(each), r.close())

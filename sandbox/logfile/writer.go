@@ -84,7 +84,8 @@ func (w *Writer) Append(stream string, p []byte) error {
 	w.size += int64(n)
 	if err != nil && n > 0 {
 		// A torn entry would make the rest unreadable.
-		err = errors.Join(err, w.f.Truncate(w.size-int64(n)))
+		undone := w.f.Truncate(w.size - int64(n))
+		err = errors.Join(err, undone)
 		w.size -= int64(n)
 	}
 	return err
@@ -93,7 +94,10 @@ func (w *Writer) Append(stream string, p []byte) error {
 func (w *Writer) rotate() error {
 	err := w.f.Close()
 	w.f = nil
-	if err := errors.Join(err, os.Rename(filepath.Join(w.dir, current), filepath.Join(w.dir, previous))); err != nil {
+	if err == nil {
+		err = os.Rename(filepath.Join(w.dir, current), filepath.Join(w.dir, previous)) //nolint:forbidigo // a rotation: the file moves, it is not replaced
+	}
+	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
 	return w.open()

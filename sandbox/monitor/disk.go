@@ -86,7 +86,13 @@ func (m *monitor) newDirectory(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.Mkdir(dir, 0o700), os.Lchown(dir, int(id), int(id)), unix.Chmod(dir, mode))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Lchown(dir, int(id), int(id)); err != nil {
+		return err
+	}
+	return unix.Chmod(dir, mode)
 }
 
 // copyTree copies a directory with owners, modes and times. What is neither
@@ -146,7 +152,13 @@ func copyEntry(source, target *os.Root, name string) error {
 	}
 	// Mode after owner: a change of owner takes set-id bits away.
 	when := time.Unix(st.Mtim.Unix())
-	return errors.Join(target.Lchown(name, int(st.Uid), int(st.Gid)), target.Chmod(name, info.Mode()), target.Chtimes(name, when, when))
+	if err := target.Lchown(name, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if err := target.Chmod(name, info.Mode()); err != nil {
+		return err
+	}
+	return target.Chtimes(name, when, when)
 }
 
 func copyFile(source, target *os.Root, name string) error {

@@ -74,7 +74,9 @@ func (m *monitor) serveUpdate(c *wire.Conn, req wire.RequestBody) error {
 	}
 	m.mu.Lock()
 	m.task.Plan, m.entry.Record.Settings.Limits = to, to.Limits
-	err = errors.Join(SavePlan(m.entry, to), m.entry.Save())
+	if err = SavePlan(m.entry, to); err == nil {
+		err = m.entry.Save()
+	}
 	m.mu.Unlock()
 	if err != nil {
 		return err
@@ -86,7 +88,10 @@ func (m *monitor) serveUpdate(c *wire.Conn, req wire.RequestBody) error {
 // revert puts the plan's limits on the sandbox again.
 func (m *monitor) revert(to cgroups.Plan, from cgroups.Limits) error {
 	resources, err := to.Revert(from, m.pid)
-	if err = errors.Join(err, m.apply(resources), to.CheckChange(m.pid, from)); err != nil {
+	if applied := m.apply(resources); applied != nil { // also what Revert could work out
+		err = errors.Join(err, applied)
+	}
+	if err = errors.Join(err, to.CheckChange(m.pid, from)); err != nil {
 		return fmt.Errorf("put the former limits back: %w", err)
 	}
 	return nil
@@ -164,7 +169,10 @@ func (m *monitor) thaw() error {
 	if !m.paused() {
 		return nil
 	}
-	err := errors.Join(m.task.Plan.Thaw(), m.setStatus(record.Running))
+	err := m.task.Plan.Thaw()
+	if err == nil {
+		err = m.setStatus(record.Running)
+	}
 	m.note("unpause", nil)
 	return err
 }

@@ -205,7 +205,8 @@ func (m *monitor) finish(status unix.WaitStatus) {
 		err = errors.Join(err, m.entry.Delete())
 		m.note("destroy", nil)
 	} else {
-		err = errors.Join(err, m.entry.Save())
+		saved := m.entry.Save() // whatever could not be taken down
+		err = errors.Join(err, saved)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cpc monitor: take down: %v\n", err)
@@ -262,7 +263,8 @@ func (m *monitor) undo() error {
 	for len(m.cleanup) > 0 {
 		last := m.cleanup[len(m.cleanup)-1]
 		m.cleanup = m.cleanup[:len(m.cleanup)-1]
-		err = errors.Join(err, last())
+		failed := last()
+		err = errors.Join(err, failed)
 	}
 	return err
 }

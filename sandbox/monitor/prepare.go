@@ -6,7 +6,6 @@ package monitor
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -177,7 +176,10 @@ func (m *monitor) create() error {
 			return err
 		}
 	}
-	return errors.Join(m.checkLimits(), m.connectNetwork())
+	if err := m.checkLimits(); err != nil {
+		return err
+	}
+	return m.connectNetwork()
 }
 
 // checkLimits reads back what the kernel enforces, before the program runs,

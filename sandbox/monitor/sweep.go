@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
@@ -43,11 +44,7 @@ func SavePlan(e *record.Entry, p cgroups.Plan) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(e.Dir, planFile)
-	if err := os.WriteFile(file+".new", raw, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return atomicfile.Replace(filepath.Join(e.Dir, planFile), atomicfile.Options{Volatile: true}, atomicfile.Content(raw))
 }
 
 // LoadPlan returns the plan that SavePlan has kept.
@@ -138,15 +135,22 @@ func (c cleaner) Sandbox(e *record.Entry) error {
 	why := "killed: its monitor died"
 	if !r.Started.IsZero() {
 		die := journal.New(r, "die", map[string]string{"exitCode": "137", "reason": why})
-		err = errors.Join(common.Append(die), own.Append(die))
+		err = common.Append(die)
+		noted := own.Append(die) // either log may be full
+		err = errors.Join(err, noted)
 	}
 	if r.Settings.AutoRemove || r.Status == record.Dead || r.Started.IsZero() {
-		return errors.Join(e.Delete(), common.Append(journal.New(r, "destroy", nil)), err)
+		gone := e.Delete()
+		if gone == nil {
+			gone = common.Append(journal.New(r, "destroy", nil))
+		}
+		return errors.Join(gone, err)
 	}
 	r.Status, r.Finished, r.PID = record.Exited, time.Now().UTC(), 0
 	r.Outcome.ExitCode = 128 + int(unix.SIGKILL)
 	r.Outcome.Reason = why
-	return errors.Join(e.Save(), err)
+	saved := e.Save()
+	return errors.Join(saved, err)
 }
 
 func removeCgroup(e *record.Entry) error {

@@ -16,13 +16,13 @@ package record
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
@@ -128,11 +128,9 @@ func (r *Record) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", r.ID, err)
 	}
-	tmp := filepath.Join(dir, recordFile+".new")
-	if err := os.WriteFile(tmp, raw, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("record of %s: %w", r.ID, err), os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, recordFile)); err != nil {
+	// The state directory is gone after a reboot, as the sandboxes are.
+	o := atomicfile.Options{Volatile: true}
+	if err := atomicfile.Replace(filepath.Join(dir, recordFile), o, atomicfile.Content(raw)); err != nil {
 		return fmt.Errorf("record of %s: %w", r.ID, err)
 	}
 	return nil

@@ -110,13 +110,15 @@ func (s Set) Sweep(c Cleaner) error {
 		case held == nil:
 			continue
 		}
-		err = errors.Join(err, c.Sandbox(e))
+		swept := c.Sandbox(e)
+		err = errors.Join(err, swept)
 		if held != nil {
 			err = errors.Join(err, held.Close())
 		}
 	}
 	for _, id := range l.Orphans {
-		err = errors.Join(err, c.Orphan(id))
+		swept := c.Orphan(id)
+		err = errors.Join(err, swept)
 	}
 	for _, id := range l.Steps {
 		err = errors.Join(err, s.sweepStep(id, c))

@@ -36,7 +36,10 @@ func (s Set) AddStep(id string, note []byte) (done func() error, err error) {
 		return nil, fmt.Errorf("note step: %w", err)
 	}
 	_, err = f.Write(note)
-	if err = errors.Join(err, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)); err != nil {
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("note step: %w", err), f.Close(), os.Remove(file))
 	}
 	return func() error { return errors.Join(os.Remove(file), f.Close()) }, nil

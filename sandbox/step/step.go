@@ -139,7 +139,8 @@ func (s *Runner) Run(ctx context.Context, step Step) (code int, err error) {
 	if code != 0 && err == nil {
 		g.tell(step.Stderr)
 	}
-	return code, errors.Join(err, done())
+	ended := done()
+	return code, errors.Join(err, ended)
 }
 
 // hostname is a step's.
