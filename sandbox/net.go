@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 
 	"github.com/claude-pocket-console/cpc/netns/event"
-	"github.com/claude-pocket-console/cpc/sandbox/logfile"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -53,15 +52,9 @@ func (e *Engine) Decisions(ctx context.Context, name string, follow bool, each f
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w: %s", ErrNoDecisions, name)
 	}
-	read := func(l logfile.Entry) error {
-		var d event.Event
-		if err := json.Unmarshal(l.Data, &d); err != nil {
-			return fmt.Errorf("network log of %s: %w", name, err)
-		}
-		return each(d)
+	ended := func() bool { return !follow || !entry.Attended() }
+	if err := network.ReadLog(ctx, dir, ended, each); err != nil {
+		return fmt.Errorf("network log of %s: %w", name, err)
 	}
-	if !follow {
-		return logfile.Read(dir, read)
-	}
-	return logfile.Follow(ctx, dir, func() bool { return !entry.Attended() }, read)
+	return nil
 }

@@ -289,14 +289,27 @@ func decisionLine(d event.Event) string {
 		}
 	}
 	switch {
-	case d.Kind == event.Close:
-		fmt.Fprintf(&b, ", %d bytes sent, %d received in %v", d.Sent, d.Received, d.Duration)
 	case d.Kind == event.Policy:
 		fmt.Fprintf(&b, ", version %d", d.Version)
+	case d.Count > 1 && d.Kind == event.Connect, d.Count > 0 && d.Kind == event.Summary:
+		fmt.Fprintf(&b, ", %d connections", d.Count)
 	case d.Count > 1:
 		fmt.Fprintf(&b, ", %d times", d.Count)
 	}
+	b.WriteString(bytesOf(d))
 	return b.String()
+}
+
+// bytesOf words what a connection moved, or several did together. Nothing is said
+// of several of which it was not kept, as in the log of an earlier cpc.
+func bytesOf(d event.Event) string {
+	switch several := d.Count > 1 || d.Kind == event.Summary; {
+	case d.Kind != event.Close && d.Kind != event.Summary, several && d.Sent+d.Received == 0:
+		return ""
+	case several:
+		return fmt.Sprintf(", %d bytes sent, %d received in all", d.Sent, d.Received)
+	}
+	return fmt.Sprintf(", %d bytes sent, %d received in %v", d.Sent, d.Received, d.Duration)
 }
 
 func (a *app) netPresetsCommand() *cobra.Command {

@@ -6,6 +6,7 @@ package event
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -55,5 +56,100 @@ func TestJSON(t *testing.T) {
 		if strings.Contains(string(out), `"`+absent+`"`) {
 			t.Errorf("%s holds an empty %s", out, absent)
 		}
+	}
+}
+
+// TestConnectionsAreKept: no number of questions, packets or refusals takes a
+// connection off the record, and with too many connections the name, address, port
+// and bytes of each are in the sums.
+func TestConnectionsAreKept(t *testing.T) {
+	var got []Event
+	r := NewRecorder("box", func(e Event) { got = append(got, e) })
+	const questions, connections, names = 20000, 5000, 700
+	addr := netip.MustParseAddr("198.18.1.1")
+	for i := range questions {
+		r.Record(Event{Kind: DNS, Verdict: Allowed, Name: "good.test"})
+		r.Record(Event{Kind: Packet, Verdict: Denied, Addr: addr, Port: uint16(i)})
+		r.Record(Event{Kind: Connect, Verdict: Denied, Name: fmt.Sprintf("no-%d.test", i%3000), Port: 80})
+		if i < connections {
+			e := Event{Name: fmt.Sprintf("secret-%d.wild.test", i%names), Addr: addr, Port: 22, Rule: "*.wild.test:22", Verdict: Allowed}
+			e.Kind = Connect
+			r.Record(e)
+			e.Kind, e.Sent, e.Received = Close, 1000, 10
+			r.Record(e)
+		}
+	}
+	r.Flush()
+	count, sent := map[string]uint64{}, map[string]uint64{}
+	for _, e := range got {
+		if e.Kind != Close {
+			continue
+		}
+		if e.Port != 22 || !e.Addr.IsValid() {
+			t.Fatalf("%+v", e)
+		}
+		count[e.Name] += max(e.Count, 1)
+		sent[e.Name] += e.Sent
+	}
+	for i := range names {
+		name := fmt.Sprintf("secret-%d.wild.test", i)
+		want := uint64((connections - i + names - 1) / names)
+		if count[name] != want || sent[name] != 1000*want {
+			t.Fatalf("%s: %d connections, %d bytes; want %d, %d", name, count[name], sent[name], want, 1000*want)
+		}
+	}
+	if len(got) > 6*burst+maxConns+4*maxKeys+2*names {
+		t.Errorf("%d events", len(got))
+	}
+}
+
+// TestTotalsAtTheEnd: with more connections than a log keeps, the end has what
+// went to each destination.
+func TestTotalsAtTheEnd(t *testing.T) {
+	for _, n := range []int{100, manyConns + 1, 3 * maxDestinations} {
+		var summed, connections uint64
+		var got []Event
+		r := NewRecorder("box", func(e Event) { got = append(got, e) })
+		for i := range n {
+			r.Record(Event{Kind: Close, Verdict: Allowed, Name: fmt.Sprintf("n%d.wild.test", i%(2*maxDestinations)), Port: 443, Rule: "*.wild.test", Sent: 7})
+		}
+		r.Stop()
+		for _, e := range got {
+			if e.Kind == Summary {
+				summed += e.Sent
+				connections += e.Count
+			}
+		}
+		if n <= manyConns && summed != 0 || n > manyConns && (summed != 7*uint64(n) || connections != uint64(n)) {
+			t.Errorf("%d connections: %d with %d bytes in the summary", n, connections, summed)
+		}
+		if len(r.ends) > maxDestinations+1 {
+			t.Errorf("%d destinations", len(r.ends))
+		}
+	}
+}
+
+// TestNoiseStaysSmall: what is no connection does not fill a log, however long it
+// goes on; each is counted.
+func TestNoiseStaysSmall(t *testing.T) {
+	var got []Event
+	r := NewRecorder("box", func(e Event) { got = append(got, e) })
+	const n = 500000
+	for i := range n {
+		r.Record(Event{Kind: DNS, Verdict: Allowed, Name: "good.test", Rule: fmt.Sprint(i % 500)})
+		if i%1000 == 0 {
+			r.flushSoon() // as each second
+		}
+	}
+	if len(got) > burst+maxNoise/1000*2*maxKeys+1000 {
+		t.Errorf("%d events", len(got))
+	}
+	r.Stop()
+	var sum uint64
+	for _, e := range got {
+		sum += max(e.Count, 1)
+	}
+	if sum != n {
+		t.Errorf("%d of %d on record", sum, n)
 	}
 }

@@ -3,7 +3,8 @@
 
 // Package journal keeps what happened to sandboxes, as lines of JSON in docker's
 // shape, in two files of a directory: when one is full it becomes the former
-// one, so the size is bounded and the latest are always there.
+// one, so the size is bounded and the latest are always there. That of one sandbox
+// keeps its first events besides.
 //
 // There is one journal for all sandboxes of a user, which `cpc events` reads, and
 // one beside each sandbox's log, which goes with it. Any process of the user may
@@ -84,6 +85,8 @@ type Journal struct {
 	Dir string
 	// Max is how many bytes the two files have together, about.
 	Max int64
+	// First keeps the first file as well, whatever comes later.
+	First bool
 }
 
 // Sizes of the two kinds of journals.
@@ -99,10 +102,10 @@ func Common(s record.Set) Journal {
 
 // Of is the journal of one sandbox.
 func Of(e *record.Entry) Journal {
-	return Journal{Dir: filepath.Join(e.DataDir, "events"), Max: maxOwn}
+	return Journal{Dir: filepath.Join(e.DataDir, "events"), Max: maxOwn, First: true}
 }
 
-const current, former = "events", "events.1"
+const current, former, first = "events", "events.1", "events.0"
 
 // Append adds an event.
 func (j Journal) Append(e Event) error {
@@ -147,7 +150,7 @@ func (j Journal) open(more int64) (*os.File, error) {
 		case have.Size()+more <= j.Max/2 || have.Size() == 0:
 			return f, nil
 		default:
-			if err := os.Rename(path, filepath.Join(j.Dir, former)); err != nil { //nolint:forbidigo // a rotation: the file moves, it is not replaced
+			if err := j.rotate(path); err != nil {
 				return nil, errors.Join(err, f.Close())
 			}
 		}
@@ -155,6 +158,17 @@ func (j Journal) open(more int64) (*os.File, error) {
 			return nil, err
 		}
 	}
+}
+
+// rotate makes the current file the former one.
+func (j Journal) rotate(path string) error {
+	if _, err := os.Lstat(filepath.Join(j.Dir, first)); j.First && errors.Is(err, os.ErrNotExist) {
+		err := os.Rename(filepath.Join(j.Dir, former), filepath.Join(j.Dir, first)) //nolint:forbidigo // a rotation: the file moves, it is not replaced
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Rename(path, filepath.Join(j.Dir, former)) //nolint:forbidigo // as above
 }
 
 func lock(f *os.File) error {
@@ -191,7 +205,7 @@ func (j Journal) Follow(ctx context.Context, each func(Event) error) error {
 // read is Read that leaves the current file open, for more.
 func (j Journal) read(each func(Event) error) (*reader, error) {
 	r := &reader{dir: j.Dir}
-	for _, name := range []string{former, current} {
+	for _, name := range []string{first, former, current} {
 		f, err := os.Open(filepath.Join(j.Dir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue

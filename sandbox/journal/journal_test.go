@@ -119,3 +119,20 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestFirstAreKept: a sandbox's first events are there however many follow, and the
+// common journal's are not.
+func TestFirstAreKept(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		j := Journal{Dir: t.TempDir(), Max: 8 << 10, First: first}
+		for n := range 500 {
+			if err := j.Append(numbered(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := numbers(t, j)
+		if (got[0] == "0") != first || got[len(got)-1] != "499" || len(got) > 100 {
+			t.Errorf("first is %v: %v", first, got)
+		}
+	}
+}

@@ -21,7 +21,6 @@ import (
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
-	"github.com/claude-pocket-console/cpc/sandbox/logfile"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -68,16 +67,14 @@ func (m *monitor) recordDecisions() (func(event.Event), error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("network log: %w", err)
 	}
-	log, err := logfile.Create(dir)
+	log, err := network.CreateLog(dir)
 	if err != nil {
 		return nil, err
 	}
 	m.later(log.Close)
 	tell := m.denials()
 	return func(e event.Event) {
-		if line, err := json.Marshal(e); err == nil {
-			_ = log.Append(logfile.Stdout, line)
-		}
+		log.Append(e)
 		m.refused.Note(e)
 		if e.Verdict == event.Denied {
 			tell(e)
