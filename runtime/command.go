@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Why a command could not be run; errors of Create, Run and Exec.
@@ -64,19 +66,31 @@ func commandError(command string, err error) error {
 	return err
 }
 
-// execFailed is the exit status of any failure of exec, as with runc: callers
-// tell by it that none came from the process.
-const execFailed = 255
+// notExecuted is the error for a command that was found, and that execve(2) then
+// refused. A missing file can only be what the file itself needs.
+func notExecuted(command string, errno unix.Errno) error {
+	why := errno.Error()
+	switch errno {
+	case unix.ENOENT:
+		why = "its interpreter, which the first line or the ELF header names, is missing (a carriage return at the end counts): " + why
+	case unix.ENOEXEC:
+		why = "neither a program for this machine nor a script that begins with #!: " + why
+	case unix.E2BIG:
+		why = "arguments and environment are too large: " + why
+	case unix.ETXTBSY:
+		why = "the file is open for writing: " + why
+	default:
+	}
+	return classified{error: fmt.Errorf("exec: %q: %s", command, why), kind: ErrCommandNotExecutable}
+}
 
 // ExitCode returns what a command ends with on err, which is fallback (1; 255
-// for exec). create and run end with 127 and 126 for a command that is missing
-// or cannot be run.
+// for exec). create, run, start and exec end with 127 and 126 for a command that
+// is missing or cannot be run.
 func ExitCode(err error, fallback int) int {
 	switch {
 	case err == nil:
 		return 0
-	case fallback == execFailed:
-		return fallback
 	case errors.Is(err, ErrCommandNotFound):
 		return 127
 	case errors.Is(err, ErrCommandNotExecutable):

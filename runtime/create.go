@@ -43,7 +43,7 @@ func (r Runtime) Create(id string, o CreateOptions) error {
 		if err != nil {
 			return err
 		}
-		l := launch{container: m.container, spec: m.spec.Process, init: true, detach: true, options: o, plan: m.planner()}
+		l := launch{container: m.container, dir: r.dir(id), spec: m.spec.Process, init: true, detach: true, options: o, plan: m.planner()}
 		_, err = m.start(&l, (*libcontainer.Container).Start)
 		return err
 	})
@@ -75,7 +75,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 			return discard(m.container, err)
 		}
 		l := launch{
-			container: m.container, spec: m.spec.Process, init: true, options: o.CreateOptions,
+			container: m.container, dir: r.dir(id), spec: m.spec.Process, init: true, options: o.CreateOptions,
 			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
 		}
 		if op == "run" { // and not restore

@@ -51,10 +51,12 @@
 // `exec: "NAME": is a directory: permission denied`.
 //
 // What only execve(2) itself finds out (a file of another architecture, a
-// script without "#!", a missing interpreter) comes after start has succeeded:
-// init writes `exec NAME: exec format error` (or `no such file or directory`)
-// to the container's stderr and exits 255. A container that is started through
-// the reaper (package reaper) exits 126 there.
+// script without "#!", a missing interpreter, arguments that are too large, a file
+// open for writing) is an ErrCommandNotExecutable of start, run or exec, which
+// exits 126, and so does the process; its line ends in `exec: "NAME": cause`. As runc, and by
+// libcontainer's init, it comes after start has succeeded: init writes
+// `exec NAME: exec format error` to the container's stderr and exits 255. A
+// container that is started through the reaper (package reaper) exits 126 there.
 //
 // # Files
 //

@@ -19,6 +19,7 @@ import (
 // launch is one process about to be started in a container.
 type launch struct {
 	container *libcontainer.Container
+	dir       string // of the container's state
 	spec      *specs.Process
 	options   CreateOptions
 	cgroups   map[string]string // sub-cgroups of an exec
@@ -70,7 +71,11 @@ func (l *launch) start(how starter) (*supervisor, error) {
 	if err := s.writePidFile(l.options.PidFile); err != nil || !l.release {
 		return s, err
 	}
-	if err := l.container.Exec(); err != nil {
+	pid, err := p.Pid()
+	if err == nil {
+		err = release(l.dir, pid)
+	}
+	if err != nil {
 		s.abandon()
 		return nil, err
 	}
@@ -84,6 +89,9 @@ func (l *launch) begin(how starter, p *libcontainer.Process) error {
 		return errCopySymlink
 	}
 	if file == nil {
+		stdio := ownersOfStdio()
+		defer stdio.restore()
+		l.setHome(p)
 		return commandError(l.spec.Args[0], how(l.container, p))
 	}
 	defer func() { _ = file.Close() }()

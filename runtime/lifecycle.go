@@ -52,7 +52,7 @@ func (r Runtime) Start(id string) error {
 		if err := n.listen(); err != nil {
 			return err
 		}
-		if err := c.Exec(); err != nil {
+		if err := release(r.dir(id), pid); err != nil {
 			return err
 		}
 		return r.runPoststart(c, hooks)

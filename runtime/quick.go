@@ -76,9 +76,7 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 	if !quickly() {
 		return nil, errLongWay
 	}
-	// Who listens on a console socket needs the time that the long way takes, to
-	// give the terminal its size before the command asks for it.
-	if o.ConsoleSocket != "" || o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 {
+	if o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 {
 		return nil, errLongWay
 	}
 	if err := errors.Join(r.checkRoot(), checkID(id), checkPidFile(o.PidFile)); err != nil {
@@ -95,11 +93,17 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 	if err != nil {
 		return nil, err
 	}
+	// Who listens on a console socket needs the time that the long way takes, to
+	// give the terminal its size before the command asks for it, if it has none yet.
+	if o.ConsoleSocket != "" && p.ConsoleSize == nil {
+		return nil, errLongWay
+	}
 	dir := filepath.Join(r.Root, id)
 	plan, err := s.plan(p)
 	if err != nil {
 		return nil, err
 	}
+	plan.Tell = !r.AsRunc
 	if plan.Filter, err = r.filter(s.Config.Seccomp); err != nil {
 		return nil, err
 	}
@@ -129,6 +133,9 @@ func (l *launch) startQuickly(how func(console *os.File) (*os.Process, error)) (
 	child, err := how(like.ConsoleSocket)
 	if err != nil {
 		stdio.close()
+		if refused, ok := errors.AsType[enter.ExecError](err); ok {
+			return sup, notExecuted(l.spec.Args[0], refused.Errno)
+		}
 		return nil, err
 	}
 	sup.process = entered{child}

@@ -38,8 +38,12 @@ func (m *making) planner() planner {
 	return func(p *libcontainer.Process) (*enter.Plan, error) {
 		b := beginner{id: m.id, config: m.config, links: m.links, process: p, host: thisHost(cgroups.IsCgroup2UnifiedMode(), userns.RunningInUserNS())}
 		plan, err := b.make()
-		if err != nil || m.config.Seccomp == nil {
-			return plan, err
+		if err != nil {
+			return nil, err
+		}
+		plan.Tell = !m.runtime.AsRunc
+		if m.config.Seccomp == nil {
+			return plan, nil
 		}
 		profile, err := json.Marshal(m.config.Seccomp)
 		if err != nil {

@@ -37,7 +37,13 @@ type Runtime struct {
 	// "true", "false", or "auto" (anyone but root of the initial user
 	// namespace).
 	Rootless string
+	// AsRunc has a command that execve(2) refuses end as with runc: after start has
+	// succeeded, with 255 and a line on its own stderr.
+	AsRunc bool
 }
+
+// dir is where the state of a container is.
+func (r Runtime) dir(id string) string { return filepath.Join(r.Root, id) }
 
 // checkRoot refuses a state directory that cannot be meant.
 func (r Runtime) checkRoot() error {

@@ -80,11 +80,11 @@ func TestExecGivesUp(t *testing.T) {
 			code int
 			text string
 		}{
-			{[]string{"c1", "nosuch"}, 255, `exec: "nosuch": executable file not found in $PATH`},
-			{[]string{"c1", "/bin/nosuch"}, 255, `exec: "/bin/nosuch": stat /bin/nosuch: no such file or directory`},
-			{[]string{"c1", "/bin/plain"}, 255, `exec: "/bin/plain": permission denied`},
-			{[]string{"c1", "/bin"}, 255, `exec: "/bin": is a directory: permission denied`},
-			{[]string{"c1", "garbage"}, 255, "exec /bin/garbage: exec format error"},
+			{[]string{"c1", "nosuch"}, 127, `exec: "nosuch": executable file not found in $PATH`},
+			{[]string{"c1", "/bin/nosuch"}, 127, `exec: "/bin/nosuch": stat /bin/nosuch: no such file or directory`},
+			{[]string{"c1", "/bin/plain"}, 126, `exec: "/bin/plain": permission denied`},
+			{[]string{"c1", "/bin"}, 126, `exec: "/bin": is a directory: permission denied`},
+			{[]string{"c1", "garbage"}, 126, `exec: "garbage": neither a program for this machine nor a script that begins with #!: exec format error`},
 			{[]string{"--cwd", "/bin/probe/x", "c1", "probe"}, 255, "not a directory"},
 			{[]string{"-e", "PATH=bin", "c1", "probe"}, 255, ""},
 			{[]string{"-e", "novalue", "c1", "probe"}, 255, "invalid environment variable"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ type stdio struct {
 	master   *os.File
 	terminal *os.File // the caller's terminal
 	saved    *term.State
+	ended    chan struct{} // closed when the process has ended
 	copied   chan struct{} // closed when all output has been copied
 }
 
@@ -64,15 +66,44 @@ func (s *stdio) useSocketpair(p *libcontainer.Process) error {
 // terminal, newlines are not to be made into what a terminal needs.
 func (s *stdio) receiveMaster() received {
 	master, err := receiveFile(s.receive)
+	if err == nil {
+		master, err = pollable(master)
+	}
 	if err != nil || term.IsTerminal(int(os.Stdout.Fd())) {
 		return received{master, err}
 	}
-	t, err := unix.IoctlGetTermios(int(master.Fd()), unix.TCGETS)
-	if err == nil {
+	return received{master, control(master, func(fd int) error {
+		t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil {
+			return err
+		}
 		t.Oflag &^= unix.ONLCR
-		err = unix.IoctlSetTermios(int(master.Fd()), unix.TCSETS, t)
+		return unix.IoctlSetTermios(fd, unix.TCSETS, t)
+	})}
+}
+
+// pollable returns a file whose reads can be given a deadline, as long as nobody
+// asks for its descriptor by Fd.
+func pollable(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return f, os.NewSyscallError("fcntl", err)
 	}
-	return received{master, err}
+	name := f.Name()
+	if err = errors.Join(unix.SetNonblock(fd, true), f.Close()); err != nil {
+		return os.NewFile(uintptr(fd), name), err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// control calls op with a file's descriptor, and leaves it pollable.
+func control(f *os.File, op func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cerr := raw.Control(func(fd uintptr) { err = op(int(fd)) })
+	return errors.Join(cerr, err)
 }
 
 // callersTerminal finds the terminal this process is used from: also where all
@@ -113,13 +144,71 @@ func (s *stdio) started() error {
 	if s.saved, err = term.MakeRaw(int(s.terminal.Fd())); err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
-	s.copied = make(chan struct{})
+	s.ended, s.copied = make(chan struct{}), make(chan struct{})
 	go func() { _, _ = io.Copy(s.master, os.Stdin) }() // ends with this process
 	go func() {
 		defer close(s.copied)
-		_, _ = io.Copy(os.Stdout, s.master) // EIO is the end of a terminal
+		s.copyOutput()
 	}()
 	return nil
+}
+
+// terminalPoll is how often it is looked whether a process has ended whose
+// terminal nobody has open just now.
+const terminalPoll = 5 * time.Millisecond
+
+// copyOutput passes on what the process writes to its terminal, until that has
+// ended. Others may have the terminal open after that, and write to it: they do
+// not keep it.
+func (s *stdio) copyOutput() {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := s.master.Read(buf)
+		if n > 0 {
+			if _, werr := os.Stdout.Write(buf[:n]); werr != nil {
+				return
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			s.copyRest(buf)
+			return
+		case errors.Is(err, unix.EIO): // nobody has the terminal open
+			select {
+			case <-s.ended:
+				return
+			case <-time.After(terminalPoll):
+			}
+		default:
+			return
+		}
+	}
+}
+
+// maxRest is more than the kernel keeps of a terminal's output.
+const maxRest = 1 << 20
+
+// copyRest passes on what a process that has ended has written. To read without
+// waiting has the kernel hand over all that it still has (n_tty_read flushes).
+func (s *stdio) copyRest(buf []byte) {
+	for total := 0; total < maxRest; {
+		n := 0
+		err := control(s.master, func(fd int) (err error) {
+			n, err = unix.Read(fd, buf)
+			return err
+		})
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n <= 0 {
+			return
+		}
+		if _, err := os.Stdout.Write(buf[:n]); err != nil {
+			return
+		}
+		total += n
+	}
 }
 
 // useConsoleSocket has the terminal's master go to the caller's socket, which is
@@ -164,13 +253,16 @@ func (s *stdio) resize() {
 	// Errors are ignored: the caller's terminal may be gone, which a SIGHUP
 	// will say better.
 	if size, err := unix.IoctlGetWinsize(int(s.terminal.Fd()), unix.TIOCGWINSZ); err == nil {
-		_ = unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, size)
+		_ = control(s.master, func(fd int) error { return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, size) })
 	}
 }
 
-// close waits for the last output and restores the caller's terminal.
+// close waits for the last output of a process that has ended, and restores the
+// caller's terminal.
 func (s *stdio) close() {
 	if s.copied != nil {
+		close(s.ended)
+		_ = s.master.SetReadDeadline(time.Now()) // ignored: it can be polled, see receiveMaster
 		<-s.copied
 	}
 	if s.saved != nil {

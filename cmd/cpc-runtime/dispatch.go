@@ -42,7 +42,8 @@ func commands() []command {
 
 // dispatch runs a command line and returns the exit status.
 func dispatch(args []string) int {
-	g := global{log: runtime.Log{AsRunc: calledAs() == "runc"}}
+	asRunc := calledAs() == "runc"
+	g := global{log: runtime.Log{AsRunc: asRunc}, Runtime: runtime.Runtime{AsRunc: asRunc}}
 	fs := newFlags(program)
 	fs.StringVar(&g.Root, "root", runtime.DefaultRoot(), "keep the containers' states in `dir`")
 	fs.StringVar(&g.log.File, "log", "", "write messages to `file` as well")

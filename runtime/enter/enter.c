@@ -34,12 +34,17 @@ struct report {
 
 static int channel;
 
-static void report(pid_t pid, int error, const char *step)
+static int tell(pid_t pid, int error, const char *step)
 {
 	struct report r = { .pid = pid, .error = error };
 
 	strncpy(r.step, step, sizeof(r.step) - 1);
-	if (write(channel, &r, sizeof(r)) != sizeof(r))
+	return write(channel, &r, sizeof(r)) == sizeof(r) ? 0 : -1;
+}
+
+static void report(pid_t pid, int error, const char *step)
+{
+	if (tell(pid, error, step) < 0)
 		_exit(255);
 }
 
@@ -68,6 +73,7 @@ static void receive(void *data, size_t size)
 static void __attribute__((noreturn)) run(struct process *c)
 {
 	const struct plan *p = &c->p;
+	int error;
 	char go;
 
 	receive(&go, 1);
@@ -96,10 +102,14 @@ static void __attribute__((noreturn)) run(struct process *c)
 	if (p->flags & NO_NEW_PRIVS)
 		set_filter(c);
 	/* Closed, not only on execve, for the command may be a path to one of
-	 * them (CVE-2024-21626). After "ready", that says that it is executed. */
-	if (syscall(SYS_close_range, p->keep, ~0U, 0) < 0)
+	 * them (CVE-2024-21626). The channel, a socket, is no such thing; after
+	 * "ready", its end says that the command is executed. */
+	if (syscall(SYS_close_range, p->keep + 1, ~0U, 0) < 0)
 		_exit(255);
-	execute(c);
+	error = execute(c);
+	if (p->flags & TELL && tell(0, error, "execve") == 0)
+		_exit(126);
+	not_executed(c, error);
 }
 
 void enter(const char *number)

@@ -65,6 +65,7 @@ const (
 	dropGroups
 	shareKeyring
 	terminal
+	tell
 )
 
 // Capabilities are sets of capability numbers, one bit each.
@@ -82,6 +83,7 @@ type Plan struct {
 	Groups     []uint32
 	SetGroups  bool // false where the user namespace forbids it
 	NoNewPrivs bool
+	Tell       bool // the caller why the command cannot be executed, not its stderr
 	Umask      *uint32
 	FindHome   bool   // add HOME from the container's /etc/passwd
 	Keyring    string // session keyring to join; "" keeps the caller's
@@ -185,7 +187,7 @@ func (p *Plan) flags() (bits uint32) {
 	for bit, set := range map[uint32]bool{
 		noNewPrivs: p.NoNewPrivs, setGroups: p.SetGroups, setUmask: p.Umask != nil,
 		newHome: p.FindHome, ownUserns: p.Namespaces&unix.CLONE_NEWUSER != 0,
-		denyGroups: p.DenyGroups, dropGroups: p.DropGroups, shareKeyring: p.ShareKeyring, terminal: p.Terminal != nil,
+		denyGroups: p.DenyGroups, dropGroups: p.DropGroups, shareKeyring: p.ShareKeyring, terminal: p.Terminal != nil, tell: p.Tell,
 	} {
 		if set {
 			bits |= bit
@@ -297,8 +299,22 @@ func proceed(channel io.ReadWriter, pid int, prepare func(int) error) error {
 	} else if rep.Pid != 0 {
 		return errors.New("unexpected report")
 	}
-	if _, err := next(channel); !errors.Is(err, io.EOF) {
+	switch rep, err := next(channel); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case rep.Errno != 0:
+		return ExecError{unix.Errno(rep.Errno)}
+	default:
 		return errors.Join(errors.New("no end"), err)
 	}
-	return nil
 }
+
+// ExecError is why a command was found, but could not be executed: the process is
+// gone, and would end alike the long way. Start returns it if a plan has Tell.
+type ExecError struct{ Errno unix.Errno }
+
+// Error implements error.
+func (e ExecError) Error() string { return "execve: " + e.Errno.Error() }
+
+// Unwrap implements what errors.Is needs.
+func (e ExecError) Unwrap() error { return e.Errno }

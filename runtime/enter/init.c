@@ -206,8 +206,42 @@ static void arrange(int keep)
 	must(syscall(SYS_close_range, keep + 5, ~0U, 0), "close_range");
 }
 
-/* wait_for_start blocks until start opens the fifo. The seccomp filter is on. */
-static void wait_for_start(int keep)
+static void __attribute__((noreturn)) end(int signal)
+{
+	(void)signal;
+	_exit(2);
+}
+
+static void go_on(int signal)
+{
+	(void)signal;
+}
+
+/* heed_signals has an init that waits do as libcontainer's, a Go program, does: a
+ * request to end ends it, though as pid 1 it would ignore that by default, and
+ * what means nothing to it does not. The command has the default of all. */
+static void heed_signals(void)
+{
+	static const int ending[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSTKFLT, SIGSYS };
+	static const int nothing[] = { SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGXCPU, SIGXFSZ, SIGPIPE };
+	struct sigaction action = { .sa_handler = end, .sa_flags = SA_RESTART }, old;
+
+	/* But as pid 1, the default of the first three is right. */
+	for (size_t i = getpid() == 1 ? 0 : 3; i < sizeof(ending) / sizeof(ending[0]); i++)
+		if (sigaction(ending[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(ending[i], &action, NULL);
+	action.sa_handler = go_on;
+	for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++)
+		if (sigaction(nothing[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(nothing[i], &action, NULL);
+	for (int i = SIGRTMIN; i <= SIGRTMAX; i++)
+		if (sigaction(i, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(i, &action, NULL);
+}
+
+/* wait_for_start blocks until start opens the fifo. The seccomp filter is on. It
+ * returns the fifo, whose end says that the command is executed. */
+static int wait_for_start(int keep)
 {
 	char number[16];
 	int fd;
@@ -219,10 +253,23 @@ static void wait_for_start(int keep)
 	if (fd < 0 || write(fd, "0", 1) != 1)
 		_exit(255);
 	/* Closed, not only on execve, for the command may be a path to one of
-	 * them (CVE-2024-21626). */
-	close(fd);
+	 * them (CVE-2024-21626). The fifo cannot be executed. */
 	close(keep);
 	close(keep + 1);
+	return fd;
+}
+
+/* execute_or_tell has start say why the command could not be executed. */
+static void __attribute__((noreturn)) execute_or_tell(const struct process *c, int fifo)
+{
+	int error;
+
+	if (!(c->p.flags & TELL))
+		close(fifo);
+	error = execute(c);
+	if (c->p.flags & TELL && dprintf(fifo, "%d %s", error, c->file) > 0)
+		_exit(126);
+	not_executed(c, error);
 }
 
 static void __attribute__((noreturn)) run(struct process *c, int ready)
@@ -253,6 +300,7 @@ static void __attribute__((noreturn)) run(struct process *c, int ready)
 	arrange(p->keep);	/* while there is no limit yet */
 	exchange("{\"type\":\"procReady\"}", "procRun");
 	close(pipe_fd);
+	heed_signals();
 	if (!(p->flags & NO_NEW_PRIVS))
 		set_filter(c);	/* later it could not */
 	become(c);
@@ -260,8 +308,7 @@ static void __attribute__((noreturn)) run(struct process *c, int ready)
 		_exit(255);	/* the caller has gone */
 	if (p->flags & NO_NEW_PRIVS)
 		set_filter(c);
-	wait_for_start(p->keep);
-	execute(c);
+	execute_or_tell(c, wait_for_start(p->keep));
 }
 
 void initialise(const char *number)

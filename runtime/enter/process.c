@@ -17,7 +17,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "process.h"
@@ -163,14 +162,19 @@ static char *home(uint32_t uid)
 	size_t size = 0, read = 0;
 	struct stat s;
 	FILE *f;
-	int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd;
 
+	/* To open what is no file may wait for ever, or have effects. */
+	if (stat("/etc/passwd", &s) < 0 || !S_ISREG(s.st_mode))
+		return "HOME=/";
+	fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return "HOME=/";
 	must(fstat(fd, &s), "passwd");
-	errno = EINVAL;
-	if (!S_ISREG(s.st_mode) || s.st_size > MAX_PASSWD)
-		fail("passwd");
+	if (!S_ISREG(s.st_mode) || s.st_size > MAX_PASSWD) {
+		close(fd);
+		return "HOME=/";
+	}
 	f = fdopen(fd, "r");
 	if (!f)
 		fail("passwd");
@@ -182,8 +186,10 @@ static char *home(uint32_t uid)
 		if (n < 0)
 			break;
 		read += n;
+		if (read > MAX_PASSWD)	/* more than its size said */
+			break;
 		errno = EINVAL;
-		if (read > MAX_PASSWD || strlen(line) != (size_t)n)
+		if (strlen(line) != (size_t)n)
 			fail("passwd");
 		line[strcspn(line, "\n")] = 0;
 		for (i = 0; i < 7 && at; i++)
@@ -207,14 +213,15 @@ static char *home(uint32_t uid)
 	return result ? result : "HOME=/";
 }
 
-/* own_stdio gives the command its standard streams. */
+/* own_stdio gives the command its standard streams, but no device of the host's
+ * other than a terminal: each is there once, for everybody. */
 static void own_stdio(uint32_t uid)
 {
 	for (int fd = 0; fd < 3; fd++) {
 		struct stat s;
 
 		must(fstat(fd, &s), "stdio");
-		if (s.st_uid == uid || (S_ISCHR(s.st_mode) && s.st_rdev == makedev(1, 3)))
+		if (s.st_uid == uid || S_ISBLK(s.st_mode) || (S_ISCHR(s.st_mode) && !isatty(fd)))
 			continue;
 		if (fchown(fd, uid, -1) < 0 && errno != EPERM && errno != EROFS)
 			fail("stdio");
@@ -298,12 +305,19 @@ void become(struct process *c)
 		fail("command");
 }
 
-void execute(const struct process *c)
+/* execute returns why the command could not be executed. */
+int execute(const struct process *c)
 {
-	char *why;
-
 	execve(c->file, c->args, c->env);
-	why = strerror(errno);
+	return errno;
+}
+
+/* not_executed is the end where nobody else says so: with runc's words and its
+ * status, or with a shell's. */
+void not_executed(const struct process *c, int error)
+{
+	const char *why = strerror(error);
+
 	dprintf(2, "exec %s: %c%s\n", c->file, *why | 0x20, why + 1);
-	_exit(255);
+	_exit(c->p.flags & TELL ? 126 : 255);
 }

@@ -21,6 +21,7 @@ enum { /* of plan.flags, as in enter.go */
 	DROP_GROUPS = 64,
 	SHARE_KEYRING = 128,
 	TERMINAL = 256,		/* of enter.c: the socket is the descriptor after pidfd */
+	TELL = 512,		/* the caller, and not the command's stderr, why execve failed */
 };
 
 /* The fixed part of a plan, in the machine's byte order. Groups, the filter,
@@ -64,7 +65,8 @@ void adjust_oom(const char *value);
 void set_filter(const struct process *c);
 void set_profile(const struct process *c, int fd);
 void become(struct process *c);
-void execute(const struct process *c) __attribute__((noreturn));
+int execute(const struct process *c);
+void not_executed(const struct process *c, int error) __attribute__((noreturn));
 
 void enter(const char *number) __attribute__((noreturn));
 void initialise(const char *number) __attribute__((noreturn));

@@ -202,8 +202,11 @@ func (s *session) start(req wire.RequestBody) error {
 	if err != nil {
 		return err
 	}
-	if req.Exec.TTY && req.Size != nil { // in time for the program's first look
-		spec.ConsoleSize = &specs.Box{Height: uint(req.Size.Rows), Width: uint(req.Size.Cols)}
+	if req.Exec.TTY {
+		spec.ConsoleSize = &specs.Box{} // none, and the runtime need not wait for one
+		if req.Size != nil {            // in time for the program's first look
+			*spec.ConsoleSize = specs.Box{Height: uint(req.Size.Rows), Width: uint(req.Size.Cols)}
+		}
 	}
 	file := filepath.Join(s.m.entry.Dir, s.name)
 	raw, err := json.Marshal(spec)

@@ -5,6 +5,7 @@ package process
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,6 +119,37 @@ func TestOneDescriptor(t *testing.T) {
 		if fd, err := oneDescriptor(oob); err == nil {
 			t.Errorf("%s: descriptor %d and no error", name, fd)
 		}
+	}
+}
+
+// What a runtime may give to the container's user is not the host's own device.
+func TestOwnNull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: nobody else can give a device away")
+	}
+	var host unix.Stat_t
+	if err := unix.Stat(os.DevNull, &host); err != nil {
+		t.Fatal(err)
+	}
+	for name, open := range map[string]func() (*os.File, error){"own": ownNull, "device": newNull, "stand-in": emptyFile} {
+		f, err := open()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Dev == host.Dev && st.Ino == host.Ino {
+			t.Errorf("%s: is the host's (%v)", name, err)
+		}
+		if name == "device" && st.Rdev != host.Rdev {
+			t.Errorf("device %#x, want %#x", st.Rdev, host.Rdev)
+		}
+		if n, err := f.Read(make([]byte, 8)); n != 0 || !errors.Is(err, io.EOF) {
+			t.Errorf("%s: read %d bytes, %v; want the end", name, n, err)
+		}
+		if _, err := f.WriteString("words"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = f.Close()
 	}
 }
 

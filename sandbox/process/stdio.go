@@ -33,7 +33,7 @@ type Stdio struct {
 // NewStdio prepares a terminal, whose master arrives once the runtime runs, or
 // pipes that belong to uid and gid, so that the program can reopen them by name.
 func NewStdio(tty, wantIn bool, uid, gid int) (*Stdio, error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := ownNull()
 	if err != nil {
 		return nil, err
 	}

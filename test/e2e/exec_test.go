@@ -39,7 +39,7 @@ func TestExec(t *testing.T) {
 
 func TestExecPassesStatusOn(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		name := w.detach(t, nil, "sleep", "1000")
+		name := w.detach(t, []string{"--tmpfs", "/x:exec,mode=1777"}, "sleep", "1000")
 		for _, options := range [][]string{nil, {"-t"}} {
 			for _, c := range []struct {
 				args []string
@@ -54,6 +54,10 @@ func TestExecPassesStatusOn(t *testing.T) {
 				{[]string{"/nosuch/command"}, 127},
 				{[]string{"/etc/passwd"}, 126},
 				{[]string{"/etc"}, 126},
+				{[]string{"sh", "-c", `cd /x; printf '#!/nosuch\n' >orphan; printf '#!/bin/sh\r\n' >crlf; echo true >plain; chmod +x *`}, 0},
+				{[]string{"/x/orphan"}, 126},
+				{[]string{"/x/crlf"}, 126},
+				{[]string{"/x/plain"}, 126},
 			} {
 				args := append(append([]string{"exec"}, options...), name)
 				if _, stderr, code := w.run(t, append(args, c.args...)...); code != c.want {

@@ -43,6 +43,8 @@ func main() {
 		watched(callsx32)
 	case "orphan":
 		orphan()
+	case "leave":
+		leave()
 	case "trap":
 		trap()
 	case "ready":
@@ -171,6 +173,21 @@ func overwrite(path string) {
 	}
 	results["reopened"] = errno(err)
 	show(results)
+}
+
+// leave writes much, leaves a process that keeps the streams, and ends.
+func leave() {
+	self, _ := os.Executable()
+	_, err := os.StartProcess(self, []string{self, "sleep"}, &os.ProcAttr{
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: &unix.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		show(err.Error())
+	}
+	for i := range 3000 {
+		fmt.Println("line", i)
+	}
+	os.Exit(3)
 }
 
 // orphan leaves a grandchild to pid 1 and reports whether it gets reaped.
