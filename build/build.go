@@ -18,6 +18,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -74,9 +75,15 @@ type Options struct {
 	// Network is what RUN steps get that do not say: "" (the Runner's default),
 	// "none" or "host".
 	Network string
-	// AllowHostNetwork lets a Dockerfile say RUN --network=host.
+	// AllowHostNetwork lets a Dockerfile say RUN --network=host, and ADD name
+	// what only this machine reaches.
 	AllowHostNetwork bool
-	// Fetch gets what ADD of a URL names; nil is DefaultFetcher.
+	// Egress says what ADD may fetch beside what is on the public internet, and
+	// what of that it may not; nil: no rules.
+	Egress outbound.Rules
+	// Connect is the command that connects git to HOST PORT; see GitCheckout.
+	Connect string
+	// Fetch, if set, gets what ADD of a URL names in place of that.
 	Fetch Fetcher
 	// Pull fetches a base image that the store does not have; nil: none is. What
 	// it passes to status is shown as output of the step that needs the image.

@@ -34,7 +34,7 @@ func TestContextSource(t *testing.T) {
 			{server.URL + "/git/r.git#nobranch", "", "", "git fetch"},
 			{server.URL + "/x.tgz", "inside", "packed", ""},
 			{server.URL + "/gone", "", "", "invalid response status 410"},
-			{server.URL + "/meta", "", "", "link-local"},
+			{server.URL + "/meta", "", "", "cloud metadata"},
 			{text.URL + "/Dockerfile", "-", "FROM scratch\n", ""},
 		} {
 			source := &ContextSource{Store: b.store}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 
+	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -23,8 +24,11 @@ import (
 type ContextSource struct {
 	Store *rootfs.Store
 	Stdin io.Reader
-	// Fetch is used for URLs; nil is DefaultFetcher.
-	Fetch Fetcher
+	// Egress are the rules for what addresses lead to: what a person names may be
+	// anywhere, but what it sends one on to may not; nil: no rules.
+	Egress outbound.Rules
+	// Connect is the command that connects git to HOST PORT; see GitCheckout.
+	Connect string
 	// Agent is the socket of an ssh agent for git.
 	Agent string
 
@@ -157,7 +161,10 @@ func (c *ContextSource) git(ctx context.Context, ref *dfgitutil.GitRef) (*Fetche
 	if ref.IndistinguishableFromLocal {
 		ref.Remote = "https://" + ref.Remote
 	}
-	g := &GitCheckout{Ref: ref, Dir: dir, Agent: c.Agent, KeepDir: ref.KeepGitDir != nil && *ref.KeepGitDir}
+	g := &GitCheckout{
+		Ref: ref, Dir: dir, Agent: c.Agent, KeepDir: ref.KeepGitDir != nil && *ref.KeepGitDir,
+		Trail: &outbound.Trail{Host: gitHost(ref), Rules: c.Egress, Chosen: true}, Connect: c.Connect,
+	}
 	if _, err := g.Clone(ctx); err != nil {
 		return nil, fmt.Errorf("build context %s: %w", bounded(visible(ref.Remote), 200), err)
 	}
@@ -174,11 +181,7 @@ func (c *ContextSource) url(ctx context.Context, address string) (*Fetched, erro
 	if err != nil {
 		return nil, fmt.Errorf("build context: %w", err)
 	}
-	fetch := c.Fetch
-	if fetch == nil {
-		fetch = DefaultFetcher()
-	}
-	resp, err := fetch.Do(r)
+	resp, err := do(nil, &outbound.Trail{Host: r.URL.Hostname(), Rules: c.Egress, Chosen: true}, r)
 	if err != nil {
 		return nil, fmt.Errorf("build context: %w", err)
 	}

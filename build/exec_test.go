@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/address"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -238,8 +240,17 @@ func (nopCloser) Close() error { return nil }
 func (b *bed) options(dir string, progress io.Writer) Options {
 	return Options{
 		ContextDir: dir, Store: b.store, Mapping: b.mapping, Runner: b.runner, Args: map[string]string{},
-		Progress: PlainProgress(progress),
+		Progress: PlainProgress(progress), Egress: granted{"127.0.0.1"},
 	}
+}
+
+// granted are rules for addresses, each "address" or "address:port".
+type granted []string
+
+func (granted) Refuses(string, uint16) string { return "" }
+func (granted) Denies(netip.AddrPort) string  { return "" }
+func (g granted) Grants(_ string, to netip.AddrPort, _ address.Block) bool {
+	return slices.Contains(g, to.Addr().String()) || slices.Contains(g, to.String())
 }
 
 func (b *bed) makeBase(t *testing.T) {

@@ -8,19 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/claude-pocket-console/cpc/internal/outbound"
 )
 
 const (
@@ -55,21 +54,21 @@ func classify(source string) (remoteKind, *dfgitutil.GitRef, error) {
 	return notRemote, nil, nil
 }
 
-// Fetcher gets what a URL names. Its errors are shown.
+// Fetcher gets what a URL names, from where it likes. Its errors are shown.
 type Fetcher interface {
 	Do(*http.Request) (*http.Response, error)
 }
 
-// DefaultFetcher connects directly, or by the proxies of the environment, but
-// never to link-local addresses: clouds keep credentials there, and a
-// Dockerfile that nobody vetted must not be able to put them into an image.
-func DefaultFetcher() Fetcher {
-	dialer := &net.Dialer{Timeout: 30 * time.Second, Control: refuseLinkLocal}
+// newFetcher connects directly, or by the proxies of the environment, to where
+// the trail of an address leads: what a server sends one on to is its idea, and
+// no Dockerfile that nobody vetted may put a service of this machine, or of its
+// network, into an image.
+func newFetcher(t *outbound.Trail) *http.Client {
 	return &http.Client{
-		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, ForceAttemptHTTP2: true,
+		Transport: t.Over(&http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
 			TLSHandshakeTimeout: 30 * time.Second, ResponseHeaderTimeout: 2 * time.Minute,
-		},
+		}),
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) >= maxRedirects {
 				return fmt.Errorf("more than %d redirects", maxRedirects)
@@ -82,15 +81,45 @@ func DefaultFetcher() Fetcher {
 	}
 }
 
-func refuseLinkLocal(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
+// do makes a request by fetch or, if that is nil, to where the trail leads.
+// Close of the answer's body ends the connections.
+func do(fetch Fetcher, t *outbound.Trail, r *http.Request) (*http.Response, error) {
+	if fetch != nil {
+		return fetch.Do(r)
+	}
+	client := newFetcher(t)
+	resp, err := client.Do(r)
 	if err != nil {
+		client.CloseIdleConnections()
+		return nil, refusedHint(err)
+	}
+	resp.Body = &lastBody{resp.Body, client}
+	return resp, nil
+}
+
+type lastBody struct {
+	io.ReadCloser
+	client *http.Client
+}
+
+func (b *lastBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.client.CloseIdleConnections()
+	return err
+}
+
+// trail is what follows from a host that the Dockerfile names.
+func (b *builder) trail(host string) *outbound.Trail {
+	return &outbound.Trail{Host: host, Rules: b.Egress, Chosen: b.AllowHostNetwork}
+}
+
+// refusedHint says how to reach an address that was refused.
+func refusedHint(err error) error {
+	refused, ok := errors.AsType[*outbound.RefusedError](err)
+	if !ok || !refused.To.IsValid() || !refused.Granted {
 		return err
 	}
-	if a := ap.Addr().Unmap(); a.IsLinkLocalUnicast() || a == netip.MustParseAddr("fd00:ec2::254") {
-		return fmt.Errorf("%s is a link-local address, which ADD does not fetch from", a)
-	}
-	return nil
+	return withHint(refused, fmt.Sprintf("if this build may have what is there: --egress %s (and --egress @default, if RUN steps are to keep the default)", refused.To))
 }
 
 // download fetches a URL into a scratch directory and returns it as a source:
@@ -160,11 +189,7 @@ func (w *work) get(ctx context.Context, d *download) (got fetched, err error) {
 		return known, nil
 	}
 	known.ask(r)
-	fetch := w.stage.b.Fetch
-	if fetch == nil {
-		fetch = DefaultFetcher()
-	}
-	resp, err := fetch.Do(r)
+	resp, err := do(w.stage.b.Fetch, w.stage.b.trail(d.url.Hostname()), r)
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // which does not name the URL again, with its password
 	}

@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+
+	"github.com/claude-pocket-console/cpc/internal/outbound"
 )
 
 // refName is what may be asked of a remote: it can be taken for no option.
@@ -54,15 +56,52 @@ type GitCheckout struct {
 	Header string
 	// Agent is the socket of an ssh agent, "" for the caller's.
 	Agent string
+	// Trail is where the repository, its redirects and submodules may be.
+	Trail *outbound.Trail
+	// Connect is a command, as a shell has it, that is given HOST and PORT and
+	// connects its standard input and output by the proxy that ConnectEnv names
+	// (outbound.Through). Without one there is http and https only.
+	Connect string
+
+	proxy *outbound.Proxy
+}
+
+// ConnectEnv is the variable by which GitCheckout.Connect learns of its proxy.
+const ConnectEnv = "CPC_CONNECT_PROXY"
+
+// gitHost is the host of a repository: that of a URL or of user@host:path.
+func gitHost(ref *dfgitutil.GitRef) string {
+	remote := ref.Remote
+	if u, err := url.Parse(remote); err == nil && u.Host != "" {
+		return u.Hostname()
+	}
+	if before, _, ok := strings.Cut(remote, ":"); ok && !strings.Contains(before, "/") {
+		remote = before
+	}
+	host, _, _ := strings.Cut(remote[strings.LastIndexByte(remote, '@')+1:], "/")
+	return host
 }
 
 // Clone checks out a repository's commit, shallow, with its submodules, and
 // returns the commit. It runs git of this machine, which reads no
-// configuration and runs no hook or filter.
+// configuration, runs no hook or filter, and connects where Trail leads.
 func (c *GitCheckout) Clone(ctx context.Context) (commit string, err error) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return "", withHint(errors.New("git is not installed"), "install it: sudo apt-get install git")
 	}
+	if c.proxy, err = c.Trail.NewProxy(); err != nil {
+		return "", err
+	}
+	defer func() {
+		if refused := c.proxy.Refused(); refused != nil && err != nil && ctx.Err() == nil {
+			err = refusedHint(refused)
+		}
+		err = errors.Join(err, c.proxy.Close())
+	}()
+	return c.clone(ctx)
+}
+
+func (c *GitCheckout) clone(ctx context.Context) (commit string, err error) {
 	tree := filepath.Join(c.Dir, "tree")
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return "", err
@@ -163,8 +202,8 @@ func removeGitDirs(tree string) error {
 	return walk(".")
 }
 
-// git runs one command in dir and returns its output without the last newline.
-func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (string, error) {
+// environment is git's: with its settings, and nothing of this machine's.
+func (c *GitCheckout) environment() ([]string, error) {
 	config := [][2]string{
 		{"core.hooksPath", "/dev/null"},
 		{"core.fsmonitor", "false"},
@@ -174,8 +213,10 @@ func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (stri
 		{"protocol.allow", "never"},
 		{"protocol.https.allow", "always"},
 		{"protocol.http.allow", "always"},
-		{"protocol.git.allow", "always"},
-		{"protocol.ssh.allow", "always"},
+		{"protocol.git.allow", c.byCommand()},
+		{"protocol.ssh.allow", c.byCommand()},
+		{"http.proxy", c.proxy.URL.String()},
+		{"http.proxyAuthMethod", "basic"},
 		{"protocol.file.allow", "never"},
 		{"credential.helper", ""},
 		{"safe.directory", "*"},
@@ -183,29 +224,49 @@ func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (stri
 		{"gc.auto", "0"},
 		{"fetch.fsckObjects", "true"},
 	}
+	ssh := "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=" + knownHosts(c.Dir)
+	if c.Connect != "" {
+		// git wants the name of a program, without arguments.
+		connect := filepath.Join(c.Dir, "connect")
+		if err := os.WriteFile(connect, []byte("#!/bin/sh\nexec "+c.Connect+" \"$@\"\n"), 0o700); err != nil {
+			return nil, err
+		}
+		config = append(config, [2]string{"core.gitProxy", connect})
+		ssh += " -o " + shellQuote("ProxyCommand="+strings.ReplaceAll(shellQuote(connect), "%", "%%")+" %h %p")
+	}
 	if c.Header != "" {
 		config = append(config, [2]string{"http." + c.Ref.Remote + ".extraHeader", "Authorization: " + c.Header})
 	}
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Dir = dir
-	cmd.Env = []string{
+	env := []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + c.Dir, "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
 		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true", "GIT_LFS_SKIP_SMUDGE=1", "GIT_ATTR_NOSYSTEM=1",
-		"GIT_SSH_COMMAND=ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=" + knownHosts(c.Dir),
+		"GIT_SSH_COMMAND=" + ssh, ConnectEnv + "=" + c.proxy.URL.String(),
 		"GIT_CONFIG_COUNT=" + strconv.Itoa(len(config)),
 	}
 	for i, kv := range config {
 		n := strconv.Itoa(i)
-		cmd.Env = append(cmd.Env, "GIT_CONFIG_KEY_"+n+"="+kv[0], "GIT_CONFIG_VALUE_"+n+"="+kv[1])
+		env = append(env, "GIT_CONFIG_KEY_"+n+"="+kv[0], "GIT_CONFIG_VALUE_"+n+"="+kv[1])
 	}
-	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "GIT_SSL_CAINFO"} {
+	for _, name := range []string{"SSL_CERT_FILE", "GIT_SSL_CAINFO"} {
 		if v := os.Getenv(name); v != "" {
-			cmd.Env = append(cmd.Env, name+"="+v)
+			env = append(env, name+"="+v)
 		}
 	}
 	if c.Agent != "" {
-		cmd.Env = append(cmd.Env, "SSH_AUTH_SOCK="+c.Agent)
+		env = append(env, "SSH_AUTH_SOCK="+c.Agent)
 	}
+	return env, nil
+}
+
+// git runs one command in dir and returns its output without the last newline.
+func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (string, error) {
+	env, err := c.environment()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	cmd.Env = env
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -220,6 +281,16 @@ func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (stri
 	}
 	return strings.TrimSpace(stdout.String()), nil
 }
+
+// byCommand is whether git may use what it has no proxy of its own for.
+func (c *GitCheckout) byCommand() string {
+	if c.Connect == "" {
+		return "never"
+	}
+	return "always"
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // knownHosts is the person's own file, or one that is forgotten.
 func knownHosts(dir string) string {
@@ -276,8 +347,9 @@ func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *copyOp)
 	if err != nil {
 		return source{}, err
 	}
-	g := &GitCheckout{Ref: ref, Dir: dir, KeepDir: keep}
-	if a, ok := w.stage.b.Agents["default"]; ok {
+	b := w.stage.b
+	g := &GitCheckout{Ref: ref, Dir: dir, KeepDir: keep, Trail: b.trail(gitHost(ref)), Connect: b.Connect}
+	if a, ok := b.Agents["default"]; ok {
 		g.Agent = a.Socket
 	}
 	if g.Header, err = w.gitHeader(ref); err != nil {

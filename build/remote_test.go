@@ -113,7 +113,7 @@ func TestAddRemote(t *testing.T) {
 			{"ADD --checksum=" + sum + " --chown=5:6 --chmod=0644 %s/file /d/", "0 0644 5:6 d/file \"fetched\""},
 			{"ADD --checksum=sha256:" + strings.Repeat("0", 64) + " %s/file /f", "error: digest mismatch " + sum},
 			{"ADD %s/gone /f", "error: invalid response status 410"},
-			{"ADD %s/meta /f", "error: 169.254.169.254 is a link-local address"},
+			{"ADD %s/meta /f", "error: 169.254.169.254 is not connected to: it is cloud metadata"},
 			{"ADD %s/x.tgz /d/", "0 0600 0:0 d/x.tgz"},
 			{"ADD --unpack=true %s/x.tgz /d/", "0 0640 7:8 d/inside \"packed\""},
 			{"ADD %s/git/r.git /src", "0 0644 0:0 src/README \"two\\n\""},

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
@@ -129,12 +130,15 @@ func ExplainRemote(err error) error {
 	var plain *registry.PlainError
 	var answer *transport.Error
 	var request *url.Error
+	var refused *outbound.RefusedError
 	var network *net.OpError // net.Error would be any error of a system call
 	switch {
 	case ownFault(err), errors.Is(err, context.Canceled), errors.Is(err, ErrNotFound), errors.Is(err, ErrNoImage):
 		return err
 	case errors.As(err, &limited):
 		return fmt.Errorf("%w: %w", ErrRateLimit, limited)
+	case errors.As(err, &refused):
+		return fmt.Errorf("%w: %w", ErrSentAway, refused)
 	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &plain):
 		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	case errors.As(err, &answer):

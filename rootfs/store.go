@@ -49,6 +49,9 @@ var (
 	ErrNoImage = errors.New("it is no image that can be run")
 	// ErrUnreachable: the registry could not be reached at all.
 	ErrUnreachable = errors.New("registry unreachable")
+	// ErrSentAway: a registry sends one on to an address that is not the public
+	// internet's, nor of the registry's own network.
+	ErrSentAway = errors.New("the registry sends one to a private address")
 	// ErrUntrusted: the registry is there, but it cannot be known that it is
 	// the right one. It is ErrUnreachable, too.
 	ErrUntrusted = fmt.Errorf("%w in a way that can be trusted", ErrUnreachable)

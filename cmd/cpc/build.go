@@ -159,17 +159,24 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 		return err
 	}
 	defer held.Close()
-	from := &build.ContextSource{Store: store, Stdin: os.Stdin, Agent: os.Getenv("SSH_AUTH_SOCK")}
+	net, err := f.stepNetwork(cmd)
+	if err != nil {
+		return err
+	}
+	from, err := newContextSource(store, net.Policy)
+	if err != nil {
+		return err
+	}
 	defer from.Close()
 	o, inUse, err := f.options(ctx, from, contextDir)
 	if err != nil {
 		return err
 	}
+	o.Store, o.Egress, o.Connect = store, from.Egress, from.Connect
 	if check {
-		o.Store = store
 		return a.checkOnly(ctx, o)
 	}
-	if err := a.equip(cmd, f, o, store, inUse); err != nil {
+	if err := a.equip(cmd, f, o, net, inUse); err != nil {
 		return err
 	}
 	if err := a.importCaches(ctx, f, o); err != nil {
@@ -187,7 +194,11 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err := f.report(result); err != nil {
 		return err
 	}
-	for _, img := range result.images {
+	return a.examineAll(cmd, f, store, result.images)
+}
+
+func (a *app) examineAll(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, images []*rootfs.Image) error {
+	for _, img := range images {
 		if err := a.examine(cmd, f, store, img); err != nil {
 			return err
 		}
@@ -196,11 +207,8 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 }
 
 // equip gives a build what it works with.
-func (a *app) equip(cmd *cobra.Command, f *buildFlags, o *build.Options, store *rootfs.Store, inUse []string) error {
-	net, err := f.stepNetwork(cmd)
-	if err != nil {
-		return err
-	}
+func (a *app) equip(cmd *cobra.Command, f *buildFlags, o *build.Options, net network.Options, inUse []string) error {
+	f.net.tell("cpc build")
 	limits, err := f.steps.options(cmd.Flags())
 	if err != nil {
 		return usageError{err}
@@ -212,7 +220,8 @@ func (a *app) equip(cmd *cobra.Command, f *buildFlags, o *build.Options, store *
 	if o.Progress, err = f.newProgress(); err != nil {
 		return err
 	}
-	o.Store, o.Mapping, o.Runner = store, a.inside.Mapping, stepRunner{steps}
+	store := o.Store
+	o.Mapping, o.Runner = a.inside.Mapping, stepRunner{steps}
 	o.Pull = func(ctx context.Context, ref string, platform v1.Platform, status func(string)) (*rootfs.Image, error) {
 		return a.pullFor(ctx, store, ref, &platform, status)
 	}
@@ -321,7 +330,6 @@ func (f *buildFlags) stepNetwork(cmd *cobra.Command) (o network.Options, err err
 		return o, usageError{err}
 	}
 	o.Policy, err = f.net.policy("")
-	f.net.tell("cpc build")
 	return o, err
 }
 

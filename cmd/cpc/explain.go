@@ -63,6 +63,7 @@ func hints() []struct {
 		{registry.ErrDenied, defaultFailure, "Check both. Some registries want a token instead of the password; see docs/registry.md."},
 		{rootfs.ErrPushDenied, defaultFailure, "Log in with: cpc login SERVER, as a user who may write there; some registries want the repository made first."},
 		{rootfs.ErrRateLimit, defaultFailure, "Wait, log in with: cpc login (limits for users are higher), or name a mirror in config.toml; see docs/registry.md."},
+		{rootfs.ErrSentAway, defaultFailure, "If its storage or its token server is there, name that host in config.toml:\n  [registries.\"HOST:PORT\"]\nSee docs/registry.md."},
 		{rootfs.ErrUntrusted, defaultFailure, "Name its authority (ca = \"FILE\") or, if you must, call it insecure in config.toml:\n  [registries.\"HOST:PORT\"]\n  insecure = true\nSee docs/registry.md."},
 		{rootfs.ErrUnreachable, defaultFailure, "Check the name and the network, or bring the image in as a tar: cpc import FILE IMAGE"},
 		{rootfs.ErrNoPlatform, defaultFailure, "Choose one that is there, which then runs through emulation, with: --platform OS/ARCH"},

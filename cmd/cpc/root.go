@@ -110,7 +110,7 @@ func newRoot(a *app) *cobra.Command {
 	}
 	root.AddCommand(
 		a.imageGroup(), a.builderGroup(), a.buildxGroup(), a.containerGroup(), a.systemGroup(),
-		a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.versionCommand(),
+		a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.versionCommand(), a.gitConnectCommand(),
 	)
 	root.AddCommand(strangers()...)
 	root.DisableFlagsInUseLine = true

@@ -15,12 +15,27 @@ import (
 	"time"
 )
 
+// Scope is whose addresses a block has, from where cpc runs.
+type Scope int
+
+const (
+	// Barred addresses are never what somebody means who names a host: cloud
+	// metadata, link-local, multicast, reserved and translated ones.
+	Barred Scope = iota
+	// Private addresses are other machines' of a network behind the same door.
+	Private
+	// Local addresses are this machine's.
+	Local
+)
+
 // Block is a range of addresses that are not the public internet's.
 type Block struct {
 	// Prefix is what a rule has to lie within to grant the address.
 	Prefix netip.Prefix
 	// What the range is, in a word or two.
 	What string
+	// Scope is whose addresses they are.
+	Scope Scope
 	// single: only a rule for the one address lets through, not for a range.
 	single bool
 }
@@ -35,31 +50,33 @@ func Canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 // documentation are not here: by definition nobody is there to be protected.
 func blocks() []Block {
 	b := func(s, what string) Block { return Block{Prefix: netip.MustParsePrefix(s), What: what} }
-	one := func(s, what string) Block { return Block{netip.MustParsePrefix(s), what, true} }
+	private := func(s, what string) Block { return Block{netip.MustParsePrefix(s), what, Private, false} }
+	metadata := func(s string) Block { return Block{netip.MustParsePrefix(s), "cloud metadata", Barred, true} }
+	local := func(s, what string) Block { return Block{netip.MustParsePrefix(s), what, Local, true} }
 	return []Block{
-		one("169.254.169.254/32", "cloud metadata"),
-		one("169.254.170.0/24", "cloud metadata"),
-		one("168.63.129.16/32", "cloud metadata"),
-		one("100.100.100.200/32", "cloud metadata"),
-		one("192.0.0.192/32", "cloud metadata"),
-		one("fd00:ec2::/32", "cloud metadata"),
-		one("fd20:ce::254/128", "cloud metadata"),
-		one("127.0.0.0/8", "loopback"),
-		one("::1/128", "loopback"),
-		one("0.0.0.0/8", "this host"),
-		one("::/128", "this host"),
-		b("10.0.0.0/8", "private"),
-		b("172.16.0.0/12", "private"),
-		b("192.168.0.0/16", "private"),
-		b("100.64.0.0/10", "carrier-grade NAT"),
+		metadata("169.254.169.254/32"),
+		metadata("169.254.170.0/24"),
+		metadata("168.63.129.16/32"),
+		metadata("100.100.100.200/32"),
+		metadata("192.0.0.192/32"),
+		metadata("fd00:ec2::/32"),
+		metadata("fd20:ce::254/128"),
+		local("127.0.0.0/8", "loopback"),
+		local("::1/128", "loopback"),
+		local("0.0.0.0/8", "this host"),
+		local("::/128", "this host"),
+		private("10.0.0.0/8", "private"),
+		private("172.16.0.0/12", "private"),
+		private("192.168.0.0/16", "private"),
+		private("100.64.0.0/10", "carrier-grade NAT"),
 		b("169.254.0.0/16", "link-local"),
 		b("fe80::/10", "link-local"),
-		b("fec0::/10", "site-local"),
-		b("fc00::/7", "unique local"),
+		private("fec0::/10", "site-local"),
+		private("fc00::/7", "unique local"),
 		b("224.0.0.0/4", "multicast"),
 		b("ff00::/8", "multicast"),
 		b("192.0.0.0/24", "protocol assignments"),
-		b("198.18.0.0/15", "benchmarking"),
+		private("198.18.0.0/15", "benchmarking"),
 		b("192.88.99.0/24", "6to4 relay"),
 		b("240.0.0.0/4", "reserved"),
 		b("64:ff9b:1::/48", "local IPv4/IPv6 translation"),
@@ -77,14 +94,18 @@ func Special(addr netip.Addr, own []netip.Addr) (b Block, ok bool) {
 	addr = Canonical(addr)
 	single := netip.PrefixFrom(addr, addr.BitLen())
 	if slices.Contains(own, addr) {
-		b, ok = Block{Prefix: single, What: "the host's own", single: true}, true
+		b, ok = Block{Prefix: single, What: "the host's own", Scope: Local, single: true}, true
 	}
+	nat64 := netip.MustParsePrefix("64:ff9b::/96").Contains(addr)
 	for _, four := range Embedded(addr) {
 		if inner, is := Special(four, own); is {
-			return Block{Prefix: single, What: inner.What, single: true}, true
+			if !nat64 { // nobody who names a host means such a form
+				inner.Scope = Barred
+			}
+			return Block{Prefix: single, What: inner.What, Scope: inner.Scope, single: true}, true
 		}
 	}
-	if netip.MustParsePrefix("64:ff9b::/96").Contains(addr) {
+	if nat64 {
 		return b, ok // a public address behind it
 	}
 	if ok && !addr.IsLoopback() {

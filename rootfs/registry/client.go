@@ -8,7 +8,8 @@
 // certificates that are configured for it; a guard that lets plain HTTP through
 // only to this machine and to hosts that are called insecure; a waiter that
 // tries again what may succeed later; and go-containerregistry's, which logs
-// in. Credentials come from a keychain, by default docker's and podman's files
+// in. Where a registry sends one on, for a token, a blob or an upload, is held
+// against the addresses that it has itself (internal/outbound). Credentials come from a keychain, by default docker's and podman's files
 // and helpers, and are never part of an error.
 //
 // A Client may be used by several goroutines.
@@ -18,9 +19,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +32,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/claude-pocket-console/cpc/internal/address"
+	"github.com/claude-pocket-console/cpc/internal/outbound"
 )
 
 // Options are the options of New.
@@ -152,7 +158,7 @@ func (c *Client) transport(reg name.Registry) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", host, err)
 	}
-	t := realms{&waiter{
+	t := literals{&waiter{
 		next:  &guard{next: base, allowed: c.plainHosts()},
 		pause: c.o.Pause, tell: c.o.Tell,
 	}}
@@ -182,8 +188,11 @@ func (c *Client) connection(host string) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, err
 	}
+	at := (&url.URL{Host: connectedHost(host)}).Hostname()
+	// TLS, or the configuration, says that a host is who it says it is.
+	trail := &outbound.Trail{Host: at, Chosen: true, Mixed: true, Rules: configured(c.o.Hosts)}
 	if own == nil && !c.insecure(host) {
-		return strict, nil
+		return trail.Over(strict), nil
 	}
 	special := plainTransport()
 	special.TLSClientConfig = own
@@ -194,15 +203,49 @@ func (c *Client) connection(host string) (http.RoundTripper, error) {
 	if own != nil {
 		strict.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: own.RootCAs}
 	}
-	return byHost{name: (&url.URL{Host: host}).Hostname(), special: special, other: strict}, nil
+	return byHost{name: (&url.URL{Host: host}).Hostname(), special: trail.Over(special), other: trail.Over(strict)}, nil
+}
+
+// connectedHost is the host that requests for a registry go to.
+func connectedHost(host string) string {
+	if host == dockerHub {
+		return name.DefaultRegistry
+	}
+	return host
+}
+
+// configured are the rules for where registries send one on: what is called by
+// its name in the configuration, as a registry or as a mirror, may be anywhere.
+type configured map[string]Host
+
+// Refuses implements outbound.Rules.
+func (configured) Refuses(string, uint16) string { return "" }
+
+// Denies implements outbound.Rules.
+func (configured) Denies(netip.AddrPort) string { return "" }
+
+// Grants implements outbound.Rules.
+func (c configured) Grants(host string, to netip.AddrPort, _ address.Block) bool {
+	for h, conf := range c {
+		if sameHost(h, host, to.Port()) || slices.ContainsFunc(conf.Mirrors, func(m string) bool { return sameHost(m, host, to.Port()) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameHost reports whether "host[:port][/path]" is a host, at this port if it names one.
+func sameHost(given, host string, port uint16) bool {
+	given, _, _ = strings.Cut(given, "/")
+	u := url.URL{Host: given}
+	return strings.EqualFold(u.Hostname(), host) && (u.Port() == "" || u.Port() == strconv.Itoa(int(port)))
 }
 
 // plainTransport is like http.DefaultTransport, with connections kept for
-// parallel downloads.
+// parallel downloads. A trail makes them.
 func plainTransport() *http.Transport {
 	return &http.Transport{
-		Proxy:       http.ProxyFromEnvironment,
-		DialContext: (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		Proxy: http.ProxyFromEnvironment,
 		// A layer is one long stream each: connections of their own, HTTP/1.1, are
 		// faster than streams of one HTTP/2 connection.
 		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},

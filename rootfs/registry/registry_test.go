@@ -6,6 +6,7 @@ package registry
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/claude-pocket-console/cpc/internal/address"
 	"github.com/claude-pocket-console/cpc/internal/config"
 )
 
@@ -166,33 +168,88 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// Whoever is on this machine or in a private network may have its token server
-// there; a registry elsewhere may not name addresses of either.
+// A realm that is an address gets a name for go-containerregistry, and its
+// address back on the way out.
 func TestNameRealm(t *testing.T) {
-	for _, c := range []struct{ registry, realm, want string }{
-		{"127.0.0.1", "http://127.0.0.1:5001/token", "http://127.0.0.1.realm:5001/token"},
-		{"localhost", "https://127.0.0.1/token", "https://127.0.0.1.realm/token"},
-		{"localhost", "https://10.0.0.5/token?a=b", "https://10.0.0.5.realm/token?a=b"},
-		{"10.0.0.5", "https://10.0.0.6/token", "https://10.0.0.6.realm/token"},
-		{"10.0.0.5", "http://127.0.0.1/token", ""},
-		{"10.0.0.5", "http://169.254.169.254/token", ""},
-		{"localhost", "http://169.254.169.254/token", ""},
-		{"registry.example.com", "http://10.0.0.5/token", ""},
-		{"registry.example.com", "https://auth.example.com/token", ""},
-		{"203.0.113.5", "https://10.0.0.5/token", ""},
+	for realm, want := range map[string]string{
+		"http://127.0.0.1:5001/token":         "http://127.0.0.1.address:5001/token",
+		"https://10.0.0.5/token?a=b":          "https://10.0.0.5.address/token?a=b",
+		"https://[fd00::1]:8443/token":        "https://fd00--1.address:8443/token",
+		"https://[::1]/token":                 "https://--1.address/token",
+		"https://auth.example.com/token":      "https://auth.example.com/token",
+		"https://auth.example.com:8443/token": "https://auth.example.com:8443/token",
 	} {
-		want := c.want
-		if want == "" {
-			want = c.realm
+		before, after := `Bearer realm="`, `",service="s",scope="repository:x:pull"`
+		if got := nameRealm(before + realm + after); got != before+want+after {
+			t.Errorf("%s: %s", realm, got)
 		}
-		in := `Bearer realm="` + c.realm + `",service="s",scope="repository:x:pull"`
-		if got := nameRealm(in, c.registry); got != strings.Replace(in, c.realm, want, 1) {
-			t.Errorf("%s, %s: %s", c.registry, c.realm, got)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, want, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
+		var asked string
+		next := roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked = r.URL.String()
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+		})
+		resp, err := literals{next}.RoundTrip(r)
+		if err != nil || asked != realm {
+			t.Errorf("%s: asked for %s, %v", realm, asked, err)
+		}
+		_ = resp.Body.Close()
 	}
 	for _, odd := range []string{"", "Basic", `Bearer realm="`, `Bearer realm="127.0.0.1`, `Bearer realm="%zz"`} {
-		if got := nameRealm(odd, "localhost"); got != odd {
+		if got := nameRealm(odd); got != odd {
 			t.Errorf("%q became %q", odd, got)
+		}
+	}
+}
+
+// What the configuration names may be anywhere, at the port that it says.
+func TestConfigured(t *testing.T) {
+	c := configured{"docker.io": {Mirrors: []string{"mirror.test:5000/hub"}}, "10.0.0.5:9000": {}, "store.test": {}}
+	for _, to := range []struct {
+		host string
+		port string
+		want bool
+	}{
+		{"mirror.test", "5000", true},
+		{"mirror.test", "443", false},
+		{"10.0.0.5", "9000", true},
+		{"10.0.0.5", "9001", false},
+		{"Store.test", "1234", true},
+		{"other.test", "443", false},
+	} {
+		if got := c.Grants(to.host, netip.MustParseAddrPort("10.0.0.5:"+to.port), address.Block{}); got != to.want {
+			t.Errorf("%+v: %v", to, got)
+		}
+	}
+}
+
+// A registry that sends a request to itself is asked a bounded number of times.
+func TestRedirectsBounded(t *testing.T) {
+	for _, c := range []struct {
+		ends int // after so many redirects
+		ok   bool
+	}{{9, true}, {1 << 30, false}} {
+		asked := 0
+		rt := literals{roundTripper(func(r *http.Request) (*http.Response, error) {
+			if asked++; asked > c.ends {
+				return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+			}
+			return &http.Response{StatusCode: http.StatusFound, Header: http.Header{"Location": {"/again"}}, Body: http.NoBody, Request: r}, nil
+		})}
+		client := http.Client{Transport: rt, CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(r)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		if (err == nil) != c.ok || asked > maxRedirects+1 {
+			t.Errorf("%+v: asked %d times, %v", c, asked, err)
 		}
 	}
 }
