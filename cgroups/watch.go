@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -109,11 +110,28 @@ type watcher struct {
 	wake     int // eventfd that the context's end writes
 }
 
+// ExplainInotify says which limit an error of inotify(7) is about: the words of the
+// kernel, "too many open files" and "no space left on device", name others.
+func ExplainInotify(err error) error {
+	of := func(name string) string {
+		value, _ := os.ReadFile("/proc/sys/fs/inotify/" + name)
+		return fmt.Sprintf("fs.inotify.%s (%s), which a user's programs share; an administrator can raise it: sysctl -w fs.inotify.%s=NUMBER",
+			name, strings.TrimSpace(string(value)), name)
+	}
+	switch {
+	case errors.Is(err, unix.EMFILE):
+		return fmt.Errorf("%w: the limit is %s", err, of("max_user_instances"))
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("%w: the limit is %s", err, of("max_user_watches"))
+	}
+	return err
+}
+
 func (w *watcher) open(p Plan, at func(string) (string, error)) error {
 	w.inotify, w.oom, w.wake = -1, -1, -1
 	var err error
 	if w.inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
-		return fmt.Errorf("inotify: %w", err)
+		return ExplainInotify(fmt.Errorf("inotify: %w", err))
 	}
 	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("eventfd: %w", err)

@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/intelrdt"
 	"github.com/opencontainers/runc/types"
+
+	ours "github.com/claude-pocket-console/cpc/cgroups"
 )
 
 // Event is what events prints, one JSON object a line, in runc's shape: type
@@ -50,7 +52,7 @@ func (r Runtime) Watch(id string, interval time.Duration, emit func(*Event) erro
 func watch(c *libcontainer.Container, interval time.Duration, emit func(*Event) error) error {
 	ooms, err := c.NotifyOOM()
 	if err != nil {
-		return explainCgroup(err)
+		return explainCgroup(ours.ExplainInotify(err))
 	}
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()

@@ -330,6 +330,7 @@ func (f *buildFlags) stepNetwork(cmd *cobra.Command) (o network.Options, err err
 		return o, usageError{err}
 	}
 	o.Policy, err = f.net.policy("")
+	o.Asked = f.net.asked(o.Policy)
 	return o, err
 }
 

@@ -132,6 +132,11 @@ func (a *app) netChangeCommand(do, short string) *cobra.Command {
 			if err := e.Network(args[0], wire.NetRequest{Do: do, Rules: args[1:]}, &c); err != nil {
 				return err
 			}
+			if do == wire.NetAllow {
+				for _, note := range policy.Advice(args[1:]) {
+					fmt.Fprintf(os.Stderr, "%s: note: %s\n", cmd.CommandPath(), note)
+				}
+			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), c)
 			}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -242,6 +243,41 @@ func (f *netFlags) policy(label string) (policy.Spec, error) {
 	spec, notes, err := s.Compose()
 	f.notes = append(f.notes, notes...)
 	return spec, err
+}
+
+// asked returns the flags that say what the policy lets out to: those that were
+// given, or else as many as it takes to say what holds without them.
+func (f *netFlags) asked(spec policy.Spec) []string {
+	var out []string
+	for _, file := range f.egressFiles {
+		out = append(out, "--egress-file "+quoted(file))
+	}
+	rules := f.egress
+	if f.rules == nil || f.rules.Allow == nil {
+		rules = spec.Allow
+	}
+	if len(rules) > maxAsked {
+		rules = []string{policy.DefaultPreset}
+		out = append(out, "--egress …")
+	}
+	for _, r := range rules {
+		out = append(out, "--egress "+quoted(r))
+	}
+	return out
+}
+
+// maxAsked bounds the rules in a hint.
+const maxAsked = 12
+
+// quoted writes a word as a shell reads it.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return strings.ContainsRune("@._-/:,+%=[]", r) || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // tell prints what a person should know, each thing once.

@@ -98,3 +98,26 @@ func TestBuildRules(t *testing.T) {
 		t.Errorf("a rule that is none: %v", err)
 	}
 }
+
+// TestAsked: the flags of a hint say what holds without it.
+func TestAsked(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "my rules.toml")
+	if err := os.WriteFile(file, []byte("allow = ['in.example']\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, c := range map[string]struct {
+		f     netFlags
+		label string
+	}{
+		"--egress @default":                     {netFlags{}, ""},
+		"--egress a.test --egress '*.b.test:1'": {netFlags{egress: []string{"a.test", "*.b.test:1"}}, ""},
+		"--egress-file '" + file + "'":          {netFlags{egressFiles: []string{file}}, ""},
+		"--egress l.test":                       {netFlags{}, "l.test"},
+		"--egress u.test":                       {netFlags{config: config.Config{User: config.File{Egress: config.Egress{Allow: []string{"u.test"}}}}}, ""},
+	} {
+		spec, err := c.f.policy(c.label)
+		if got := strings.Join(c.f.asked(spec), " "); err != nil || got != want {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+}

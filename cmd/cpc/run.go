@@ -63,6 +63,7 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *san
 		if req.Network.Policy, err = f.net.policy(img.Config.Config.Labels[policy.Label]); err != nil {
 			return nil, req, err
 		}
+		req.Network.Asked = f.net.asked(req.Network.Policy)
 	}
 	if req.Options.TTY && req.Stdin && !req.Detach && !terminal.Is(os.Stdin) {
 		return nil, req, errors.New("standard input is not a terminal; leave out -t to pipe into the sandbox")
@@ -172,7 +173,7 @@ func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.Run
 		fmt.Fprintf(os.Stderr, "cpc run: %s %s\n", s.Name, exit.Reason)
 	}
 	if exit.Code != 0 {
-		network.TellRefusals(os.Stderr, exit.Refused, "the sandbox", "cpc run")
+		network.TellRefusals(os.Stderr, exit.Refusals, network.Hint{Who: "the sandbox", Command: "cpc run", Asked: req.Network.Asked})
 	}
 	return status(exit)
 }

@@ -90,6 +90,12 @@ func (s Sources) Compose() (Spec, []string, error) {
 	if err != nil {
 		return Spec{}, nil, err
 	}
+	notes = append(notes, Advice(s.Given.Allow)...)
+	for _, r := range p.allow {
+		if by, ok := p.shadow(r); ok && r.Preset == "" {
+			notes = append(notes, fmt.Sprintf("%s has no effect: the deny rule %s wins", r, by))
+		}
+	}
 	for _, r := range p.Ineffective() {
 		notes = append(notes, fmt.Sprintf("%s has no effect: the host's policy does not allow it", r))
 	}
@@ -112,6 +118,19 @@ func labelRules(label string) ([]string, error) {
 	rules := strings.Fields(label)
 	_, err := New(rules, nil)
 	return rules, err
+}
+
+// shadow returns a deny rule that takes all that an allow rule names.
+func (p *Policy) shadow(r Rule) (Rule, bool) {
+	for _, d := range p.deny {
+		host := d.Name != "" && (d.Name == r.Name && d.Wildcard == r.Wildcard || d.Wildcard && strings.HasSuffix(r.Name, "."+d.Name)) ||
+			d.Prefix.IsValid() && r.Prefix.IsValid() && d.Prefix.Bits() <= r.Prefix.Bits() && d.Prefix.Contains(r.Prefix.Addr())
+		ports := len(d.Ports) == 0 || !slices.ContainsFunc(r.Ports, func(port uint16) bool { return !slices.Contains(d.Ports, port) })
+		if host && ports {
+			return d, true
+		}
+	}
+	return Rule{}, false
 }
 
 // Ineffective returns the allow rules of which the policy's limits leave

@@ -32,7 +32,7 @@ func TestCompose(t *testing.T) {
 		"every deny rule holds": {
 			Sources{
 				System: File{Deny: list("a.org")}, User: File{Deny: list("b.org")}, Given: File{Allow: list("a.org", "b.org", "c.org")},
-			}, "c.org", "a.org b.org", "",
+			}, "c.org", "a.org b.org", "a.org:80,443 has no effect: the deny rule a.org wins\nb.org:80,443 has",
 		},
 		"a limit narrows flags": {
 			Sources{System: File{Allow: list("*.corp.example"), Limit: true}, Given: File{Allow: list("git.corp.example", "evil.org")}},

@@ -232,7 +232,7 @@ func (m *monitor) conclude(status unix.WaitStatus, takedown error) wire.ExitBody
 	if takedown != nil {
 		r.Outcome.Error = takedown.Error()
 	}
-	return wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason, Refused: m.refused.List()}
+	return wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason, Refusals: m.refused.List()}
 }
 
 // abort undoes a start that did not succeed and reports why.

@@ -34,6 +34,8 @@ type Options struct {
 	HostCA CA `json:"hostCA,omitzero"`
 	// Proxy is what the gateway dials through.
 	Proxy Proxy `json:"proxy"`
+	// Asked are the flags that say what Policy does, for hints.
+	Asked []string `json:"-"`
 }
 
 // CA is a bundle of authorities as it was read. The zero value is none.

@@ -6,19 +6,41 @@ package network
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/claude-pocket-console/cpc/netns/event"
+	"github.com/claude-pocket-console/cpc/netns/policy"
 )
+
+// Refusal is one thing that a network did not let a program reach.
+type Refusal struct {
+	Host   string `json:"host"` // as the program named it
+	Port   uint16 `json:"port,omitempty"`
+	Reason string `json:"reason"`
+	// Rule is what decided, if a rule did.
+	Rule string `json:"rule,omitempty"`
+	// Failed: it was let out to, and could not be reached.
+	Failed bool `json:"failed,omitempty"`
+}
+
+// String words it, in names that a program chose.
+func (r Refusal) String() string {
+	what := r.Host
+	if r.Port != 0 {
+		what = fmt.Sprintf("%s port %d", what, r.Port)
+	}
+	return fmt.Sprintf("%s: %s", what, r.Reason)
+}
 
 // Refusals collects what a network did not let reach, for the person who
 // wonders why a program failed. It is safe for concurrent use; the zero value is
 // ready.
 type Refusals struct {
 	mu   sync.Mutex // guards what follows
-	seen []string   // distinct, at most maxRefused
+	seen []Refusal  // distinct, at most maxRefused
 	more bool
 }
 
@@ -32,17 +54,13 @@ func (r *Refusals) Note(e event.Event) {
 	if e.Verdict != event.Denied && e.Verdict != event.Failed || !asks && e.Kind != event.Connect && e.Kind != event.Packet || e.Count > 1 {
 		return
 	}
-	what := e.Name
-	if what == "" && e.Addr.IsValid() {
-		what = e.Addr.String()
+	what := Refusal{Host: e.Name, Port: e.Port, Reason: e.Reason, Rule: e.Rule, Failed: e.Verdict == event.Failed}
+	if what.Host == "" && e.Addr.IsValid() {
+		what.Host = e.Addr.String()
 	}
-	if what == "" {
+	if what.Host == "" {
 		return
 	}
-	if e.Port != 0 {
-		what = fmt.Sprintf("%s port %d", what, e.Port)
-	}
-	what = fmt.Sprintf("%s: %s", what, e.Reason)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -54,29 +72,108 @@ func (r *Refusals) Note(e event.Event) {
 	}
 }
 
-// List returns what was refused, a line each, in names that a program chose.
-func (r *Refusals) List() []string {
+// List returns what was refused; one without a host stands for others.
+func (r *Refusals) List() []Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := slices.Clone(r.seen)
 	if r.more {
-		all = append(all, "and others")
+		all = append(all, Refusal{})
 	}
 	return all
 }
 
+// mend returns the rule that would have let a program out, or else what a person
+// can do about it; both are empty where nobody can tell.
+func (r Refusal) mend() (rule, advice string) {
+	h, err := policy.ParseHost(r.Host)
+	switch {
+	case err != nil, r.Failed, r.Host == "":
+		return "", ""
+	case strings.HasPrefix(r.Reason, "only TCP"):
+		return "", "Only TCP leaves a sandbox: no rule lets out ping, QUIC or NTP."
+	case r.Reason == policy.ReasonLimit:
+		return "", fmt.Sprintf("A limit in config.toml keeps %s from being reached, whatever --egress says.", h)
+	case strings.Contains(r.Reason, policy.ReasonDeny):
+		return "", fmt.Sprintf("A deny rule wins over each --egress: take %s out of config.toml or the --egress-file.", orThe(r.Rule, "the one that names "+h.String()))
+	case strings.HasSuffix(r.Reason, "no rule grants it"):
+		return grant(r), ""
+	case slices.Contains([]string{"not TLS", "no server name in the ClientHello", "not HTTP/1.0 or HTTP/1.1"}, r.Reason):
+		return policy.RuleFor(r.Host, r.Port) + "/raw", ""
+	case !slices.Contains([]string{policy.ReasonNoRule, policy.ReasonPort, "not an address of an allowed name"}, r.Reason):
+		return "", ""
+	case h.IsAddr() && (h.Addr.IsLoopback() || h.Addr.IsUnspecified()):
+		return "", ""
+	}
+	if preset := policy.PresetFor(h, r.Port); preset != "" {
+		return preset, ""
+	}
+	return policy.RuleFor(r.Host, r.Port), ""
+}
+
+func orThe(text, other string) string {
+	if text != "" {
+		return text
+	}
+	return other
+}
+
+// grant is the rule for the address that the gateway found not to be public.
+func grant(r Refusal) string {
+	_, rest, _ := strings.Cut(r.Reason, "address ")
+	text, _, _ := strings.Cut(rest, " ")
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return ""
+	}
+	return policy.RuleFor(a.String(), r.Port)
+}
+
+// Hint is what the person who started a program needs to have it let out.
+type Hint struct {
+	// Who could not reach it, such as "the sandbox".
+	Who string
+	// Command that they typed, such as "cpc run", and the rules that it had, as
+	// flags: a rule more does not take those away.
+	Command string
+	Asked   []string
+}
+
 // TellRefusals says what was refused to a program that failed, since that is
-// likely why: command is the one that would let it out.
-func TellRefusals(w io.Writer, refused []string, who, command string) {
+// likely why, and what lets it out.
+func TellRefusals(w io.Writer, refused []Refusal, hint Hint) {
 	if len(refused) == 0 {
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "cpc: the network did not let %s reach:\n", who)
+	fmt.Fprintf(&b, "cpc: the network did not let %s reach:\n", hint.Who)
+	var rules, advice []string
 	for _, r := range refused {
-		b.WriteString("  " + clean(r) + "\n")
+		if r.Host == "" {
+			b.WriteString("  and others\n")
+			continue
+		}
+		b.WriteString("  " + clean(r.String()) + "\n")
+		rule, word := r.mend()
+		if rule != "" && !slices.Contains(rules, rule) {
+			rules = append(rules, rule)
+		}
+		if word != "" && !slices.Contains(advice, word) {
+			advice = append(advice, word)
+		}
 	}
-	fmt.Fprintf(&b, "To let it out to more hosts: %s --egress @default --egress HOST[:PORT]\n", command)
+	for _, a := range advice {
+		b.WriteString(clean(a) + "\n")
+	}
+	if len(rules) > 0 {
+		command := append([]string{hint.Command}, hint.Asked...)
+		for _, r := range rules {
+			if !slices.Contains(hint.Asked, "--egress "+r) {
+				command = append(command, "--egress "+r)
+			}
+		}
+		fmt.Fprintf(&b, "To let it out to more hosts: %s\n", clean(strings.Join(command, " ")))
+	}
 	_, _ = io.WriteString(w, b.String())
 }
 

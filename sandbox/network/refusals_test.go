@@ -10,11 +10,14 @@ import (
 	"testing"
 
 	"github.com/claude-pocket-console/cpc/netns/event"
+	"github.com/claude-pocket-console/cpc/netns/policy"
 )
 
 func TestRefusals(t *testing.T) {
 	var r Refusals
-	tell := func(w *strings.Builder) { TellRefusals(w, r.List(), "this step", "cpc build") }
+	tell := func(w *strings.Builder) {
+		TellRefusals(w, r.List(), Hint{Who: "this step", Command: "cpc build", Asked: []string{"--egress @default"}})
+	}
 	var out strings.Builder
 	tell(&out)
 	if out.Len() != 0 {
@@ -37,7 +40,43 @@ func TestRefusals(t *testing.T) {
 	}
 	out.Reset()
 	tell(&out)
-	if got := strings.Count(out.String(), "\n"); got != maxRefused+3 {
+	if got := strings.Count(out.String(), "\n"); got != maxRefused+2 {
 		t.Errorf("%d lines: %q", got, out.String())
+	}
+}
+
+// TestHintMends: the hint's rules, added to those that were given, let out to
+// what was refused, and nothing is said that does not.
+func TestHintMends(t *testing.T) {
+	const given = "--egress 'my.test' --egress-file p.toml"
+	for _, c := range []struct {
+		e    event.Event
+		want string // of the last line
+	}{
+		{event.Event{Kind: event.DNS, Query: "A", Name: "api.anthropic.com", Reason: policy.ReasonNoRule}, "cpc run " + given + " --egress @anthropic"},
+		{event.Event{Kind: event.DNS, Query: "AAAA", Name: "GitHub.com.", Reason: policy.ReasonNoRule}, "cpc run " + given + " --egress @github"},
+		{event.Event{Kind: event.DNS, Query: "A", Name: "nobody.example", Reason: policy.ReasonNoRule}, "cpc run " + given + " --egress nobody.example"},
+		{event.Event{Kind: event.Packet, Name: "my.test", Port: 2222, Reason: policy.ReasonPort}, "cpc run " + given + " --egress my.test:2222"},
+		{event.Event{Kind: event.Packet, Addr: netip.MustParseAddr("192.0.2.1"), Port: 25, Reason: "not an address of an allowed name"}, "cpc run " + given + " --egress 192.0.2.1:25"},
+		{event.Event{Kind: event.Packet, Addr: netip.MustParseAddr("2001:db8::1"), Port: 25, Reason: policy.ReasonNoRule}, "cpc run " + given + " --egress [2001:db8::1]:25"},
+		{event.Event{Kind: event.Connect, Name: "my.test", Port: 443, Reason: "address 10.1.2.3 is private, and no rule grants it"}, "cpc run " + given + " --egress 10.1.2.3:443"},
+		{event.Event{Kind: event.Connect, Name: "my.test", Port: 443, Reason: "not TLS"}, "cpc run " + given + " --egress my.test:443/raw"},
+		{event.Event{Kind: event.Connect, Name: "evil.test", Port: 443, Reason: policy.ReasonDeny, Rule: "*.evil.test"}, "take *.evil.test out"},
+		{event.Event{Kind: event.Connect, Name: "evil.test", Port: 443, Reason: policy.ReasonLimit}, "A limit in config.toml"},
+		{event.Event{Kind: event.Packet, Addr: netip.MustParseAddr("192.0.2.1"), Port: 53, Reason: "only TCP leaves a sandbox"}, "Only TCP leaves"},
+		{event.Event{Kind: event.Connect, Name: "my.test", Port: 443, Verdict: event.Failed, Reason: "connection refused"}, "my.test port 443: connection refused"},
+		{event.Event{Kind: event.DNS, Query: "A", Name: "$(id).test", Reason: policy.ReasonNoRule}, "$(id).test: " + policy.ReasonNoRule},
+	} {
+		if c.e.Verdict == "" {
+			c.e.Verdict = event.Denied
+		}
+		var r Refusals
+		r.Note(c.e)
+		var out strings.Builder
+		TellRefusals(&out, r.List(), Hint{Who: "the sandbox", Command: "cpc run", Asked: []string{"--egress 'my.test'", "--egress-file p.toml"}})
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if last := lines[len(lines)-1]; !strings.Contains(last, c.want) {
+			t.Errorf("%+v: %q, want %q", c.e, out.String(), c.want)
+		}
 	}
 }

@@ -14,12 +14,13 @@ import (
 // gate is the network of one step, if that is an allowlist.
 type gate struct {
 	net     *netns.Net // nil otherwise
+	asked   []string
 	refused network.Refusals
 }
 
 // openGate makes the step's network, which the caller closes.
 func (s *Runner) openGate(id, mode string) (*gate, error) {
-	g := &gate{}
+	g := &gate{asked: s.network.Asked}
 	if mode != bundle.NetworkAllowlist {
 		return g, nil
 	}
@@ -38,6 +39,6 @@ func (g *gate) close() error {
 // tell says what was refused to a step that failed.
 func (g *gate) tell(w io.Writer) {
 	if w != nil {
-		network.TellRefusals(w, g.refused.List(), "this step", "cpc build")
+		network.TellRefusals(w, g.refused.List(), network.Hint{Who: "this step", Command: "cpc build", Asked: g.asked})
 	}
 }

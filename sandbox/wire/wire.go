@@ -22,6 +22,7 @@ import (
 	"sync"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 )
 
 // Type says what a frame carries.
@@ -133,8 +134,8 @@ type StartedBody struct {
 type ExitBody struct {
 	Code   int    `json:"code"`
 	Reason string `json:"reason,omitempty"` // why, when it was not the program's own doing
-	// Refused is what the network did not let reach, in words.
-	Refused []string `json:"refused,omitempty"`
+	// Refusals are what the network did not let reach.
+	Refusals []network.Refusal `json:"refusals,omitempty"`
 }
 
 // FailureBody says what could not be done. Code is the exit status for the

@@ -46,7 +46,7 @@ func TestRefusedIsTold(t *testing.T) {
 		ask := "getent hosts nobody.example; exit "
 		_, stderr, code := w.run(t, "run", "--rm", base, "bash", "-c", ask+"3")
 		if code != 3 || !strings.Contains(stderr, "the network did not let the sandbox reach:\n  nobody.example: ") ||
-			!strings.Contains(stderr, "cpc run --egress @default --egress HOST[:PORT]") {
+			!strings.Contains(stderr, "cpc run --egress @default --egress nobody.example\n") {
 			t.Errorf("status %d, %q", code, stderr)
 		}
 		_, stderr, code = w.run(t, "run", "--rm", base, "bash", "-c", ask+"0")
