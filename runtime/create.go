@@ -38,7 +38,7 @@ type RunOptions struct {
 
 // Create makes a container and leaves it waiting for Start.
 func (r Runtime) Create(id string, o CreateOptions) error {
-	err := r.locked(id, func() error {
+	err := r.locked(id, makes, func() error {
 		m, err := r.newContainer(id, &o, notifierFor(r.Root, id))
 		if err != nil {
 			return err
@@ -66,7 +66,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 		s *supervisor
 	)
 	n := notifierFor(r.Root, id)
-	err := r.locked(id, func() error {
+	err := r.locked(id, makes, func() error {
 		m, err := r.newContainer(id, &o.CreateOptions, n)
 		if err != nil {
 			return err
@@ -107,7 +107,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 	if o.Keep {
 		return status, nil
 	}
-	if err := r.locked(id, func() error { return destroy(c) }); err != nil {
+	if err := r.locked(id, changes, func() error { return destroy(c) }); err != nil {
 		return status, fmt.Errorf("%s %s: %w", op, id, err)
 	}
 	return status, nil

@@ -37,7 +37,9 @@
 // exclude each other by flock(2) on ROOT/ID@lock ("@" cannot occur in an id).
 // state, list, ps, events, kill and exec take no lock, because hooks that run
 // under create's lock may call them. A killed
-// process releases its lock; the lock file goes away with the container.
+// process releases its lock; the lock file goes away with the container. Who makes or
+// starts a container signs its lock: delete --force ends that process, should the
+// lock not be free soon, with all that descends from it.
 //
 // # A command that cannot be run
 //

@@ -28,7 +28,7 @@ func (r Runtime) Start(id string) error {
 	n := notifierFor(r.Root, id)
 	defer n.close()
 	var pid int
-	err := r.locked(id, func() error {
+	err := r.locked(id, makes, func() error {
 		c, err := r.load(id)
 		if err != nil {
 			return err
@@ -55,7 +55,10 @@ func (r Runtime) Start(id string) error {
 		if err := release(r.dir(id), pid); err != nil {
 			return err
 		}
-		return r.runPoststart(c, hooks)
+		if err := r.runPoststart(c, hooks); err != nil {
+			return discardKilled(c, err)
+		}
+		return nil
 	})
 	if err == nil {
 		err = n.forward(pid, pid)
@@ -122,10 +125,14 @@ func parseSignal(name string) (unix.Signal, error) {
 }
 
 // Delete removes a stopped or created container. With force, a running one is
-// killed first, a damaged one is removed as well as can be, and none at all is
-// no error.
+// killed first, one that is still being made or started is no more, nor who does
+// that, a damaged one is removed as well as can be, and none at all is no error.
 func (r Runtime) Delete(id string, force bool) error {
-	err := r.locked(id, func() error { return r.remove(id, force) })
+	as := changes
+	if force {
+		as = forces
+	}
+	err := r.locked(id, as, func() error { return r.remove(id, force) })
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
@@ -212,6 +219,14 @@ func destroyKilled(c *libcontainer.Container) error {
 		wait = min(2*wait, 100*time.Millisecond)
 	}
 	return errors.New("init is still running after SIGKILL")
+}
+
+// discardKilled removes a container whose program runs or has run already.
+func discardKilled(c *libcontainer.Container, cause error) error {
+	if err := destroyKilled(c); err != nil {
+		logrus.Warnf("remove container %s: %v", c.ID(), err)
+	}
+	return cause
 }
 
 // killDamaged kills the init that the beginning of a damaged state file still

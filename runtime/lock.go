@@ -4,6 +4,8 @@
 package runtime
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -18,12 +20,21 @@ const (
 	lockPoll     = 10 * time.Millisecond
 )
 
+// lockUse is what a lock is taken for.
+type lockUse int
+
+const (
+	changes lockUse = iota // something, in its own time
+	makes                  // or starts a container, until delete --force comes
+	forces                 // its deletion, and ends who makes it
+)
+
 // idLock excludes other operations that change the container of one id.
 type idLock struct{ file *os.File }
 
 // lock takes the lock of id, creating the state directory if need be. It gives
 // up after lockPatience, so that a hook which calls back cannot hang for ever.
-func (r Runtime) lock(id string) (*idLock, error) {
+func (r Runtime) lock(id string, as lockUse) (*idLock, error) {
 	if err := r.checkRoot(); err != nil {
 		return nil, err
 	}
@@ -33,14 +44,25 @@ func (r Runtime) lock(id string) (*idLock, error) {
 	if err := os.MkdirAll(r.Root, 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(r.Root, id+"@lock")
-	for deadline := time.Now().Add(lockPatience); ; {
+	path := filepath.Join(r.Root, lockName(id))
+	begin := time.Now()
+	for deadline := begin.Add(lockPatience); ; {
 		l, err := tryLock(path)
 		if err == nil {
+			if err = l.sign(as == makes); err != nil {
+				return nil, errors.Join(err, l.file.Close())
+			}
 			return l, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, err
+		}
+		if as == forces && time.Since(begin) > makePatience {
+			if h, ok := readHolder(path); ok {
+				if err := h.end(); err != nil {
+					return nil, err
+				}
+			}
 		}
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("lock %s: held by another operation for %v", path, lockPatience)
@@ -85,9 +107,20 @@ func (l *idLock) release(containerDir string) error {
 	return errors.Join(err, l.file.Close())
 }
 
+// lockName is the name of an id's lock file: "@" cannot occur in an id. That of a
+// long id, which is to be no longer than a name may be, is its hash.
+func lockName(id string) string {
+	const suffix = "@lock"
+	if len(id)+len(suffix) <= maxName {
+		return id + suffix
+	}
+	sum := sha256.Sum256([]byte(id))
+	return "@" + hex.EncodeToString(sum[:]) + suffix
+}
+
 // locked runs op under the lock of id.
-func (r Runtime) locked(id string, op func() error) (err error) {
-	l, err := r.lock(id)
+func (r Runtime) locked(id string, as lockUse, op func() error) (err error) {
+	l, err := r.lock(id, as)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (r Runtime) freeze(op, id string, do func(*libcontainer.Container) error) e
 
 // change runs an operation on an existing container under its lock.
 func (r Runtime) change(id string, do func(*libcontainer.Container) error) error {
-	return r.locked(id, func() error {
+	return r.locked(id, changes, func() error {
 		c, err := r.load(id)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -48,10 +49,24 @@ func (r Runtime) poststartOf(id string) (poststart, error) {
 	return poststart((*i.Hooks)[configs.Poststart]), nil
 }
 
+// diedAsInit says whether a process that has ended did so before it executed the
+// user's program. Nobody knows of one that was reaped already.
+func diedAsInit(pid int) bool {
+	stat, err := readStat(pid)
+	return err == nil && stat.state == 'Z' && strings.HasPrefix(stat.name, "runc:[")
+}
+
+// endsAsInit: without a command line any more, and not yet a zombie.
+func endsAsInit(pid int) bool {
+	stat, err := readStat(pid)
+	return err == nil && stat.state != 'Z' && strings.HasPrefix(stat.name, "runc:[")
+}
+
 // runPoststart waits for the user's program and runs the hooks. When one fails,
 // the container is killed.
 func (r Runtime) runPoststart(c *libcontainer.Container, p poststart) error {
-	if len(p) == 0 {
+	mayFail := len(c.Config().Hooks[configs.StartContainer]) > 0
+	if len(p) == 0 && !mayFail {
 		return nil
 	}
 	loaded, err := c.State()
@@ -62,6 +77,15 @@ func (r Runtime) runPoststart(c *libcontainer.Container, p poststart) error {
 	init := []byte(r.processName(c.ID()) + "\x00init\x00")
 	for runs(pid, init) {
 		time.Sleep(time.Millisecond)
+	}
+	for deadline := time.Now().Add(time.Second); mayFail && endsAsInit(pid) && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if mayFail && diedAsInit(pid) {
+		return errors.New("startContainer hook: failed, see the container's stderr")
+	}
+	if len(p) == 0 {
+		return nil
 	}
 	state, err := c.OCIState()
 	if err == nil {

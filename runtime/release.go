@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/runc/libcontainer/system"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,7 +46,7 @@ func release(dir string, pid int) error {
 			return takeRelease(f, fifo)
 		case <-time.After(100 * time.Millisecond):
 		}
-		if stat, err := system.Stat(pid); err == nil && stat.State != system.Zombie {
+		if stat, err := readStat(pid); err == nil && stat.state != 'Z' {
 			continue
 		}
 		// It may have gone on and ended since.

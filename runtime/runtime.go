@@ -23,6 +23,9 @@ var (
 	ErrCorruptState = errors.New("corrupt state")
 )
 
+// maxName is the longest name of a file, and so of a container.
+const maxName = 255
+
 // stateFile is where libcontainer keeps what it knows of a container.
 const stateFile = "state.json"
 
@@ -103,6 +106,9 @@ func checkState(path, id string) error {
 func checkID(id string) error {
 	if id == "" {
 		return errors.New("container id cannot be empty")
+	}
+	if len(id) > maxName {
+		return fmt.Errorf("%w: %d bytes long, want at most %d", libcontainer.ErrInvalidID, len(id), maxName)
 	}
 	if id == "." || id == ".." {
 		return fmt.Errorf("%w: %q", libcontainer.ErrInvalidID, id)

@@ -43,6 +43,8 @@ func main() {
 		watched(callsx32)
 	case "orphan":
 		orphan()
+	case "wait":
+		wait(os.Args[2])
 	case "leave":
 		leave()
 	case "trap":
@@ -173,6 +175,21 @@ func overwrite(path string) {
 	}
 	results["reopened"] = errno(err)
 	show(results)
+}
+
+// wait says that it is there, in this directory, and has a child in a session of its
+// own that waits as well.
+func wait(dir string) {
+	if len(os.Args) == 3 {
+		self, _ := os.Executable()
+		_, err := os.StartProcess(self, []string{self, "wait", dir, "child"}, &os.ProcAttr{Sys: &unix.SysProcAttr{Setsid: true}})
+		if err != nil {
+			show(err.Error())
+		}
+	} else if err := os.WriteFile(filepath.Join(dir, "waiting"), nil, 0o600); err != nil {
+		show(err.Error())
+	}
+	time.Sleep(time.Minute)
 }
 
 // leave writes much, leaves a process that keeps the streams, and ends.
