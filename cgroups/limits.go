@@ -147,6 +147,13 @@ func (l Limits) bandwidth() (quota, period int64) {
 	return -1, period
 }
 
+// Processors is how much processor time there is in each second, in seconds; 0 is
+// without a limit.
+func (l Limits) Processors() float64 {
+	quota, period := l.bandwidth()
+	return max(float64(quota)/float64(period), 0)
+}
+
 func (l Limits) cpuLimited() bool { return l.MilliCPU > 0 || l.Quota > 0 || l.Period > 0 }
 
 // swapOnly is what memory.swap.max holds; -1 is max.

@@ -17,6 +17,7 @@ import (
 	nl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/gateway"
 	"github.com/claude-pocket-console/cpc/netns/names"
@@ -38,9 +39,14 @@ type Options struct {
 	// which still refuses what the policy does not allow: so the events hold
 	// everything that a program asks for first.
 	Learn bool
+	// Budget bounds the processor time that the process spends on the network;
+	// nil is without a bound.
+	Budget *cpubudget.Budget
+	// Search are the domains with which the sandbox completes short names.
+	Search []string
 	// Host replaces parts of how the gateway reaches the host's network. Its
-	// Policy, Name, Synthetic, Record, Limits, Failed and Process are set by
-	// Open.
+	// Policy, Name, Synthetic, Record, Limits, Budget, Search, Failed and Process
+	// are set by Open.
 	Host gateway.Options
 }
 
@@ -116,10 +122,11 @@ func (n *Net) open() (err error) {
 	if err != nil {
 		return err
 	}
-	n.dns = names.NewServer(names.Options{Policy: n.pol.Load, Pool: n.pool, Record: n.rec.Record, All: n.o.Learn})
+	n.dns = names.NewServer(names.Options{Policy: n.pol.Load, Pool: n.pool, Record: n.rec.Record, Budget: n.o.Budget, All: n.o.Learn})
 	host := n.o.Host
 	host.Policy, host.Name, host.Synthetic = n.pol.Load, n.pool.Lookup, n.plan.synthetic()
 	host.Record, host.Limits, host.Failed = n.rec.Record, n.o.Limits, n.failed
+	host.Budget, host.Search = n.o.Budget, n.o.Search
 	host.Process = func(src, dst netip.AddrPort) string {
 		if w := n.who.Load(); w != nil {
 			return w.of(src, dst)

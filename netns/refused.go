@@ -73,9 +73,13 @@ func refusedPackets(t *thread, r *os.File, group uint16) (*netlink.Conn, error) 
 }
 
 // readRefused gives each packet to f until reading fails, as it does when the
-// log is closed.
-func readRefused(c *netlink.Conn, f func(packet)) error {
+// log is closed. It waits for a share of the budget before each; the kernel drops
+// meanwhile what is too much.
+func readRefused(c *netlink.Conn, f func(packet), wait func() error) error {
 	for {
+		if err := wait(); err != nil {
+			return err
+		}
 		messages, err := c.Receive()
 		if errors.Is(err, unix.ENOBUFS) {
 			continue // too many at once; the counter has them

@@ -91,7 +91,7 @@ func (n *Net) serve() error {
 		to   func(packet)
 	}{{n.log, n.refused}, {n.holder.log, held}} {
 		n.run("log", func() error {
-			if err := readRefused(l.from, l.to); ctx.Err() == nil {
+			if err := readRefused(l.from, l.to, func() error { return n.o.Budget.Wait(ctx) }); ctx.Err() == nil {
 				return err
 			}
 			return nil // Close has closed it

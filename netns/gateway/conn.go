@@ -6,7 +6,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -27,8 +26,9 @@ type conn struct {
 	port     uint16
 	start    time.Time
 	said     string
-	recorded func() // records its start, once
-	early    early  // made before it was accepted
+	recorded func()       // records its start, once
+	wait     func() error // for a share of the budget
+	early    early        // made before it was accepted
 
 	// Guarded by Gateway.mu once the connection is in the table; decision and
 	// target are written once.
@@ -57,17 +57,13 @@ type Conn struct {
 	Received uint64 `json:"received"`
 }
 
-func (g *Gateway) add(c *conn) bool {
+func (g *Gateway) add(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.conns) >= g.o.Limits.Conns {
-		return false
-	}
 	g.last++
 	c.id = g.last
 	g.conns[c] = struct{}{}
 	g.names[c.host.Name]++
-	return true
 }
 
 func (g *Gateway) remove(c *conn) {
@@ -201,22 +197,17 @@ func transferred(c *net.TCPConn) (sent, received uint64) {
 // splice joins both sides until both have ended. It returns the first error,
 // which is nil after two orderly ends.
 func (g *Gateway) splice(c *conn) error {
-	return g.join(c, func() error {
-		n, err := io.Copy(c.up, c.client)
-		c.sent += uint64(n)
-		return err
-	})
+	return g.join(c, func() error { return g.pump(c, c.up, c.client, &c.sent) })
 }
 
 // join copies from the host to the program while send does the other
 // direction. Each passes on the end of its side (half-close); an error ends
-// both.
+// both. An anew of send ends the copying only.
 func (g *Gateway) join(c *conn, send func() error) error {
 	var wg sync.WaitGroup
 	var down error
 	wg.Go(func() {
-		n, err := io.Copy(c.client, c.up)
-		c.received += uint64(n)
+		err := g.pump(c, c.client, c.up, &c.received)
 		down = err
 		if err == nil {
 			err = c.client.CloseWrite()
@@ -236,6 +227,20 @@ func (g *Gateway) join(c *conn, send func() error) error {
 		g.say403(c, last)
 		c.hearOut()
 		return last
+	}
+	if next, ok := errors.AsType[anew](err); ok {
+		g.stopAnswer(c)
+		wg.Wait()
+		if down == nil { // the host has ended the connection, and the program knows
+			return nil
+		}
+		g.mu.Lock()
+		c.saying = false
+		g.mu.Unlock()
+		if err := c.client.SetWriteDeadline(time.Time{}); err != nil {
+			return err
+		}
+		return next
 	}
 	if err == nil {
 		err = c.up.CloseWrite()

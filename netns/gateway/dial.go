@@ -112,7 +112,7 @@ func (g *Gateway) targets(ctx context.Context, c *conn) ([]target, error) {
 	addrs := []netip.Addr{c.host.Addr}
 	if !c.host.IsAddr() {
 		var err error
-		if addrs, err = g.o.Resolve(ctx, c.host.Name); err != nil {
+		if addrs, err = g.resolve(ctx, c.host.Name); err != nil {
 			return nil, fmt.Errorf("resolve: %w", err)
 		}
 	}
@@ -186,12 +186,13 @@ func (g *Gateway) race(ctx context.Context, targets []target) (*net.TCPConn, tar
 	ctx, cancel := context.WithCancel(ctx)
 	results := make(chan dialled)
 	running := 0
+	dial := g.dialOne // the first; the others need a token
 	start := func() {
-		t := targets[0]
-		targets = targets[1:]
+		t, try := targets[0], dial
+		targets, dial = targets[1:], g.dialBeside
 		running++
 		go func() {
-			up, err := g.dialOne(ctx, t)
+			up, err := try(ctx, t)
 			results <- dialled{up, t, err}
 		}()
 	}

@@ -16,14 +16,16 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/claude-pocket-console/cpc/internal/address"
+	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
 
 // Limits of one sandbox. Zero values mean the defaults.
 type Limits struct {
-	Conns     int           // at a time: 512
-	PerSecond int           // new connections: 200, and as many again at once
+	Conns     int           // at a time: 512, or fewer if there are not the descriptors
+	PerSecond int           // new connections: 200, and as many again at once; more wait
+	Queue     time.Duration // how long a connection waits for a place: 10 s
 	Head      time.Duration // for a ClientHello or a request's head: 15 s
 	Connect   time.Duration // for resolving and dialling: 30 s
 	Idle      time.Duration // without a byte in either direction: 1 h
@@ -41,6 +43,7 @@ func (l Limits) withDefaults() Limits {
 	if l.PerSecond == 0 {
 		l.PerSecond = 200
 	}
+	or(&l.Queue, 10*time.Second)
 	or(&l.Head, 15*time.Second)
 	or(&l.Connect, 30*time.Second)
 	or(&l.Idle, time.Hour)
@@ -58,6 +61,11 @@ type Options struct {
 	Synthetic []netip.Prefix
 	Record    func(event.Event)
 	Limits    Limits
+	// Budget bounds the processor time of the work; nil is without a bound.
+	Budget *cpubudget.Budget
+	// Search are the domains that the sandbox's resolver completes short names
+	// with. A program says the short one.
+	Search []string
 
 	// Resolve returns the addresses of a canonical name.
 	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
@@ -84,6 +92,10 @@ type Gateway struct {
 	// probes limits Probe as limit does what is accepted.
 	probes *rate.Limiter
 	late   bool // Own may not know the newest address, see ownless
+	// A token for each: connections, tries beside another, pipes, and questions.
+	places, beside, pipes, asking chan struct{}
+	maxEarly                      int
+	buffers                       *sync.Pool
 
 	mu    sync.Mutex // guards what follows, and the fields of conns that say so
 	conns map[*conn]struct{}
@@ -109,7 +121,12 @@ func New(o Options) *Gateway {
 		o.OriginalDst = originalDst
 	}
 	per := o.Limits.PerSecond
+	has := shareOf(descriptors())
+	o.Limits.Conns = min(o.Limits.Conns, has.conns)
 	return &Gateway{
+		places: make(chan struct{}, o.Limits.Conns), beside: make(chan struct{}, has.beside),
+		pipes: make(chan struct{}, has.pipes), asking: make(chan struct{}, has.resolve),
+		maxEarly: has.early, buffers: newBuffers(),
 		o: o, late: late, limit: rate.NewLimiter(rate.Limit(per), 2*per), probes: rate.NewLimiter(rate.Limit(per), 2*per),
 		conns: map[*conn]struct{}{}, names: map[string]int{}, early: map[flow]early{},
 	}
@@ -126,16 +143,17 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() {
 		_ = l.Close()
-		g.Cut("the sandbox ends", func(Conn) bool { return true })
+		g.Cut(ending, func(Conn) bool { return true })
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() { g.watch(ctx) })
 	defer wg.Wait()
 	defer stop()
-	defer g.Cut("the sandbox ends", func(Conn) bool { return true })
+	defer g.Cut(ending, func(Conn) bool { return true })
 	defer g.dropEarly()
 	defer cancel()
 	defer l.Close()
+	var full time.Time
 	for {
 		raw, err := l.Accept()
 		if err != nil {
@@ -149,34 +167,25 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		c := raw.(*net.TCPConn)
-		if why := g.overLimit(); why != "" {
+		if why := g.admit(ctx, c, &full); why != "" {
 			reset(c)
 			g.o.Record(event.Event{
 				Kind: event.Connect, Verdict: event.Denied, Version: g.o.Policy().Version(), Reason: why,
 			})
 			continue
 		}
-		wg.Go(func() { g.handle(ctx, c) })
+		wg.Go(func() {
+			defer func() { <-g.places }()
+			g.handle(ctx, c)
+		})
 	}
-}
-
-func (g *Gateway) overLimit() string {
-	g.mu.Lock()
-	n := len(g.conns)
-	g.mu.Unlock()
-	switch {
-	case n >= g.o.Limits.Conns:
-		return "too many connections at a time"
-	case !g.limit.Allow():
-		return "too many new connections a second"
-	}
-	return ""
 }
 
 // handle serves one connection from its acceptance to its end.
 func (g *Gateway) handle(ctx context.Context, client *net.TCPConn) {
 	defer client.Close()
 	c := &conn{client: client, src: remote(client), start: time.Now(), moved: time.Now()}
+	c.wait = func() error { return g.o.Budget.Wait(ctx) }
 	// What a connection sends must not end the sandbox; it ends the connection.
 	defer func() {
 		if recover() != nil {
@@ -205,10 +214,7 @@ func (g *Gateway) handle(ctx context.Context, client *net.TCPConn) {
 	}
 	// First into the table, then the decision: whoever changes the policy
 	// later finds the connection there.
-	if !g.add(c) {
-		g.refuse(c, refusal("too many connections at a time"))
-		return
-	}
+	g.add(c)
 	defer g.remove(c)
 	if ctx.Err() != nil {
 		return
@@ -268,15 +274,7 @@ func (g *Gateway) open(ctx context.Context, c *conn) bool {
 		reset(c.client)
 		return false
 	}
-	g.mu.Lock()
-	c.up, c.target = up, t
-	cut := c.cut
-	if t.grant.IsValid() && !g.o.Policy().Grants(t.addr.Addr(), c.port, t.grant) {
-		cut = policyChanged
-	}
-	g.mu.Unlock()
-	if cut != "" {
-		_ = up.Close()
+	if cut := g.keep(c, up, t); cut != "" {
 		g.refuse(c, refusal(cut))
 		return false
 	}
@@ -287,6 +285,25 @@ func (g *Gateway) open(ctx context.Context, c *conn) bool {
 	})
 	time.AfterFunc(bytesFirst, c.recorded)
 	return true
+}
+
+// keep makes up the connection's, unless it was cut or the policy has changed
+// since, which it returns.
+func (g *Gateway) keep(c *conn, up *net.TCPConn, t target) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old, cut := c.up, c.cut
+	c.up, c.target = up, t
+	if old != nil {
+		_ = old.Close()
+	}
+	if cut == "" && t.grant.IsValid() && !g.o.Policy().Grants(t.addr.Addr(), c.port, t.grant) {
+		cut = policyChanged
+	}
+	if cut != "" {
+		_ = up.Close()
+	}
+	return cut
 }
 
 // bytesFirst is how long the start of an open connection goes unrecorded, unless

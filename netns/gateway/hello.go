@@ -229,8 +229,9 @@ func isRetry(msg []byte) bool {
 	return len(msg) >= handshakeHeader+34 && msg[0] == serverHello && string(msg[handshakeHeader+2:handshakeHeader+34]) == random
 }
 
-// sameName holds what a program said against the name it connected to.
-func sameName(said string, h policy.Host) error {
+// sameName holds what a program said against the name it connected to, which may
+// be what it said and one of the domains that its resolver searches.
+func sameName(said string, h policy.Host, search []string) error {
 	if strings.IndexFunc(said, func(r rune) bool { return r <= ' ' || r >= 0x7f }) >= 0 {
 		return refusal("a byte in the name that none has: an international name is sent as xn--…")
 	}
@@ -238,7 +239,11 @@ func sameName(said string, h policy.Host) error {
 	if err != nil {
 		return refusal("not a host name: " + err.Error())
 	}
-	if got != h {
+	full := func(domain string) bool {
+		completed, err := policy.ParseHost(got.Name + "." + domain)
+		return err == nil && completed == h
+	}
+	if got != h && (got.IsAddr() || h.IsAddr() || !slices.ContainsFunc(search, full)) {
 		return refusal(fmt.Sprintf("names %s instead of %s", clip(got.String()), h))
 	}
 	return nil

@@ -15,7 +15,8 @@ import (
 
 // serveHTTP lets requests through that name the connection's host.
 func (g *Gateway) serveHTTP(ctx context.Context, c *conn) {
-	br := bufio.NewReaderSize(c.client, 16<<10)
+	in := &input{c: c}
+	br := bufio.NewReaderSize(in, bufferSize)
 	h, err := g.request(c, br)
 	if err != nil {
 		switch {
@@ -32,12 +33,48 @@ func (g *Gateway) serveHTTP(ctx context.Context, c *conn) {
 	if !g.open(ctx, c) {
 		return
 	}
-	if h.upgrade {
-		g.finish(c, g.upgrade(c, br, h))
-		return
+	x := &exchange{g: g, c: c, in: in, br: br}
+	for err = nil; ; {
+		if h.upgrade {
+			err = x.upgrade(h)
+		} else {
+			err = g.join(c, func() error { return x.requests(&h) })
+		}
+		next, ok := errors.AsType[anew](err)
+		if !ok {
+			break
+		}
+		h = next.head
+		up, t, err := g.dial(ctx, c)
+		if err == nil {
+			if cut := g.keep(c, up, t); cut != "" {
+				err = refusal(cut)
+			}
+		}
+		if err != nil {
+			reset(c.client)
+			g.finish(c, err)
+			return
+		}
 	}
-	g.finish(c, g.join(c, func() error { return g.requests(c, br, h) }))
+	g.finish(c, err)
 }
+
+// exchange is what goes over one connection of a program: requests, one after
+// the other.
+type exchange struct {
+	g  *Gateway
+	c  *conn
+	in *input
+	br *bufio.Reader // of in
+}
+
+// anew is a request for which a connection to the host is made anew: one for
+// WebSocket on a connection in use. On a new one the first answer belongs to it
+// beyond doubt, and what follows a 101 is no HTTP.
+type anew struct{ head head }
+
+func (anew) Error() string { return "Upgrade on a connection in use" }
 
 // lastAnswer is a refusal that the program can be told of, because it has read
 // all that came before.
@@ -61,24 +98,37 @@ func (g *Gateway) request(c *conn, br *bufio.Reader) (head, error) {
 	if err != nil {
 		return h, err
 	}
-	if err := h.checkHost(c.host, c.port); err != nil {
+	if err := h.checkHost(c.host, c.port, g.o.Search); err != nil {
 		return h, err
 	}
 	return h, c.client.SetReadDeadline(time.Time{})
 }
 
-// requests passes on one request after the other, each checked.
-func (g *Gateway) requests(c *conn, br *bufio.Reader, h head) error {
-	before, _ := transferred(c.up) // what a proxy said, which the program does not see
-	for {
-		heard, _ := transferred(c.up)
-		if err := c.send(h.out); err != nil {
-			return err
+// requests passes on one request after the other, each checked. The first has
+// gone out already if h is nil.
+func (x *exchange) requests(h *head) (err error) {
+	c, br := x.c, x.br
+	out := bufio.NewWriterSize(output{c}, bufferSize)
+	x.in.flush = out.Flush
+	defer func() {
+		x.in.flush = nil
+		if last := out.Flush(); err == nil {
+			err = last
 		}
-		n, err := copyBody(c.up, br, h.length)
-		c.sent += uint64(n)
-		if err != nil {
-			return err
+	}()
+	before, heard := uint64(0), uint64(0)
+	if h != nil {
+		before, _ = transferred(c.up) // what a proxy said, which the program does not see
+	}
+	for {
+		if h != nil {
+			heard, _ = transferred(c.up)
+			if _, err := out.Write(h.out); err != nil {
+				return err
+			}
+			if err := copyBody(out, br, h.length); err != nil {
+				return err
+			}
 		}
 		pipelined := br.Buffered() > 0
 		// The connection may rest here; what a head may take, it may take
@@ -88,15 +138,24 @@ func (g *Gateway) requests(c *conn, br *bufio.Reader, h head) error {
 		} else if err != nil {
 			return err
 		}
-		if h, err = g.request(c, br); err == nil && h.upgrade {
-			err = refusal("Upgrade on a connection in use")
+		next, err := x.g.request(c, br)
+		if isCut(err) {
+			return nil // in the midst of a head: the answers before still come
 		}
-		if r, ok := errors.AsType[refusal](err); ok && !pipelined && c.answered(before, heard) {
+		settled := !pipelined && c.answered(before, heard)
+		if err == nil && next.upgrade {
+			if settled {
+				return anew{next}
+			}
+			err = refusal("Upgrade before the answer to the request before")
+		}
+		if r, ok := errors.AsType[refusal](err); ok && settled {
 			return lastAnswer{r}
 		}
 		if err != nil {
 			return err
 		}
+		h = &next
 	}
 }
 
@@ -110,48 +169,57 @@ func (c *conn) answered(before, heard uint64) bool {
 	return said > heard && has >= said-before
 }
 
-// upgrade passes on a request for WebSocket. If the server agrees, both sides
-// are joined; if not, its answer is the last thing.
-func (g *Gateway) upgrade(c *conn, br *bufio.Reader, h head) error {
+// upgrade passes on a request for WebSocket, the first on its connection to the
+// host. If the server agrees, both sides are joined; if not, other requests may
+// follow.
+func (x *exchange) upgrade(h head) error {
+	c := x.c
 	if err := c.send(h.out); err != nil {
 		return err
 	}
-	_ = c.up.SetReadDeadline(time.Now().Add(g.o.Limits.Connect))
-	server := bufio.NewReaderSize(c.up, 16<<10)
-	answer, err := readHead(server)
-	if err != nil {
-		return err
+	_ = c.up.SetReadDeadline(time.Now().Add(x.g.o.Limits.Connect))
+	server := bufio.NewReaderSize(c.up, bufferSize)
+	agreed := false
+	for interim := true; interim; {
+		answer, err := readHead(server)
+		if err != nil {
+			return err
+		}
+		if err := c.tell(answer); err != nil {
+			return err
+		}
+		status, ok := strings.CutPrefix(string(answer), "HTTP/1.1 ")
+		agreed = ok && strings.HasPrefix(status, "101 ")
+		interim = ok && strings.HasPrefix(status, "1") && !agreed // RFC 9110, 15.2
 	}
 	if err := c.up.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
-	n, err := c.client.Write(answer)
-	c.received += uint64(n)
-	if err != nil {
 		return err
 	}
 	early, err := server.Peek(server.Buffered())
 	if err != nil {
 		return err
 	}
-	if n, err = c.client.Write(early); err != nil {
+	if err := c.tell(early); err != nil {
 		return err
 	}
-	c.received += uint64(n)
-	if status, ok := strings.CutPrefix(string(answer), "HTTP/1.1 101 "); !ok || status == "" {
-		return g.join(c, func() error { // nothing more is read of the program
-			_, err := io.Copy(io.Discard, c.client)
-			return err
-		})
+	if !agreed {
+		return x.g.join(c, func() error { return x.requests(nil) })
 	}
-	said, err := br.Peek(br.Buffered())
+	said, err := x.br.Peek(x.br.Buffered())
 	if err != nil {
 		return err
 	}
 	if err := c.send(said); err != nil {
 		return err
 	}
-	return g.splice(c)
+	return x.g.splice(c)
+}
+
+// tell writes to the program and counts.
+func (c *conn) tell(b []byte) error {
+	n, err := c.client.Write(b)
+	c.received += uint64(n)
+	return err
 }
 
 // say403 tells the program, which may show it to somebody.

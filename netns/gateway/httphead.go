@@ -221,7 +221,7 @@ func (h *head) check(count map[string]int) error {
 }
 
 // checkHost holds what the head names against the connection's host and port.
-func (h *head) checkHost(host policy.Host, port uint16) error {
+func (h *head) checkHost(host policy.Host, port uint16, search []string) error {
 	for _, authority := range []string{h.host, h.authority} {
 		if authority == "" && h.host != "" {
 			continue
@@ -230,7 +230,7 @@ func (h *head) checkHost(host policy.Host, port uint16) error {
 		if err != nil {
 			return err
 		}
-		if err := sameName(name, host); err != nil {
+		if err := sameName(name, host, search); err != nil {
 			return err
 		}
 	}
@@ -262,62 +262,82 @@ func token(s string) bool {
 }
 
 // copyBody copies the body of a request, and checks its framing on the way.
-func copyBody(dst io.Writer, br *bufio.Reader, length int64) (n int64, err error) {
+func copyBody(dst io.Writer, br *bufio.Reader, length int64) error {
 	if length != chunked {
-		return io.CopyN(dst, br, length)
+		return copyExactly(dst, br, length)
 	}
 	for {
 		line, err := readLine(br)
 		if err != nil {
-			return n, err
+			return err
 		}
 		size, ok := chunkSize(line)
 		if !ok {
-			return n, refusal("malformed chunk")
+			return refusal("malformed chunk")
 		}
 		// Extensions of a chunk are left out.
-		m, err := io.WriteString(dst, strconv.FormatInt(size, 16)+"\r\n")
-		if n += int64(m); err != nil {
-			return n, err
+		if _, err := io.WriteString(dst, strconv.FormatInt(size, 16)+"\r\n"); err != nil {
+			return err
 		}
 		if size == 0 {
-			m, err := copyTrailer(dst, br)
-			return n + m, err
+			return copyTrailer(dst, br)
 		}
-		sent, err := io.CopyN(dst, br, size)
-		if n += sent; err != nil {
-			return n, err
+		if err := copyExactly(dst, br, size); err != nil {
+			return err
 		}
 		if line, err = readLine(br); err != nil {
-			return n, err
+			return err
 		}
 		if line != "" {
-			return n, refusal("malformed chunk")
+			return refusal("malformed chunk")
 		}
 		if _, err := io.WriteString(dst, "\r\n"); err != nil {
-			return n, err
+			return err
 		}
-		n += 2
 	}
+}
+
+// copyExactly copies so many bytes as they come. (A bufio.Writer's ReadFrom,
+// which io.CopyN would call, must not be flushed meanwhile, as input does.)
+func copyExactly(dst io.Writer, br *bufio.Reader, size int64) error {
+	for size > 0 {
+		if _, err := br.Peek(1); errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		} else if err != nil {
+			return err
+		}
+		part, err := br.Peek(int(min(int64(br.Buffered()), size)))
+		if err != nil {
+			return err
+		}
+		if _, err := dst.Write(part); err != nil {
+			return err
+		}
+		if _, err := br.Discard(len(part)); err != nil {
+			return err
+		}
+		size -= int64(len(part))
+	}
+	return nil
 }
 
 // copyTrailer ends a chunked body. Its fields, which nothing needs, are left
 // out.
-func copyTrailer(dst io.Writer, br *bufio.Reader) (int64, error) {
+func copyTrailer(dst io.Writer, br *bufio.Reader) error {
 	for range maxFields {
 		line, err := readLine(br)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if line == "" {
-			n, err := io.WriteString(dst, "\r\n")
-			return int64(n), err
+			_, err := io.WriteString(dst, "\r\n")
+			return err
 		}
 		if _, _, err := field(line); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return 0, refusal("too many trailer fields")
+	return refusal("too many trailer fields")
 }
 
 func readLine(br *bufio.Reader) (string, error) {

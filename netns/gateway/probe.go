@@ -50,13 +50,16 @@ type early struct {
 // host is kept for the sandbox's, which follows. Nothing is sent on it before all
 // checks.
 func (g *Gateway) Probe(ctx context.Context, src, dst netip.AddrPort) Verdict {
+	if g.o.Budget.Wait(ctx) != nil {
+		return Wait
+	}
 	c := &conn{src: src, dst: dst, port: dst.Port(), start: time.Now()}
 	if g.identify(c) != nil {
 		return Pass // and be refused, for a reason that is recorded
 	}
 	f := flow{src, dst}
 	g.mu.Lock()
-	full := len(g.early) >= maxEarly || !g.probes.Allow()
+	full := len(g.early) >= g.maxEarly || !g.probes.Allow()
 	if !full {
 		g.early[f] = early{}
 		c.decision = g.o.Policy().Decide(c.host, c.port)

@@ -16,10 +16,10 @@ func (g *Gateway) serveTLS(ctx context.Context, c *conn) {
 	if c.client.SetReadDeadline(time.Now().Add(g.o.Limits.Head)) != nil {
 		return // it is closed
 	}
-	hello, sni, err := readHello(c.client, nil)
+	hello, sni, err := readHello(&input{c: c}, nil)
 	c.said = sni
 	if err == nil {
-		err = sameName(sni, c.host)
+		err = sameName(sni, c.host, g.o.Search)
 	}
 	if err != nil {
 		g.refuseTLS(c, err)
@@ -104,9 +104,7 @@ func (g *Gateway) joinTLS(c *conn) error {
 		if err != nil || !again {
 			return err
 		}
-		n, err := io.Copy(c.up, c.client)
-		c.sent += uint64(n)
-		return err
+		return g.pump(c, c.up, c.client, &c.sent)
 	})
 }
 
@@ -117,9 +115,10 @@ func (g *Gateway) secondHello(c *conn) (more bool, err error) {
 	if err := c.client.SetReadDeadline(time.Now().Add(g.o.Limits.Head)); err != nil {
 		return false, err
 	}
+	in := &input{c: c}
 	var rec record
 	for range maxRecords {
-		if rec, err = readRecord(c.client); err != nil {
+		if rec, err = readRecord(in); err != nil {
 			break
 		}
 		if rec.kind() != recordCCS && rec.kind() != recordData {
@@ -138,10 +137,10 @@ func (g *Gateway) secondHello(c *conn) (more bool, err error) {
 	if rec.kind() != recordHandshake {
 		return false, c.send(rec) // an alert, after which nothing can follow
 	}
-	raw, sni, err := readHello(c.client, rec)
+	raw, sni, err := readHello(in, rec)
 	if err == nil {
 		c.said = sni
-		err = sameName(sni, c.host)
+		err = sameName(sni, c.host, g.o.Search)
 	}
 	if err != nil {
 		return false, err

@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/time/rate"
 
+	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
@@ -26,6 +27,8 @@ type Options struct {
 	Policy func() *policy.Policy
 	Pool   *Pool
 	Record func(event.Event)
+	// Budget bounds the processor time of the work; nil is without a bound.
+	Budget *cpubudget.Budget
 	// PerSecond bounds the questions that are answered; 0 means 2000. What
 	// exceeds it is dropped and counted.
 	PerSecond int
@@ -68,6 +71,9 @@ func (s *Server) ServeUDP(ctx context.Context, c net.PacketConn) error {
 	defer c.Close()
 	buf := make([]byte, maxUDP)
 	for {
+		if s.o.Budget.Wait(ctx) != nil {
+			return nil
+		}
 		n, from, err := c.ReadFrom(buf)
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
@@ -101,6 +107,9 @@ func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 	defer wg.Wait()
 	defer l.Close()
 	for {
+		if s.o.Budget.Wait(ctx) != nil {
+			return nil
+		}
 		c, err := l.Accept()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
@@ -118,7 +127,7 @@ func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 				defer func() { <-s.conns }()
 				stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 				defer stop()
-				s.serveConn(c)
+				s.serveConn(ctx, c)
 			})
 		default:
 			_ = c.Close()
@@ -126,11 +135,14 @@ func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 	}
 }
 
-func (s *Server) serveConn(c net.Conn) {
+func (s *Server) serveConn(ctx context.Context, c net.Conn) {
 	defer c.Close()
 	var length [2]byte
 	buf := make([]byte, maxUDP)
 	for {
+		if s.o.Budget.Wait(ctx) != nil {
+			return
+		}
 		if c.SetDeadline(time.Now().Add(idle)) != nil {
 			return
 		}

@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -80,6 +81,9 @@ func (m *monitor) serveUpdate(c *wire.Conn, req wire.RequestBody) error {
 	m.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if m.budget != nil {
+		m.budget.Set(network.Share * to.Limits.Processors())
 	}
 	m.note("update", nil)
 	return c.WriteJSON(wire.Reply, wire.ReplyBody{})

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -48,7 +49,8 @@ type monitor struct {
 	io      *process.Stdio
 	out     *fanout
 	outlet  outlet
-	pid     int // of the sandbox's init, in this pid namespace
+	budget  *cpubudget.Budget // of the processor time for the network; nil without one
+	pid     int               // of the sandbox's init, in this pid namespace
 	pidfd   int
 
 	exited  chan struct{}  // closed when init is gone

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
@@ -43,7 +44,8 @@ func (m *monitor) openNetwork(dir string) (bundle.Files, error) {
 	if err != nil {
 		return bundle.Files{}, err
 	}
-	n, err := m.task.Network.Open(r.ID, record)
+	m.budget = cpubudget.New(network.Share * m.plannedLimits().Processors())
+	n, err := m.task.Network.Open(r.ID, record, m.budget)
 	if err != nil {
 		return bundle.Files{}, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/net/http/httpproxy"
 
+	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/gateway"
@@ -102,14 +103,21 @@ func (p Proxy) choose() func(policy.Host, uint16) (*url.URL, error) {
 	}
 }
 
-// Open makes the gateway of a sandbox. Nothing is connected to it yet.
-func (o Options) Open(id string, events func(event.Event)) (*netns.Net, error) {
+// Share is how much processor time the network of a sandbox may cost the process
+// that serves it, in parts of what the sandbox has itself. With what the sandbox
+// uses, that stays below twice its limit.
+const Share = 0.75
+
+// Open makes the gateway of a sandbox. Nothing is connected to it yet. Its work is
+// within the budget, which may be nil.
+func (o Options) Open(id string, events func(event.Event), budget *cpubudget.Budget) (*netns.Net, error) {
 	p, err := o.Policy.Policy()
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
 	return netns.Open(netns.Options{
-		Sandbox: id, Policy: p, Events: events, Learn: o.Learn, Host: gateway.Options{Proxy: o.Proxy.choose()},
+		Sandbox: id, Policy: p, Events: events, Learn: o.Learn,
+		Budget: budget, Search: o.DNS.Search, Host: gateway.Options{Proxy: o.Proxy.choose()},
 	})
 }
 

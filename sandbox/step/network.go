@@ -6,6 +6,7 @@ package step
 import (
 	"io"
 
+	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
@@ -25,7 +26,8 @@ func (s *Runner) openGate(id, mode string) (*gate, error) {
 		return g, nil
 	}
 	var err error
-	g.net, err = s.network.Open(id, g.refused.Note)
+	budget := cpubudget.New(network.Share * s.options.Limits.Processors())
+	g.net, err = s.network.Open(id, g.refused.Note, budget)
 	return g, err
 }
 
