@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,6 +95,27 @@ type counter struct {
 	limit, used string // files in dir
 	seen        uint64
 	told        time.Time
+	changes     *os.File // the file, which poll(2) says has changed; nil: not there
+}
+
+// open makes the file one that poll can wait for. It takes none of the user's
+// inotify instances, of which there are 128 for all programs of a user.
+func (c *counter) open() {
+	if c.changes == nil {
+		c.changes, _ = os.Open(filepath.Join(c.dir, c.file)) // later, maybe: see add
+	}
+}
+
+// read reads the file through the descriptor that is waited with, which is how
+// the kernel knows that a change has been seen (kernfs_fop_poll).
+func (c *counter) read() {
+	if c.changes == nil {
+		return
+	}
+	if _, err := c.changes.ReadAt(make([]byte, 1), 0); err != nil && !errors.Is(err, io.EOF) {
+		_ = c.changes.Close() // the cgroup is gone
+		c.changes = nil
+	}
 }
 
 // watcher belongs to its goroutine once that runs.
@@ -104,7 +126,6 @@ type watcher struct {
 	levels   levels
 	victims  *witness
 	events   chan Event
-	inotify  int // of the events files
 	oom      int // v1: eventfd of memory.oom_control
 	control  *os.File
 	wake     int // eventfd that the context's end writes
@@ -128,11 +149,8 @@ func ExplainInotify(err error) error {
 }
 
 func (w *watcher) open(p Plan, at func(string) (string, error)) error {
-	w.inotify, w.oom, w.wake = -1, -1, -1
+	w.oom, w.wake = -1, -1
 	var err error
-	if w.inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
-		return ExplainInotify(fmt.Errorf("inotify: %w", err))
-	}
 	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("eventfd: %w", err)
 	}
@@ -178,10 +196,9 @@ func (w *watcher) addMemory(dir string) {
 	w.add(c)
 }
 
-// add has the kernel tell of changes of a counter's file. On v2 that file may come
-// only later, with a limit; on v1 it tells of none: so it is looked at each second.
+// add has a counter looked at, each second at least: on v2 its file may come only
+// later, with a limit; on v1 memory.oom_control tells of no change.
 func (w *watcher) add(c *counter) {
-	_, _ = unix.InotifyAddWatch(w.inotify, filepath.Join(c.dir, c.file), unix.IN_MODIFY) // see above
 	w.counters = append(w.counters, c)
 }
 
@@ -201,9 +218,14 @@ func (w *watcher) openOOMControl(dir string) error {
 }
 
 func (w *watcher) close() {
-	for _, fd := range []int{w.inotify, w.oom, w.wake} {
+	for _, fd := range []int{w.oom, w.wake} {
 		if fd >= 0 {
 			_ = unix.Close(fd) // nothing was written through it
+		}
+	}
+	for _, c := range w.counters {
+		if c.changes != nil {
+			_ = c.changes.Close() // only read from
 		}
 	}
 	if w.control != nil {
@@ -221,10 +243,6 @@ const (
 // run sleeps until something is notified, a second at most. After that it looks
 // again for half a second, as a notification can come before the counter moves.
 func (w *watcher) run(ctx context.Context) {
-	fds := []unix.PollFd{{Fd: int32(w.wake), Events: unix.POLLIN}, {Fd: int32(w.inotify), Events: unix.POLLIN}}
-	if w.oom >= 0 {
-		fds = append(fds, unix.PollFd{Fd: int32(w.oom), Events: unix.POLLIN})
-	}
 	again := 0
 	for {
 		last := ctx.Err() != nil
@@ -240,7 +258,7 @@ func (w *watcher) run(ctx context.Context) {
 			wait = soonTick
 			again--
 		}
-		n, err := unix.Poll(fds, int(wait.Milliseconds()))
+		n, err := unix.Poll(w.waiting(), int(wait.Milliseconds()))
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}
@@ -252,15 +270,25 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// drain empties the descriptors; what they say is in the files.
-func (w *watcher) drain() {
-	var buf [4096]byte
-	for _, fd := range []int{w.inotify, w.oom} {
-		for fd >= 0 {
-			if n, err := unix.Read(fd, buf[:]); err != nil || n <= 0 || fd == w.oom {
-				break
-			}
+// waiting is what run sleeps on.
+func (w *watcher) waiting() []unix.PollFd {
+	fds := []unix.PollFd{{Fd: int32(w.wake), Events: unix.POLLIN}}
+	if w.oom >= 0 {
+		fds = append(fds, unix.PollFd{Fd: int32(w.oom), Events: unix.POLLIN})
+	}
+	for _, c := range w.counters {
+		if c.open(); c.changes != nil {
+			fds = append(fds, unix.PollFd{Fd: int32(c.changes.Fd()), Events: unix.POLLPRI})
 		}
+	}
+	return fds
+}
+
+// drain empties the eventfd; what it says is in the files, which look reads.
+func (w *watcher) drain() {
+	var buf [8]byte
+	if w.oom >= 0 {
+		_, _ = unix.Read(w.oom, buf[:]) // nothing is there if a file has changed
 	}
 }
 
@@ -278,6 +306,7 @@ func (w *watcher) emit(e Event) bool {
 // the last look what was held back is told.
 func (w *watcher) look(last bool) bool {
 	for _, c := range w.counters {
+		c.read()
 		n := keyed(filepath.Join(c.dir, c.file), c.key)
 		if n <= c.seen || !last && c.kind != OOMKill && time.Since(c.told) < tick {
 			continue
