@@ -203,7 +203,30 @@ func TestCVE_2025_31133(t *testing.T) {
 			b.t.Logf("/dev/null → %s: exit %d %s", target, r.code, r.stderr)
 			outside.check(b.t, target)
 		}
+		spec := b.spec("probe", "paths", "/proc/uptime")
+		withoutDev(spec)
+		checkMask(b, spec)
 	})
+}
+
+// checkMask is the control of an attack on masked paths: the container that has
+// all but the attack runs, its path is masked, and without the mask it is not.
+func checkMask(b *bench, spec *specs.Spec) {
+	b.t.Helper()
+	for _, masked := range [][]string{{"/proc/uptime"}, nil} {
+		spec.Linux.MaskedPaths = masked
+		b.clearDev()
+		b.own()
+		r := b.run(spec)
+		if r.code != 0 {
+			b.t.Fatalf("without the attack, masked %q: exit %d %s", masked, r.code, r.stderr)
+		}
+		var got map[string]seen
+		decode(b.t, r.stdout, &got)
+		if is := got["/proc/uptime"].Rdev == "1:3"; is != (masked != nil) {
+			b.t.Errorf("without the attack, masked %q: %+v", masked, got["/proc/uptime"])
+		}
+	}
 }
 
 // The same in a directory that is mounted on /dev, where no devices are made.
@@ -237,6 +260,7 @@ func TestCVE_2025_31133_Mounted(t *testing.T) {
 			b.t.Logf("mounted /dev/null → %s: exit %d %s", target, r.code, r.stderr)
 			outside.check(b.t, target)
 		}
+		checkMask(b, b.spec("probe", "paths", "/proc/uptime"))
 	})
 }
 
