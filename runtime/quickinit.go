@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/capability"
 	"github.com/claude-pocket-console/cpc/runtime/enter"
 )
 
@@ -70,6 +71,7 @@ type host struct {
 	kcore     bool // procfs has it
 	inUserns  bool
 	setgroups bool // not forbidden
+	resource  bool // the caller may set limits of whom it does not own
 	uid, gid  int
 }
 
@@ -190,8 +192,30 @@ func (b *beginner) ids() error {
 		return errLongWay
 	}
 	b.plan.UIDMap, b.plan.GIDMap = idMap(c.UIDMappings), idMap(c.GIDMappings)
+	if slices.Contains(c.Labels, ownerAnnotation+"=root") && b.host.resource && !b.host.inUserns {
+		b.plan.Owner = ownerOf(c.UIDMappings)
+	}
 	b.plan.DenyGroups, b.plan.DropGroups = c.RootlessEUID, !c.RootlessEUID && mapsMore && !keepsGroups(c.Labels)
 	return nil
+}
+
+// ownerAnnotation has the user namespace be its own root's, as "root" says, and
+// not the calling root's. The kernel counts what a container has of inotify
+// instances, queued signals and the like for the owner of its user namespace too,
+// so that the id's quotas are used up and not root's. It is for ids that nobody
+// else has: their processes outside could do anything to the container.
+// Without the quick way, or without CAP_SYS_RESOURCE, which it takes to set limits
+// of somebody else's, the owner is root.
+const ownerAnnotation = "io.cpc.userns.owner"
+
+// ownerOf is the caller's id for root; 0 if there is none.
+func ownerOf(maps []configs.IDMap) uint32 {
+	for _, m := range maps {
+		if m.ContainerID == 0 {
+			return uint32(m.HostID)
+		}
+	}
+	return 0
 }
 
 func idMap(maps []configs.IDMap) string {
@@ -332,6 +356,7 @@ func thisHost(unified, inUserns bool) host {
 	_, err := os.Stat("/proc/kcore")
 	h.kcore = err == nil
 	allowed, err := os.ReadFile("/proc/self/setgroups")
+	h.resource = h.uid == 0 && capability.Effective(unix.CAP_SYS_RESOURCE)
 	h.setgroups = errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(allowed)) != "deny"
 	return h
 }

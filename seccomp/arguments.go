@@ -108,6 +108,13 @@ func Removed() []Group {
 			Names: []string{"io_uring_enter", "io_uring_register", "io_uring_setup"},
 		},
 		{
+			// As a kernel without it says, which is what programs look for:
+			// databases and web servers then use threads.
+			Topic: "native asynchronous I/O", Reason: "its contexts are counted for the whole machine (fs.aio-max-nr): one sandbox could take them all",
+			Names: []string{"io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_pgetevents_time64", "io_setup", "io_submit"},
+			Errno: enosys,
+		},
+		{
 			Topic: "programs in the kernel", Reason: "bpf and performance events reach past the sandbox",
 			Names: []string{"bpf", "perf_event_open"},
 		},

@@ -57,8 +57,7 @@ func fileGroups() []Group {
 			Names: []string{
 				"_llseek", "_newselect", "copy_file_range", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old",
 				"epoll_pwait", "epoll_pwait2", "epoll_wait", "epoll_wait_old", "eventfd", "eventfd2", "fadvise64",
-				"fadvise64_64", "fallocate", "fdatasync", "fsync", "ftruncate", "ftruncate64", "io_cancel", "io_destroy",
-				"io_getevents", "io_pgetevents", "io_pgetevents_time64", "io_setup", "io_submit", "lseek", "pipe", "pipe2",
+				"fadvise64_64", "fallocate", "fdatasync", "fsync", "ftruncate", "ftruncate64", "lseek", "pipe", "pipe2",
 				"poll", "ppoll", "ppoll_time64", "pread64", "preadv", "preadv2", "pselect6", "pselect6_time64", "pwrite64",
 				"pwritev", "pwritev2", "read", "readahead", "readv", "select", "sendfile", "sendfile64", "splice", "sync",
 				"sync_file_range", "syncfs", "tee", "vmsplice", "write", "writev",

@@ -15,7 +15,8 @@ import (
 // Settle makes the calling process at home in the namespaces that Start gave
 // it: no mount of its own reaches the host, /proc shows its pid namespace, no
 // group of the user's is left, nor the user's umask, which is not to decide what
-// a sandbox or an image's files look like. It returns a directory descriptor of the
+// a sandbox or an image's files look like; and U0 has its share of the user's quotas
+// (Quotas). It returns a directory descriptor of the
 // host's /proc, through which host pids can be read; the caller closes it.
 //
 // Preconditions: called by a child of Start, after handoff.Receive.
@@ -41,6 +42,12 @@ func Settle(mode idmap.Mode) (hostProc *os.File, err error) {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		_ = hostProc.Close()
 		return nil, fmt.Errorf("mount /proc of the new pid namespace: %w", err)
+	}
+	if mode != idmap.Root {
+		if err := limitQuotas(); err != nil {
+			_ = hostProc.Close()
+			return nil, err
+		}
 	}
 	return hostProc, nil
 }

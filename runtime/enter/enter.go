@@ -107,6 +107,7 @@ type Init struct {
 	DenyGroups     bool   // forbid setgroups(2), which who may not map any group must
 	DropGroups     bool   // of the caller, before the first step
 	ShareKeyring   bool   // with the ids of a user namespace
+	Owner          uint32 // of the user namespace, instead of the caller, which is root
 }
 
 // Launch is the caller's side of a start.
@@ -123,7 +124,7 @@ type Launch struct {
 type fixed struct {
 	Size, Namespaces, Pidfd, Keep, Flags, UID, GID, Umask uint32
 	FilterFlags, Groups, Filter, Args, Env, Steps         uint32
-	Rows, Columns                                         uint32
+	Rows, Columns, Owner, _                               uint32
 	Caps                                                  Capabilities
 }
 
@@ -135,7 +136,7 @@ func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 	}
 	f := fixed{
 		Namespaces: uint32(p.Namespaces), Pidfd: uint32(pidfd), Keep: uint32(keep), UID: p.UID, GID: p.GID, Caps: p.Caps,
-		Groups: uint32(len(p.Groups)), Args: uint32(len(p.Args)), Env: uint32(len(p.Env)), Steps: uint32(len(p.Steps)), Flags: p.flags(),
+		Owner: p.Owner, Groups: uint32(len(p.Groups)), Args: uint32(len(p.Args)), Env: uint32(len(p.Env)), Steps: uint32(len(p.Steps)), Flags: p.flags(),
 	}
 	if p.Umask != nil {
 		f.Umask = *p.Umask

@@ -336,12 +336,18 @@ void initialise(const char *number)
 	gids = text(&c);
 	later = c.p.flags & OWN_USERNS ? CLONE_NEWIPC : 0;
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ready), "socketpair");
+	/* The kernel counts what is made in a user namespace for its owner too, and
+	 * bounds it by that one's quotas: see owner in quickinit.go. */
+	if (c.p.owner)
+		must(setresuid(-1, c.p.owner, -1), "owner");
 	stage2 = syscall(SYS_clone, CLONE_PARENT | SIGCHLD | (c.p.namespaces & ~later), 0, 0, 0, 0);
 	must(stage2, "clone");
 	if (stage2 == 0) {
 		close(ready[1]);
 		run(&c, ready[0]);
 	}
+	if (c.p.owner)
+		must(setresuid(-1, 0, -1), "owner");
 	close(ready[0]);
 	if (c.p.flags & DENY_GROUPS)
 		write_map(stage2, "setgroups", "deny");

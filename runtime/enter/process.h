@@ -36,6 +36,7 @@ struct plan {
 	uint32_t filter_flags;	/* SECCOMP_FILTER_FLAG_* */
 	uint32_t groups, filter, args, env, steps;	/* how many */
 	uint32_t rows, columns;	/* of a terminal */
+	uint32_t owner, unused;	/* of a new user namespace; 0: the caller */
 	uint64_t bounding, effective, permitted, inheritable, ambient;
 };
 

@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"strings"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/userns"
 )
 
 // maxOpenFiles is the hard limit of open files that a sandbox is given where
@@ -31,6 +31,15 @@ type Host struct {
 	OOMScoreAdj int `json:"oomScoreAdj,omitempty"`
 	// Thermal are the processors' thermal_throttle directories in /sys.
 	Thermal []string `json:"thermal,omitempty"`
+	// Disks are the directories of /sys in which the host's disks are.
+	Disks []string `json:"disks,omitempty"`
+	// Quotas are the sysctls user.* that a sandbox gets, see [userns.Quotas].
+	Quotas map[string]uint64 `json:"quotas,omitempty"`
+	// Files is how many files the whole machine can have open (fs.file-max).
+	Files uint64 `json:"files,omitempty"`
+	// CountsApart: the kernel counts the processes of an id in each user
+	// namespace (Linux 5.14), so RLIMIT_NPROC of one sandbox is none of another's.
+	CountsApart bool `json:"countsApart,omitempty"`
 }
 
 // ProbeHost reads the calling process's.
@@ -54,7 +63,44 @@ func ProbeHost() (Host, error) {
 	if err != nil {
 		return Host{}, fmt.Errorf("probe host: %w", err)
 	}
-	return h, nil
+	h.Disks = disks("/sys/block")
+	h.Quotas = userns.Quotas()
+	if data, err := os.ReadFile("/proc/sys/fs/file-max"); err == nil {
+		h.Files, _ = strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64) // 0: not known
+	}
+	h.CountsApart, err = since(5, 14)
+	return h, err
+}
+
+// since reports whether the kernel is of that version or later.
+func since(major, minor int) (bool, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return false, fmt.Errorf("probe host: uname: %w", err)
+	}
+	var a, b int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b); err != nil {
+		return false, fmt.Errorf("probe host: kernel %q: %w", unix.ByteSliceToString(u.Release[:]), err)
+	}
+	return a > major || a == major && b >= minor, nil
+}
+
+// disks returns the directories that hold what the links in dir lead to: each
+// disk has one of its own among the devices, virtual ones share one. A host
+// that shows none has nothing to hide.
+func disks(dir string) []string {
+	entries, _ := os.ReadDir(dir)
+	var out []string
+	for _, e := range entries {
+		target, err := filepath.EvalSymlinks(filepath.Join(dir, e.Name()))
+		if err != nil {
+			continue
+		}
+		if d := filepath.Dir(target); d != dir && !slices.Contains(out, d) {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // oomScoreAdj is how much sooner than others (later: below 0) the kernel ends the
@@ -73,36 +119,4 @@ func (in *Input) oomScoreAdj() (int, error) {
 		return 0, fmt.Errorf("oom-score-adj %d: only root may go below the %d of the process that starts the sandbox", n, own)
 	}
 	return n, nil
-}
-
-// rlimits returns the sandbox's: no core files, and a number of open files that
-// does not depend on what cpc itself was started with; then what was asked.
-func (in *Input) rlimits() ([]specs.POSIXRlimit, error) {
-	files := uint64(maxOpenFiles)
-	if hard, ok := in.Host.Hard["RLIMIT_NOFILE"]; ok {
-		files = min(files, hard)
-	}
-	out := []specs.POSIXRlimit{
-		{Type: "RLIMIT_CORE"},
-		{Type: "RLIMIT_NOFILE", Soft: min(1024, files), Hard: files},
-	}
-	for _, u := range in.Ulimits {
-		if hard, ok := in.Host.Hard[u.Type]; ok && u.Hard > hard {
-			return nil, fmt.Errorf("ulimit %s: the hard limit %s is above the %s of the process that starts the sandbox",
-				strings.ToLower(strings.TrimPrefix(u.Type, "RLIMIT_")), limitText(u.Hard), limitText(hard))
-		}
-		if u.Soft > u.Hard {
-			return nil, fmt.Errorf("ulimit %s: the soft limit is above the hard one", u.Type)
-		}
-		out = slices.DeleteFunc(out, func(r specs.POSIXRlimit) bool { return r.Type == u.Type })
-		out = append(out, u)
-	}
-	return out, nil
-}
-
-func limitText(n uint64) string {
-	if n == unix.RLIM_INFINITY {
-		return "unlimited"
-	}
-	return strconv.FormatUint(n, 10)
 }

@@ -41,7 +41,7 @@ func (in *Input) mounts() ([]specs.Mount, error) {
 }
 
 func (in *Input) kernelMounts() []specs.Mount {
-	pts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
+	pts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "max=" + strconv.Itoa(maxTerminal)}
 	if in.Mapping.Mode != idmap.Single {
 		pts = append(pts, "gid=5") // tty; without a mapping for it devpts does not mount
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,10 @@ const (
 	diskTierKey = "io.cpc.disk.tier"
 	diskSizeKey = "io.cpc.disk.size" // bytes
 )
+
+// ownerKey has cpc-runtime make the sandbox's private range of ids the owner of
+// its user namespace, whose quotas then are not root's.
+const ownerKey = "io.cpc.userns.owner"
 
 // bundleVersion is the oldest version of the runtime specification that has all
 // that is planned here: older runtimes (crun 1.8) refuse a bundle by its number.
@@ -109,10 +114,11 @@ func (in *Input) linux() *specs.Linux {
 		GIDMappings:   ids,
 		Namespaces:    namespaces,
 		Resources:     in.Cgroup.Resources,
+		Sysctl:        in.sysctls(),
 		CgroupsPath:   in.Cgroup.Path,
 		Seccomp:       in.Seccomp,
 		MountLabel:    in.Confine.MountLabel,
-		MaskedPaths:   append(maskedPaths(), in.Host.Thermal...),
+		MaskedPaths:   slices.Concat(maskedPaths(), in.Host.Thermal, in.Host.Disks),
 		ReadonlyPaths: readonlyPaths(),
 	}
 }
@@ -132,6 +138,10 @@ func (in *Input) annotations() (map[string]string, error) {
 	if in.Disk != nil {
 		out[diskTierKey], out[diskSizeKey] = in.Disk.Tier, strconv.FormatInt(in.Disk.Size, 10)
 	}
+	delete(out, ownerKey)
+	if in.Mapping.NeedsIDMappedLayers() {
+		out[ownerKey] = "root"
+	}
 	name := in.StopSignal
 	if name == "" {
 		name = in.Image.StopSignal
@@ -147,23 +157,47 @@ func (in *Input) annotations() (map[string]string, error) {
 	return out, nil
 }
 
-// maskedPaths are docker's: each tells of the host, or has told too much once
-// (/proc/interrupts: keystroke timing, powercap: CVE-2020-8694). The ones that
-// do not exist are skipped by the runtime.
+// maskedPaths are docker's, and what else tells of the host and is not
+// separated by namespace: each tells too much, or has once (/proc/interrupts and
+// softirqs: keystroke timing, powercap: CVE-2020-8694; cmdline: the host's disks
+// and secrets of its boot loader; pressure, diskstats: what the neighbours do).
+// The ones that do not exist are skipped by the runtime.
 func maskedPaths() []string {
 	return []string{
 		"/proc/acpi",
+		"/proc/allocinfo",
 		"/proc/asound",
+		"/proc/bootconfig",
+		"/proc/buddyinfo",
+		"/proc/cmdline",
+		"/proc/config.gz",
+		"/proc/diskstats",
 		"/proc/interrupts",
 		"/proc/kcore",
 		"/proc/keys",
 		"/proc/latency_stats",
+		"/proc/mdstat",
+		"/proc/modules",
+		"/proc/partitions",
+		"/proc/pressure",
 		"/proc/sched_debug",
+		"/proc/schedstat",
 		"/proc/scsi",
+		"/proc/softirqs",
+		"/proc/swaps",
 		"/proc/timer_list",
 		"/proc/timer_stats",
+		"/proc/zoneinfo",
+		"/sys/block",
+		"/sys/class/block",
+		"/sys/dev/block",
+		"/sys/devices/virtual/dmi",
 		"/sys/devices/virtual/powercap",
 		"/sys/firmware",
+		"/sys/fs/btrfs",
+		"/sys/fs/ext4",
+		"/sys/fs/f2fs",
+		"/sys/fs/xfs",
 	}
 }
 

@@ -53,7 +53,7 @@ func input(o Options, m idmap.Mapping) Input {
 		Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActErrno},
 		Files:   Files{Hostname: "/state/hostname", Hosts: "/state/hosts", ResolvConf: "/state/resolv.conf"},
 		Init:    Init{Path: "/usr/libexec/cpc/cpc-runtime", Args: []string{"reaper"}},
-		Host:    Host{Hard: map[string]uint64{"RLIMIT_NOFILE": 20000}, Thermal: []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"}},
+		Host:    Host{Hard: map[string]uint64{"RLIMIT_NOFILE": 20000}, Thermal: []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"}, Disks: []string{"/sys/devices/virtual/block"}},
 	}
 }
 

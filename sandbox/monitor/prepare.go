@@ -111,6 +111,9 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	if err != nil {
 		return err
 	}
+	if !process.IsOwn(r.Settings.Runtime) {
+		host.Quotas = nil // older ones refuse a sandbox for such a sysctl
+	}
 	files, err := m.openNetwork(stage)
 	if err != nil {
 		return err
@@ -125,6 +128,9 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	}
 	spec, err := bundle.Plan(m.input)
 	if err != nil {
+		return err
+	}
+	if err := process.Bound(spec.Process, r.Mapping.Mode, r.Settings.Runtime); err != nil {
 		return err
 	}
 	r.Command, r.Settings.Workdir, r.Settings.Env = spec.Process.Args, spec.Process.Cwd, spec.Process.Env

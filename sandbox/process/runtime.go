@@ -39,6 +39,9 @@ var (
 
 const pidFile = "pid"
 
+// IsOwn says whether a runtime is cpc's.
+func IsOwn(path string) bool { return filepath.Base(path) == "cpc-runtime" }
+
 // run runs one runtime command to its end. Its standard streams are those of
 // the new program where there is one, so its own words go to a log file.
 func (o *Runtime) run(files [3]*os.File, args ...string) error {

@@ -196,6 +196,9 @@ func (s *Runner) plan(step Step, input bundle.Input, dir string) (bundle.Input, 
 	if input.Host, err = bundle.ProbeHost(); err != nil {
 		return input, err
 	}
+	if !process.IsOwn(s.runtime) {
+		input.Host.Quotas = nil // older ones refuse a sandbox for such a sysctl
+	}
 	o := s.options
 	o.Hostname, o.Network = hostname, step.Network
 	o.Entrypoint, o.Args, o.Env, o.Workdir = new(string), step.Args, step.Env, step.Dir
@@ -218,6 +221,9 @@ func (s *Runner) plan(step Step, input bundle.Input, dir string) (bundle.Input, 
 	input.Options, input.Mapping, input.Seccomp = o, step.Mapping, s.seccomp
 	spec, err := bundle.Plan(input)
 	if err != nil {
+		return input, err
+	}
+	if err := process.Bound(spec.Process, step.Mapping.Mode, s.runtime); err != nil {
 		return input, err
 	}
 	raw, err := json.Marshal(spec)
