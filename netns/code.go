@@ -47,8 +47,8 @@ func family(a netip.Addr) code {
 	return code{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, eq([]byte{proto})}
 }
 
-// address loads the source or destination of a packet of the family of a.
-func address(a netip.Addr, dst bool, register uint32) *expr.Payload {
+// addressAt loads the source or destination of a packet of the family of a.
+func addressAt(a netip.Addr, dst bool, register uint32) *expr.Payload {
 	p := &expr.Payload{Base: expr.PayloadBaseNetworkHeader, DestRegister: register, Offset: 12, Len: 4}
 	if a.Is6() {
 		p.Offset, p.Len = 8, 16
@@ -67,11 +67,11 @@ func ip(a netip.Addr) string {
 }
 
 func source(a netip.Addr) rule {
-	return rule{ip(a) + " saddr " + a.String(), append(family(a), address(a, false, reg), eq(a.AsSlice()))}
+	return rule{ip(a) + " saddr " + a.String(), append(family(a), addressAt(a, false, reg), eq(a.AsSlice()))}
 }
 
 func destination(a netip.Addr) rule {
-	return rule{ip(a) + " daddr " + a.String(), append(family(a), address(a, true, reg), eq(a.AsSlice()))}
+	return rule{ip(a) + " daddr " + a.String(), append(family(a), addressAt(a, true, reg), eq(a.AsSlice()))}
 }
 
 func destinationIn(p netip.Prefix) rule {
@@ -81,7 +81,7 @@ func destinationIn(p netip.Prefix) rule {
 	for i := range p.Bits() {
 		mask[i/8] |= 0x80 >> (i % 8)
 	}
-	c := append(family(a), address(a, true, reg))
+	c := append(family(a), addressAt(a, true, reg))
 	c = append(c, &expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: size, Mask: mask, Xor: make([]byte, size)}, eq(a.AsSlice()))
 	return rule{ip(a) + " daddr " + p.String(), c}
 }
@@ -109,7 +109,7 @@ func inSet(a netip.Addr, set string) rule {
 	if a.Is6() {
 		second = reg32 + 4
 	}
-	c := append(family(a), address(a, true, reg32), loadDport(second),
+	c := append(family(a), addressAt(a, true, reg32), loadDport(second),
 		&expr.Lookup{SourceRegister: reg32, SetName: set})
 	return rule{fmt.Sprintf("%s daddr . th dport @%s", ip(a), set), c}
 }

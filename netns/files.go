@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/claude-pocket-console/cpc/internal/address"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
 
@@ -43,7 +44,7 @@ func ParseAddHost(s string) (AddHost, error) {
 	if err != nil || addr.Zone() != "" {
 		return AddHost{}, fmt.Errorf("host %q: not an address", s)
 	}
-	return AddHost{Name: h.Name, Addr: addr}, nil
+	return AddHost{Name: h.Name, Addr: address.Canonical(addr)}, nil
 }
 
 // ParseSearch reads a domain of --dns-search; "." stands for none.

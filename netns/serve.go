@@ -12,6 +12,7 @@ import (
 
 	"github.com/mdlayher/netlink"
 
+	"github.com/claude-pocket-console/cpc/internal/address"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
@@ -115,6 +116,7 @@ func (n *Net) run(what string, f func() error) {
 func (n *Net) refused(p packet) {
 	n.told.Add(1)
 	pol := n.pol.Load()
+	p.dst = netip.AddrPortFrom(address.Canonical(p.dst.Addr()), p.dst.Port())
 	e := event.Event{
 		Kind: event.Packet, Verdict: event.Denied, Version: pol.Version(), Proto: p.proto,
 		Addr: p.dst.Addr(), Port: p.dst.Port(), Source: p.src, Reason: "not an address of an allowed name",

@@ -331,6 +331,9 @@ func (f *buildFlags) stepNetwork(cmd *cobra.Command) (o network.Options, err err
 	}
 	o.Policy, err = f.net.policy("")
 	o.Asked = f.net.asked(o.Policy)
+	if err == nil && mode == bundle.NetworkAllowlist {
+		f.net.noteHosts(o)
+	}
 	return o, err
 }
 

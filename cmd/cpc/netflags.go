@@ -245,6 +245,20 @@ func (f *netFlags) policy(label string) (policy.Spec, error) {
 	return spec, err
 }
 
+// noteHosts tells of hosts of --add-host that no rule lets out to: what they name
+// is reached by its address.
+func (f *netFlags) noteHosts(o network.Options) {
+	p, err := o.Policy.Policy()
+	if err != nil {
+		return // it is an error already
+	}
+	for _, h := range o.Hosts {
+		if !h.Addr.IsLoopback() && !h.Addr.IsUnspecified() && len(p.Ports(policy.Host{Addr: h.Addr})) == 0 {
+			f.notes = append(f.notes, fmt.Sprintf("--add-host %s:%s: no rule lets out to that address; to reach it: --egress %s", h.Name, h.Addr, policy.RuleFor(h.Addr.String(), 443)))
+		}
+	}
+}
+
 // asked returns the flags that say what the policy lets out to: those that were
 // given, or else as many as it takes to say what holds without them.
 func (f *netFlags) asked(spec policy.Spec) []string {

@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/claude-pocket-console/cpc/internal/config"
+	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/policy"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 )
 
 // TestLimit: whatever a user says where, the administrator's limit narrows it.
@@ -118,6 +120,22 @@ func TestAsked(t *testing.T) {
 		spec, err := c.f.policy(c.label)
 		if got := strings.Join(c.f.asked(spec), " "); err != nil || got != want {
 			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+}
+
+// TestNoteHosts: a host of --add-host whose address no rule names is told of, one
+// that can be reached is not.
+func TestNoteHosts(t *testing.T) {
+	for text, noted := range map[string]bool{"a.test:192.0.2.1": true, "a.test:::ffff:192.0.2.1": true, "a.test:192.0.2.7": false, "a.test:127.0.0.1": false} {
+		h, err := netns.ParseAddHost(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := netFlags{}
+		f.noteHosts(network.Options{Policy: policy.Spec{Allow: []string{"192.0.2.7:25"}}, Hosts: []netns.AddHost{h}})
+		if (len(f.notes) > 0) != noted || noted && !strings.Contains(f.notes[0], "--egress 192.0.2.1:443") {
+			t.Errorf("%s: %q", text, f.notes)
 		}
 	}
 }

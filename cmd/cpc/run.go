@@ -64,6 +64,7 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *san
 			return nil, req, err
 		}
 		req.Network.Asked = f.net.asked(req.Network.Policy)
+		f.net.noteHosts(req.Network)
 	}
 	if req.Options.TTY && req.Stdin && !req.Detach && !terminal.Is(os.Stdin) {
 		return nil, req, errors.New("standard input is not a terminal; leave out -t to pipe into the sandbox")

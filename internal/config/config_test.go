@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParse(t *testing.T) {
@@ -107,4 +109,19 @@ func FuzzParse(f *testing.F) {
 			t.Error("a file names its own path")
 		}
 	})
+}
+
+// TestNoPipe: a configuration is read by each command, so it is a file; and a pipe,
+// which has no writer, is not taken for an empty one.
+func TestNoPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := readFile(path); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if f, err := readFile(os.DevNull); err != nil || f.Egress.Allow != nil {
+		t.Errorf("%+v, %v", f, err)
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // known prints which of some hosts resolve.
@@ -43,6 +45,23 @@ func TestPolicySources(t *testing.T) {
 		}
 		check(base, "a.example", "", "--egress-file", file)
 		check(base, "a.example b.example", "", "--egress-file", file, "--egress", "b.example")
+		// A pipe is read once, and what came of it is the policy; an empty one is none.
+		pipe := filepath.Join(filepath.Dir(file), "pipe")
+		if err := unix.Mkfifo(pipe, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		for text, want := range map[string]string{"allow = ['a.example', '@pypi']\ndeny = ['pypi.org']\n": "a.example", "": ""} {
+			go func() {
+				if f, err := os.OpenFile(pipe, os.O_WRONLY, 0); err == nil {
+					_, _ = f.WriteString(text)
+					_ = f.Close()
+				}
+			}()
+			stdout, stderr, code := w.run(t, "run", "--rm", "--egress-file", pipe, base, "sh", "-c", known)
+			if got := strings.Join(strings.Fields(stdout), " "); got != want || (code == 0) != (text != "") || text == "" && !strings.Contains(stderr, "neither allow nor deny") {
+				t.Errorf("a pipe with %q: exit status %d, %q, %q", text, code, got, stderr)
+			}
+		}
 		// A label narrows the default, and never adds to it.
 		check(labelled, "pypi.org", "a.example:80,443 has no effect")
 		check(labelled, "b.example", "", "--egress", "b.example")
