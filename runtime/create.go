@@ -166,6 +166,7 @@ func (r Runtime) newContainer(id string, o *CreateOptions, n *notifier) (*making
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configFile, err)
 	}
+	bindDevices(config)
 	m := &making{runtime: r, id: id, spec: spec, config: config, hooks: takePoststart(config), notifier: n, links: links}
 	return m, m.register()
 }

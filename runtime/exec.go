@@ -6,6 +6,7 @@ package runtime
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,8 @@ func (r Runtime) Exec(id string, o ExecOptions) (int, error) {
 }
 
 func (r Runtime) exec(id string, o ExecOptions) (int, error) {
+	// The container sees the command line of who joins it: no path of the host's.
+	os.Args[0] = filepath.Base(os.Args[0])
 	if os.Geteuid() == 0 && !cgroups.IsCgroup2UnifiedMode() { // there, init is cloned into its cgroup
 		go hurryCgroups()
 	}

@@ -70,14 +70,14 @@ func readHolder(path string) (h holder, ok bool) {
 func (h holder) end() error {
 	fd, err := unix.PidfdOpen(h.pid, 0)
 	if err != nil {
-		return nil //nolint:nilerr // it has ended
+		return nil // it has ended
 	}
 	defer func() { _ = unix.Close(fd) }()
 	if stat, err := readStat(h.pid); err != nil || stat.start != h.start {
-		return nil //nolint:nilerr // that process has ended
+		return nil // that process has ended
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0); err != nil {
-		return nil //nolint:nilerr // it has ended
+		return nil // it has ended
 	}
 	// What has been stopped makes no more processes, and orphans none.
 	family := map[int]bool{h.pid: true}

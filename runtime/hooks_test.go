@@ -22,7 +22,7 @@ func TestFailedHookDestroys(t *testing.T) {
 		probe := filepath.Join(os.Getenv(envTools), "probe")
 		fails := []specs.Hook{{Path: probe, Args: []string{"probe", "exit", "3"}}}
 		for name, hooks := range map[string]specs.Hooks{
-			"prestart":        {Prestart: fails}, //nolint:staticcheck // deprecated, and still in use
+			"prestart":        {Prestart: fails},
 			"createRuntime":   {CreateRuntime: fails},
 			"createContainer": {CreateContainer: fails},
 			"startContainer":  {StartContainer: []specs.Hook{{Path: "/bin/probe", Args: []string{"probe", "exit", "3"}}}},

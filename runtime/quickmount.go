@@ -78,7 +78,7 @@ func (b *beginner) symlinks(mount int) error {
 
 // step is a mount's own.
 func (b *beginner) step(m *configs.Mount) (s enter.Step, err error) {
-	if m.IsBind() || m.Device == "bind" {
+	if m.IsBind() { // by an option, whatever the type says
 		s, err = b.bindStep(m)
 	} else {
 		s, err = b.mountStep(m)

@@ -46,7 +46,7 @@ func IsOwn(path string) bool { return filepath.Base(path) == "cpc-runtime" }
 // the new program where there is one, so its own words go to a log file.
 func (o *Runtime) run(files [3]*os.File, args ...string) error {
 	log := fmt.Sprintf("runtime-%d.log", o.runs.Add(1))
-	global := []string{"--root", filepath.Join(o.Dir, "runtime"), "--log", filepath.Join(o.Dir, log), "--log-format", "json"}
+	global := []string{"--root", o.stateDir(), "--log", filepath.Join(o.Dir, log), "--log-format", "json"}
 	cmd := exec.Command(o.Path, append(global, args...)...) //nolint:gosec // the configured runtime
 	cmd.Dir = o.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
@@ -164,8 +164,16 @@ func (o *Runtime) consoleSocket(name string) string {
 // Start lets the program of a container that was made run.
 func (o *Runtime) Start() error { return o.run([3]*os.File{}, "start", o.ID) }
 
-// Delete removes the container, killing what is left of it.
-func (o *Runtime) Delete() error { return o.run([3]*os.File{}, "delete", "--force", o.ID) }
+// Delete removes the container, killing what is left of it, and what the runtime
+// has left mounted in its state directory (runsc does after a create that failed), so that the
+// directory can be removed.
+func (o *Runtime) Delete() error {
+	err := o.run([3]*os.File{}, "delete", "--force", o.ID)
+	return errors.Join(err, unmountBelow(o.stateDir()))
+}
+
+// stateDir is where the runtime keeps its containers' states.
+func (o *Runtime) stateDir() string { return filepath.Join(o.Dir, "runtime") }
 
 // Update gives the container the OCI resources in the named file.
 func (o *Runtime) Update(file string) error {

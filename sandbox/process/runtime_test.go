@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -150,6 +151,39 @@ func TestOwnNull(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		_ = f.Close()
+	}
+}
+
+// A runtime that fails may leave mounts in its state directory (runsc does).
+func TestDeleteUnmounts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: to mount")
+	}
+	const inside = "CPC_TEST_OWN_MOUNTS"
+	if os.Getenv(inside) == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), inside+"=1")
+		cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	dir := filepath.Join(t.TempDir(), "a b\\c")
+	fake := filepath.Join(t.TempDir(), "fake")
+	script := "#!/bin/sh\nset -e\ncase $* in *create*) mkdir -p \"$2/x/y\"; mount -t tmpfs t \"$2/x\"; mkdir \"$2/x/z\"; mount -t tmpfs t \"$2/x/z\"; exit 1; esac\n"
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(fake, []byte(script), 0o700)); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	o := &Runtime{Path: fake, Dir: dir, ID: "c"}
+	if _, err := o.Create([3]*os.File{}, ""); err == nil {
+		t.Fatal("the fake runtime did not fail")
+	}
+	if err := os.RemoveAll(dir); err == nil {
+		t.Fatal("nothing was mounted")
+	}
+	if err := errors.Join(o.Delete(), os.RemoveAll(dir)); err != nil {
+		t.Error(err)
 	}
 }
 
