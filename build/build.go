@@ -107,6 +107,9 @@ type Options struct {
 	InlineCache bool
 	// Labels are added to the image, and Annotations to its manifest.
 	Labels, Annotations map[string]string
+	// Ready, if set, is called with what was built, of every platform, before it
+	// gets its names. If it fails, the names stay what they were.
+	Ready func(ctx context.Context, images []*rootfs.Image) error
 	// Progress is told what happens; nil: nobody is.
 	Progress Progress
 }
@@ -119,9 +122,33 @@ func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
 		o.Progress = silent{}
 	}
 	o.Progress = &orderly{to: o.Progress}
+	names := o.Tags
+	if err := checkTags(names); err != nil {
+		o.Progress.Close(err)
+		return nil, err
+	}
+	if o.Ready != nil {
+		o.Tags = nil
+	}
 	img, err := newBuilder(o).build(ctx)
 	o.Progress.Close(err)
+	if err != nil || o.Ready == nil {
+		return img, err
+	}
+	if err := o.Ready(ctx, []*rootfs.Image{img}); err != nil {
+		return nil, err
+	}
+	img.Names, err = o.Store.Name(ctx, img.Digest, names)
 	return img, err
+}
+
+func checkTags(names []string) error {
+	for _, tag := range names {
+		if _, err := rootfs.ParseReference(tag); err != nil {
+			return fmt.Errorf("tag: %w", err)
+		}
+	}
+	return nil
 }
 
 // Cache is a build cache elsewhere.
@@ -143,8 +170,18 @@ func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index
 		o.Progress = silent{}
 	}
 	o.Progress = &orderly{to: o.Progress}
-	defer func() { o.Progress.Close(err) }()
+	closed := false
+	done := func(err error) {
+		if !closed {
+			closed = true
+			o.Progress.Close(err)
+		}
+	}
+	defer func() { done(err) }()
 	names := o.Tags
+	if err := checkTags(names); err != nil {
+		return nil, err
+	}
 	var out Index
 	step, read := 0, readOnce(o)
 	for _, p := range platforms {
@@ -158,9 +195,21 @@ func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index
 		step = b.step
 		out.Images = append(out.Images, img)
 	}
-	out.Digest, err = o.Store.PutIndex(ctx, out.Images, names)
+	if out.Digest, err = o.Store.PutIndex(ctx, out.Images, nil); err != nil {
+		return nil, err
+	}
+	done(nil)
 	for _, img := range out.Images {
 		img.Index = out.Digest
+	}
+	if o.Ready != nil {
+		if err := o.Ready(ctx, out.Images); err != nil {
+			return nil, err
+		}
+	}
+	got, err := o.Store.Name(ctx, out.Digest, names)
+	for _, img := range out.Images {
+		img.Names = got
 	}
 	return &out, err
 }

@@ -35,7 +35,8 @@ const maxArtifact = 64 << 20
 
 func isArtifact(d v1.Descriptor) bool { return d.ArtifactType != "" && isManifestType(d) }
 
-// Attach keeps data about the image subject, in place of what was kept under
+// Attach keeps data about the image subject, which may be a member of one for
+// several platforms, in place of what was kept under
 // the same type. It goes with the image. The artifact's type is the content's
 // media type.
 func (s *Store) Attach(ctx context.Context, subject digest.Digest, mediaType string, data []byte, annotations map[string]string) (_ Artifact, err error) {
@@ -51,16 +52,16 @@ func (s *Store) Attach(ctx context.Context, subject digest.Digest, mediaType str
 	if err != nil {
 		return Artifact{}, err
 	}
-	at := slices.IndexFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == subject && isManifest(m) })
-	if at < 0 {
+	of, ok := s.manifest(idx, subject)
+	if !ok {
 		return Artifact{}, fmt.Errorf("attach %s: %w: %s", mediaType, ErrNotFound, subject)
 	}
-	d, err := s.putArtifact(ctx, named(idx.Manifests[at], ""), mediaType, data, annotations)
+	d, err := s.putArtifact(ctx, v1.Descriptor{MediaType: of.MediaType, Digest: of.Digest, Size: of.Size}, mediaType, data, annotations)
 	if err != nil {
 		return Artifact{}, fmt.Errorf("attach %s: %w", mediaType, err)
 	}
 	err = s.changeIndex(ctx, func(idx *v1.Index) error {
-		if !slices.ContainsFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == subject && isManifest(m) }) {
+		if _, ok := s.manifest(idx, subject); !ok {
 			return fmt.Errorf("attach %s: %w: %s was removed meanwhile", mediaType, ErrNotFound, subject)
 		}
 		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool {
@@ -86,7 +87,6 @@ func (s *Store) putArtifact(ctx context.Context, subject v1.Descriptor, mediaTyp
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	subject.Annotations = nil
 	m := v1.Manifest{
 		MediaType: v1.MediaTypeImageManifest, ArtifactType: mediaType, Config: config,
 		Layers: []v1.Descriptor{blob}, Subject: &subject, Annotations: annotations,

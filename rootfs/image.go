@@ -181,6 +181,9 @@ func (s *Store) resolve(idx *v1.Index, ref string) (v1.Descriptor, error) {
 		if d, ok := byName(idx, name); ok {
 			return d, nil
 		}
+		if d, ok := s.memberByName(idx, name); ok {
+			return d, nil
+		}
 	}
 	if prefix, ok := idPrefix(ref); ok {
 		d, err := s.byID(idx, prefix)
@@ -211,9 +214,31 @@ func byName(idx *v1.Index, name string) (v1.Descriptor, bool) {
 	return v1.Descriptor{}, false
 }
 
-// byID finds the one image whose id, or manifest's digest, starts with prefix.
+// memberByName is byName for the digest of a member of an image for several
+// platforms: name@digest.
+func (s *Store) memberByName(idx *v1.Index, name string) (v1.Descriptor, bool) {
+	repo, want := splitDigest(name)
+	if want == "" {
+		return v1.Descriptor{}, false
+	}
+	for _, m := range idx.Manifests {
+		if repoOf(strings.Split(refName(m), "@")[0]) != repo {
+			continue
+		}
+		for _, of := range s.membersOf(m) {
+			if of.Digest == want {
+				return of, true
+			}
+		}
+	}
+	return v1.Descriptor{}, false
+}
+
+// byID finds the one image whose id, or manifest's digest, starts with prefix:
+// among those that the index of the store lists, and else among the members of
+// those for several platforms.
 func (s *Store) byID(idx *v1.Index, prefix string) (v1.Descriptor, error) {
-	found := make(map[digest.Digest]v1.Descriptor)
+	found, members := make(map[digest.Digest]v1.Descriptor), make(map[digest.Digest]v1.Descriptor)
 	for _, m := range idx.Manifests {
 		if !isImage(m) {
 			continue
@@ -222,10 +247,17 @@ func (s *Store) byID(idx *v1.Index, prefix string) (v1.Descriptor, error) {
 			found[m.Digest] = m
 			continue
 		}
-		img, err := s.loadEntry(idx, m, nil)
-		if err == nil && strings.HasPrefix(img.ConfigDigest.Encoded(), prefix) {
+		if img, err := s.loadEntry(idx, m, nil); err == nil && strings.HasPrefix(img.ConfigDigest.Encoded(), prefix) {
 			found[m.Digest] = m
 		}
+		for _, of := range s.membersOf(m) {
+			if s.hasID(of, prefix) {
+				members[of.Digest] = of
+			}
+		}
+	}
+	if len(found) == 0 {
+		found = members
 	}
 	if len(found) > 1 {
 		return v1.Descriptor{}, fmt.Errorf("image id %s: %d images start with it: give more of the id", prefix, len(found))
@@ -234,6 +266,14 @@ func (s *Store) byID(idx *v1.Index, prefix string) (v1.Descriptor, error) {
 		return d, nil
 	}
 	return v1.Descriptor{}, fmt.Errorf("%w: %s", ErrNotFound, prefix)
+}
+
+func (s *Store) hasID(d v1.Descriptor, prefix string) bool {
+	if strings.HasPrefix(d.Digest.Encoded(), prefix) {
+		return true
+	}
+	img, err := s.load(d)
+	return err == nil && strings.HasPrefix(img.ConfigDigest.Encoded(), prefix)
 }
 
 // Images returns all images of the store, newest first. One that cannot be
@@ -282,6 +322,27 @@ func (s *Store) Tag(ctx context.Context, src, dst string) error {
 		}
 		return err
 	})
+}
+
+// Name gives the image of a digest, of its manifest or index, names that others
+// lose: all of them or none. It returns all of the image's.
+func (s *Store) Name(ctx context.Context, d digest.Digest, names []string) (all []string, err error) {
+	canonical, err := parseTags(names)
+	if err != nil {
+		return nil, err
+	}
+	err = s.changeIndex(ctx, func(idx *v1.Index) error {
+		at := slices.IndexFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == d && isImage(m) })
+		if at < 0 {
+			return fmt.Errorf("%w: %s was removed meanwhile", ErrNotFound, d)
+		}
+		if len(canonical) > 0 {
+			addNames(idx, idx.Manifests[at], canonical)
+		}
+		all = namesOf(idx, d)
+		return nil
+	})
+	return all, err
 }
 
 // PutImage writes configuration and manifest of an image of these layers,

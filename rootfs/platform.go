@@ -98,6 +98,36 @@ func (s *Store) members(d v1.Descriptor) ([]v1.Descriptor, error) {
 	return here, nil
 }
 
+// membersOf returns those of an entry that is an index, as far as it can be read.
+func (s *Store) membersOf(d v1.Descriptor) []v1.Descriptor {
+	if !isIndex(d) {
+		return nil
+	}
+	here, err := s.members(d)
+	if err != nil {
+		return nil // reading the image itself says why
+	}
+	return here
+}
+
+// manifest finds an image by the digest of its manifest: an entry of the store's
+// index or a member of one.
+func (s *Store) manifest(idx *v1.Index, want digest.Digest) (v1.Descriptor, bool) {
+	for _, m := range idx.Manifests {
+		if m.Digest == want && isManifest(m) {
+			return m, true
+		}
+	}
+	for _, m := range idx.Manifests {
+		for _, of := range s.membersOf(m) {
+			if of.Digest == want {
+				return of, true
+			}
+		}
+	}
+	return v1.Descriptor{}, false
+}
+
 // wanted returns the images that are meant by an entry and a platform: all that
 // are here if it is nil, and else the one, in place of its index.
 func (s *Store) wanted(d v1.Descriptor, p *v1.Platform) (entry v1.Descriptor, members []v1.Descriptor, err error) {

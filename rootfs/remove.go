@@ -4,6 +4,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ func (s *Store) unlink(idx *v1.Index, ref string, force bool) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
+	if !hasManifest(idx, d.Digest) {
+		return nil, fmt.Errorf("%w: it is one of the images of %s: remove that", ErrMember, s.whoseMember(idx, d.Digest))
+	}
 	names := namesOf(idx, d.Digest)
 	name, nameErr := ParseReference(ref)
 	byName := nameErr == nil && slices.Contains(names, name)
@@ -72,6 +76,17 @@ func (s *Store) unlink(idx *v1.Index, ref string, force bool) ([]string, error) 
 		return nil, err
 	}
 	return append(untagged(names...), removed), nil
+}
+
+// whoseMember names the images for several platforms that a manifest belongs to.
+func (s *Store) whoseMember(idx *v1.Index, d digest.Digest) string {
+	var out []string
+	for _, m := range idx.Manifests {
+		if slices.ContainsFunc(s.membersOf(m), func(of v1.Descriptor) bool { return of.Digest == d }) {
+			out = append(out, cmp.Or(Familiar(refName(m)), m.Digest.String()))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 func familiar(names []string) []string {
@@ -119,8 +134,11 @@ func (s *Store) drop(idx *v1.Index, d v1.Descriptor) (line string, err error) {
 		}
 		locks = append(locks, lock)
 	}
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == d.Digest })
+	// What is an image by itself, or of another index, keeps what is kept about it.
+	about = slices.DeleteFunc(about, func(of digest.Digest) bool { return s.isThere(idx, of) })
 	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool {
-		return m.Digest == d.Digest || isArtifact(m) && slices.ContainsFunc(about, func(of digest.Digest) bool { return s.isAbout(m, of) })
+		return isArtifact(m) && slices.ContainsFunc(about, func(of digest.Digest) bool { return s.isAbout(m, of) })
 	})
 	return "Deleted: " + id.String(), nil
 }

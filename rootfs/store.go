@@ -35,6 +35,8 @@ var (
 	ErrInUse = errors.New("image is in use")
 	// ErrSeveralNames: an image cannot be removed by its id, without force.
 	ErrSeveralNames = errors.New("it has several names")
+	// ErrMember: an image belongs to one for several platforms, and goes with it.
+	ErrMember = errors.New("it is not an image by itself")
 	// ErrNotInRegistry: the registry has no such image, or does not show it.
 	// It is ErrNotFound, too.
 	ErrNotInRegistry = fmt.Errorf("%w in the registry", ErrNotFound)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 )
@@ -42,7 +43,7 @@ func (s *Store) Use(img *Image) (release func(), err error) {
 		locks = append(locks, l)
 	}
 	idx, err := s.readIndex()
-	if err == nil && !hasManifest(idx, img.Digest) && (img.Index == "" || !hasManifest(idx, img.Index)) {
+	if err == nil && !hasManifest(idx, img.Index) && !s.isThere(idx, img.Digest) {
 		err = fmt.Errorf("%w: %s was removed meanwhile", ErrNotFound, img.Digest)
 	}
 	if err != nil {
@@ -50,6 +51,11 @@ func (s *Store) Use(img *Image) (release func(), err error) {
 		return nil, err
 	}
 	return release, nil
+}
+
+func (s *Store) isThere(idx *v1.Index, d digest.Digest) bool {
+	_, ok := s.manifest(idx, d)
+	return ok
 }
 
 // Hold keeps anything in the store from being collected until release. A

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -182,19 +181,29 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err := a.importCaches(ctx, f, o); err != nil {
 		return err
 	}
+	o.Ready = func(_ context.Context, images []*rootfs.Image) error {
+		return a.ready(cmd, f, outs, images, o)
+	}
 	result, err := f.run(ctx, o)
 	if err != nil {
 		return err
 	}
-	cached := a.exportCaches(ctx, f, o, result.images)
-	written := a.write(ctx, outs, result, o) // also without a cache for the next build
-	if err := errors.Join(cached, written); err != nil {
+	if err := a.write(ctx, outs, result, o); err != nil {
 		return err
 	}
-	if err := f.report(result); err != nil {
+	return f.report(result)
+}
+
+// ready does what can fail before an image has its names: what is pushed, named
+// or reported afterwards is complete.
+func (a *app) ready(cmd *cobra.Command, f *buildFlags, outs []output, images []*rootfs.Image, o *build.Options) error {
+	if err := a.examineAll(cmd, f, o.Store, images); err != nil {
 		return err
 	}
-	return a.examineAll(cmd, f, store, result.images)
+	if err := a.exportCaches(cmd.Context(), f, o, images); err != nil {
+		return err
+	}
+	return writeFiles(cmd.Context(), outs, images, o)
 }
 
 func (a *app) examineAll(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, images []*rootfs.Image) error {

@@ -127,22 +127,41 @@ type built struct {
 	ref    string        // under which the store has it
 }
 
-// write writes the outputs.
-func (a *app) write(ctx context.Context, outs []output, b *built, o *build.Options) error {
+// writeFiles writes the outputs that need no name.
+func writeFiles(ctx context.Context, outs []output, images []*rootfs.Image, o *build.Options) error {
 	for _, out := range outs {
-		if err := a.writeOne(ctx, out, b, o); err != nil {
+		var err error
+		switch out.kind {
+		case "local":
+			err = exportDirs(ctx, out.dest, images, o)
+		case "tar":
+			err = writeOutput(out.dest, 0o666, func(w io.Writer) error { return exportTars(ctx, w, images, o) })
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// write writes the outputs that have the image's names in them, and at last
+// sends the image to its registries.
+func (a *app) write(ctx context.Context, outs []output, b *built, o *build.Options) error {
+	push := false
+	for _, out := range outs {
+		push = push || out.push
+		if err := a.writeOne(ctx, out, b, o); err != nil {
+			return err
+		}
+	}
+	if push {
+		return a.pushAll(ctx, o)
+	}
+	return nil
+}
+
 func (a *app) writeOne(ctx context.Context, out output, b *built, o *build.Options) error {
 	switch {
-	case out.kind == "local":
-		return exportDirs(ctx, out.dest, b, o)
-	case out.kind == "tar":
-		return writeOutput(out.dest, 0o666, func(w io.Writer) error { return exportTars(ctx, w, b, o) })
 	case out.kind == "oci" && out.unpacked:
 		return o.Store.SaveDir(ctx, out.dest, []string{b.ref}, rootfs.SaveOptions{})
 	case out.kind == "oci":
@@ -153,10 +172,8 @@ func (a *app) writeOne(ctx context.Context, out output, b *built, o *build.Optio
 		return writeOutput(out.dest, 0o666, func(w io.Writer) error {
 			return o.Store.Save(ctx, w, []string{b.ref}, rootfs.SaveOptions{Format: rootfs.DockerArchive})
 		})
-	case out.push:
-		return a.pushAll(ctx, o)
 	}
-	return nil // the store has it
+	return nil // the store has it, or it is written already
 }
 
 func (a *app) pushAll(ctx context.Context, o *build.Options) error {
@@ -183,10 +200,10 @@ func exportOptions(o *build.Options) build.ExportOptions {
 }
 
 // exportDirs writes files; those of several platforms into a directory each.
-func exportDirs(ctx context.Context, dir string, b *built, o *build.Options) error {
-	for _, img := range b.images {
+func exportDirs(ctx context.Context, dir string, images []*rootfs.Image, o *build.Options) error {
+	for _, img := range images {
 		at := dir
-		if len(b.images) > 1 {
+		if len(images) > 1 {
 			at = filepath.Join(dir, platformDir(img))
 		}
 		if err := build.ExportDir(ctx, img, at, exportOptions(o)); err != nil {
@@ -196,12 +213,12 @@ func exportDirs(ctx context.Context, dir string, b *built, o *build.Options) err
 	return nil
 }
 
-func exportTars(ctx context.Context, w io.Writer, b *built, o *build.Options) error {
+func exportTars(ctx context.Context, w io.Writer, images []*rootfs.Image, o *build.Options) error {
 	e := exportOptions(o)
-	if len(b.images) > 1 {
+	if len(images) > 1 {
 		return errors.New("--output type=tar: for one platform only; type=local takes several")
 	}
-	return build.ExportTar(ctx, b.images[0], w, e)
+	return build.ExportTar(ctx, images[0], w, e)
 }
 
 // platformDir is docker's name for the files of a platform.
