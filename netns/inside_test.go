@@ -136,6 +136,8 @@ func obey(o order) (r result, err error) {
 		return onePort(o)
 	case "many":
 		return many(o)
+	case "noise":
+		noise(o)
 	case "flood":
 		for range o.N {
 			_, _ = (&net.Dialer{Timeout: patience}).Dial("tcp", o.Addr)

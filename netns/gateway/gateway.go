@@ -108,7 +108,7 @@ type Gateway struct {
 func New(o Options) *Gateway {
 	o.Limits = o.Limits.withDefaults()
 	if o.Resolve == nil {
-		o.Resolve = defaultResolve
+		o.Resolve = rememberedNames(defaultResolve)
 	}
 	if o.Dial == nil {
 		o.Dial = defaultDial
