@@ -137,7 +137,9 @@ func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping
 		User: o.User, Workdir: o.Workdir, Hostname: o.Hostname, Env: o.Env, CapAdd: o.CapAdd, CapDrop: o.CapDrop,
 		SecurityOpt: req.SecurityOpt, Limits: o.Limits,
 		CgroupPath: plan.Path, StopSignal: o.StopSignal, StopTimeout: req.StopTimeout, Runtime: e.Runtime,
-		Tmpfs: map[string]string{},
+		Tmpfs:      map[string]string{},
+		Entrypoint: o.Entrypoint, Ulimits: o.Ulimits, OOMScoreAdj: o.OOMScoreAdj, ShmSize: o.ShmSize, Init: o.Init, Annotations: o.Annotations,
+		SharedIDs: mapping.Mode != idmap.Root,
 	}
 	for _, t := range o.Tmpfs {
 		s.Tmpfs[t.Path] = t.Options()

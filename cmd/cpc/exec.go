@@ -5,7 +5,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -126,8 +125,6 @@ func (a *app) attach(f *attachFlags, name string) error {
 	if err != nil {
 		return ended(err)
 	}
-	if exit.Reason != "" {
-		fmt.Fprintf(os.Stderr, "cpc attach: %s %s\n", s.Name, exit.Reason)
-	}
+	tellReason(os.Stderr, "cpc attach", s.Name, exit.Reason)
 	return status(exit)
 }

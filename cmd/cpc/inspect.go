@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
@@ -76,6 +78,7 @@ type inspectedConfig struct {
 	Cmd         []string
 	WorkingDir  string
 	Labels      map[string]string
+	Entrypoint  []string // as --entrypoint said; null: the image's
 	Tty         bool
 	OpenStdin   bool
 	StopSignal  string
@@ -96,6 +99,38 @@ type inspectedHost struct {
 	CapDrop                                []string
 	SecurityOpt                            []string
 	Runtime                                string
+	Ulimits                                []inspectedUlimit
+	OomScoreAdj                            *int  // null: as cpc itself
+	ShmSize                                int64 // bytes
+	Init                                   bool
+	Annotations                            map[string]string `json:",omitempty"`
+	SharedIDs                              bool              // with the user's other sandboxes
+}
+
+type inspectedUlimit struct {
+	Name string
+	Hard uint64
+	Soft uint64
+}
+
+func inspectUlimits(list []specs.POSIXRlimit) []inspectedUlimit {
+	out := []inspectedUlimit{}
+	for _, u := range list {
+		name := strings.ToLower(strings.TrimPrefix(u.Type, "RLIMIT_"))
+		out = append(out, inspectedUlimit{Name: name, Hard: u.Hard, Soft: u.Soft})
+	}
+	return out
+}
+
+// inspectEntrypoint is nil for the image's and empty for none, as docker has it.
+func inspectEntrypoint(given *string) []string {
+	switch {
+	case given == nil:
+		return nil
+	case *given == "":
+		return []string{}
+	}
+	return []string{*given}
 }
 
 func inspectSandbox(e *record.Entry) inspected {
@@ -110,7 +145,7 @@ func inspectSandbox(e *record.Entry) inspected {
 			StartedAt: r.Started, FinishedAt: r.Finished,
 		},
 		Config: inspectedConfig{
-			Image: r.Image, Hostname: s.Hostname, User: s.User, Env: s.Env, Cmd: r.Command, WorkingDir: s.Workdir,
+			Image: r.Image, Hostname: s.Hostname, User: s.User, Entrypoint: inspectEntrypoint(s.Entrypoint), Env: s.Env, Cmd: r.Command, WorkingDir: s.Workdir,
 			Labels: r.Labels, Tty: s.TTY, OpenStdin: s.OpenStdin, StopSignal: s.StopSignal, StopTimeout: s.StopTimeout,
 		},
 		HostConfig: inspectedHost{
@@ -119,6 +154,8 @@ func inspectSandbox(e *record.Entry) inspected {
 			ExtraHosts: s.Names.Hosts, Dns: s.Names.Servers, DnsSearch: s.Names.Search, DnsOptions: s.Names.Options, HostCA: s.Names.HostCA,
 			Tmpfs:  s.Tmpfs,
 			CapAdd: s.CapAdd, CapDrop: s.CapDrop, SecurityOpt: s.SecurityOpt, Runtime: s.Runtime,
+			Ulimits: inspectUlimits(s.Ulimits), OomScoreAdj: s.OOMScoreAdj, ShmSize: s.ShmSize, Init: s.Init,
+			Annotations: s.Annotations, SharedIDs: s.SharedIDs,
 		},
 	}
 	if len(r.Command) > 0 {

@@ -170,9 +170,7 @@ func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.Run
 		return ended(err)
 	}
 	s.AwaitEnd()
-	if exit.Reason != "" {
-		fmt.Fprintf(os.Stderr, "cpc run: %s %s\n", s.Name, exit.Reason)
-	}
+	tellReason(os.Stderr, "cpc run", s.Name, exit.Reason)
 	if exit.Code != 0 {
 		network.TellRefusals(os.Stderr, exit.Refusals, network.Hint{Who: "the sandbox", Command: "cpc run", Asked: req.Network.Asked})
 	}

@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
@@ -84,6 +86,15 @@ type Settings struct {
 	StopSignal  string            `json:"stopSignal,omitempty"`
 	StopTimeout int               `json:"stopTimeout"` // seconds
 	Runtime     string            `json:"runtime"`
+
+	Entrypoint  *string             `json:"entrypoint,omitempty"` // as given; nil: the image's
+	Ulimits     []specs.POSIXRlimit `json:"ulimits,omitempty"`
+	OOMScoreAdj *int                `json:"oomScoreAdj,omitempty"` // nil: cpc's own
+	ShmSize     int64               `json:"shmSize,omitempty"`     // bytes
+	Init        bool                `json:"init,omitempty"`
+	Annotations map[string]string   `json:"annotations,omitempty"`
+	// SharedIDs: the user's other sandboxes have the same ids.
+	SharedIDs bool `json:"sharedIDs"`
 }
 
 // Names is what a sandbox finds hosts by, and the CAs by which it trusts them.
