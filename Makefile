@@ -60,7 +60,7 @@ lint: .cache/golangci-lint ## run golangci-lint and shellcheck
 policy: ## check the import table, licence headers and file sizes
 	$(GO) test ./internal/policy
 
-generate: ## write docs/cli, docs/man and docs/completion anew from the commands
+generate: ## write docs/cli anew from the commands
 	$(GO) test ./cmd/cpc -run TestReference -update
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
@@ -71,13 +71,13 @@ bench: build ## measure runtime and network against runc, crun, bwrap, pasta, sl
 	scripts/bench-build.sh
 	scripts/bench-pull.sh
 
-install: build ## install programs, man pages, completions and units below PREFIX (/usr/local)
+install: build bin/man ## install programs, man pages, completions and units below PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0755 bin/cpc bin/cpc-runtime bin/cpc-scan $(DESTDIR)$(PREFIX)/bin
-	install -m 0644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install -D -m 0644 docs/completion/cpc.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc
-	install -D -m 0644 docs/completion/_cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
-	install -D -m 0644 docs/completion/cpc.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cpc.fish
+	install -m 0644 bin/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -D -m 0644 bin/man/cpc.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc
+	install -D -m 0644 bin/man/_cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
+	install -D -m 0644 bin/man/cpc.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cpc.fish
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/systemd/user
 	install -m 0644 deploy/systemd/*.service deploy/systemd/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 deploy/systemd/user/* $(DESTDIR)$(PREFIX)/lib/systemd/user
@@ -98,6 +98,16 @@ bin/cpc-scan: $(SOURCES)
 	@mkdir -p bin
 	@echo "building $@"
 	CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/cpc-scan
+
+# Man pages and completions: only what is installed has them.
+bin/man: bin/cpc
+	@echo "writing $@"
+	@rm -rf $@ && mkdir -p $@.new
+	@$(GO) test ./cmd/cpc -run 'TestManual$$' -manual '$(CURDIR)/$@.new' >/dev/null
+	@bin/cpc completion bash >$@.new/cpc.bash
+	@bin/cpc completion zsh >$@.new/_cpc
+	@bin/cpc completion fish >$@.new/cpc.fish
+	@mv $@.new $@
 
 # The runtime becomes the sandbox's init, inside a root that has no libraries
 # of ours: it must not need a dynamic loader.

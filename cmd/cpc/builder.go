@@ -36,7 +36,7 @@ func (a *app) buildxListCommand() *cobra.Command {
 
 func (a *app) buildxVersionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Show the version", Args: wants(0, 0),
+		Use: "version", Short: "Show the version of the builder: cpc's", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc buildx %s\n", version())
 			return err

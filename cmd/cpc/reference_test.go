@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"os"
 	"path/filepath"
@@ -17,54 +18,126 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-var update = flag.Bool("update", false, "write the command reference, man pages and completions anew")
+var (
+	update = flag.Bool("update", false, "write the command reference anew")
+	manual = flag.String("manual", "", "write the man pages into `DIR`")
+)
 
-// TestReference compares docs/cli, docs/man and docs/completion with what the
-// commands say of themselves. `make generate` writes them.
+// TestReference compares docs/cli with what the commands say of themselves.
+// `make generate` writes it.
 func TestReference(t *testing.T) {
+	root := documented(t)
+	fresh := t.TempDir()
+	also := aliases(root)
+	page := func(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "_") + ".md" }
+	target := map[string]string{}
+	for alias, cmd := range also {
+		target[page(alias)] = page(cmd)
+	}
+	link := func(name string) string { return cmp.Or(target[name], name) }
+	if err := doc.GenMarkdownTreeCustom(root, fresh, func(string) string { return "" }, link); err != nil {
+		t.Fatal(err)
+	}
+	for alias, cmd := range also {
+		if err := os.Remove(filepath.Join(fresh, page(alias))); err != nil {
+			t.Fatal(err)
+		}
+		nameAlso(t, filepath.Join(fresh, page(cmd)), cmd, also)
+	}
+	same(t, fresh, "../../docs/cli")
+}
+
+// nameAlso says in cmd's page under which further names cmd can be had.
+func nameAlso(t *testing.T, path string, cmd *cobra.Command, also map[*cobra.Command]*cobra.Command) {
+	t.Helper()
+	var names []string
+	for alias, c := range also {
+		if c == cmd {
+			names = append(names, "`"+alias.CommandPath()+"`")
+		}
+	}
+	slices.Sort(names)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const options = "\n### Options\n"
+	before, after, found := strings.Cut(string(text), options)
+	if line := "\nThe same: " + strings.Join(names, ", ") + ".\n"; !strings.HasSuffix(before, line) {
+		before += line
+	}
+	if !found {
+		t.Fatalf("%s has no options", path)
+	}
+	if err := os.WriteFile(path, []byte(before+options+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestManual makes the man pages; `make install` has it write them to a
+// directory. No program links what writes them.
+func TestManual(t *testing.T) {
+	dir := cmp.Or(*manual, t.TempDir())
+	root := documented(t)
+	also := aliases(root)
+	// The date is that of the first pages: one that moved would make every
+	// build's pages differ.
+	date := time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
+	header := &doc.GenManHeader{Section: "1", Source: "cpc", Manual: "cpc manual", Date: &date}
+	if err := doc.GenManTree(root, header, dir); err != nil {
+		t.Fatal(err)
+	}
+	page := func(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".1" }
+	for alias, cmd := range also {
+		if err := os.WriteFile(filepath.Join(dir, page(alias)), []byte(".so man1/"+page(cmd)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, cmd := range root.Commands() {
+		text, err := os.ReadFile(filepath.Join(dir, page(cmd)))
+		if cmd.IsAvailableCommand() && (err != nil || !strings.Contains(string(text), cmd.Short)) {
+			t.Errorf("%s: no man page that says what it does: %v", cmd.CommandPath(), err)
+		}
+	}
+}
+
+// documented is the command line as the reference describes it.
+func documented(t *testing.T) *cobra.Command {
+	t.Helper()
 	// Defaults that come from the environment are not the reader's.
 	t.Setenv("CPC_RUNTIME", "")
 	t.Setenv("CPC_LIMITS", "")
 	root := newRoot(&app{})
 	root.InitDefaultHelpCmd()
 	disableTags(root)
-	fresh := t.TempDir()
-	for _, dir := range []string{"cli", "man", "completion"} {
-		if err := os.Mkdir(filepath.Join(fresh, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := doc.GenMarkdownTree(root, filepath.Join(fresh, "cli")); err != nil {
-		t.Fatal(err)
-	}
-	// The date is that of the first pages: one that moved would make every
-	// build's pages differ.
-	date := time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
-	header := &doc.GenManHeader{Section: "1", Source: "cpc", Manual: "cpc manual", Date: &date}
-	if err := doc.GenManTree(root, header, filepath.Join(fresh, "man")); err != nil {
-		t.Fatal(err)
-	}
-	completions(t, root, filepath.Join(fresh, "completion"))
-	for _, dir := range []string{"cli", "man", "completion"} {
-		same(t, filepath.Join(fresh, dir), filepath.Join("../../docs", dir))
-	}
+	return root
 }
 
-func completions(t *testing.T, root *cobra.Command, dir string) {
-	t.Helper()
-	for name, generate := range map[string]func(*bytes.Buffer) error{
-		"cpc.bash": func(b *bytes.Buffer) error { return root.GenBashCompletionV2(b, true) },
-		"_cpc":     func(b *bytes.Buffer) error { return root.GenZshCompletion(b) },
-		"cpc.fish": func(b *bytes.Buffer) error { return root.GenFishCompletion(b, true) },
-	} {
-		var b bytes.Buffer
-		if err := generate(&b); err != nil {
-			t.Fatal(err)
+// aliases are the commands below root that are another one under a noun, such
+// as "container ls", with that other one.
+func aliases(root *cobra.Command) map[*cobra.Command]*cobra.Command {
+	found, seen := map[*cobra.Command]*cobra.Command{}, map[string]*cobra.Command{}
+	level := root.Commands()
+	for len(level) > 0 {
+		var next []*cobra.Command
+		for _, cmd := range level {
+			next = append(next, cmd.Commands()...)
+			if !cmd.IsAvailableCommand() || cmd.HasSubCommands() {
+				continue
+			}
+			says := cmd.Short + cmd.Long + cmd.Example + cmd.NonInheritedFlags().FlagUsages()
+			if !cmd.NonInheritedFlags().HasFlags() {
+				says += cmd.Name()
+			}
+			if first, ok := seen[says]; ok {
+				found[cmd] = first
+			} else {
+				seen[says] = cmd
+			}
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		level = next
 	}
+	return found
 }
 
 func disableTags(cmd *cobra.Command) {
