@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -136,6 +137,8 @@ func obey(o order) (r result, err error) {
 		return onePort(o)
 	case "many":
 		return many(o)
+	case "hold":
+		return hold(o)
 	case "noise":
 		noise(o)
 	case "flood":
@@ -253,6 +256,28 @@ func many(o order) (r result, err error) {
 		})
 	}
 	wg.Wait()
+	return r, nil
+}
+
+// hold opens N connections, one of which counts when it is answered, and keeps
+// them for a while.
+func hold(o order) (r result, err error) {
+	var answered atomic.Int64
+	for range o.N {
+		c, err := net.DialTimeout("tcp", o.Addr, patience)
+		if err != nil {
+			return r, err
+		}
+		defer c.Close()
+		go func() {
+			_, _ = io.WriteString(c, "x")
+			if n, _ := c.Read(make([]byte, 1)); n == 1 {
+				answered.Add(1)
+			}
+		}()
+	}
+	time.Sleep(o.Wait)
+	r.N = int(answered.Load())
 	return r, nil
 }
 

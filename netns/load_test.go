@@ -66,6 +66,35 @@ func used(t *testing.T) usage {
 	return usage{goruntime.NumGoroutine(), len(fds), int(m.HeapAlloc)}
 }
 
+// TestDescriptorsAreLeft: a sandbox that holds as many connections as it can
+// leaves its owner descriptors.
+func TestDescriptorsAreLeft(t *testing.T) {
+	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) }()
+		const most = 1024
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: limit.Max}); err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(t.T)
+		n, b := open(t, Options{Policy: allow(t.T, rules()...), Host: w.host(), Limits: gateway.Limits{PerSecond: 1 << 20}})
+		at := net.JoinHostPort(b.works(order{Do: "lookup", Addr: "good.test"}).Names[0], "22")
+		done := make(chan result, 1)
+		go func() { done <- b.works(order{Do: "hold", Addr: at, N: 520, Wait: 2 * time.Second}) }()
+		eventuallyNet(t.T, "all places are taken", func() bool { return len(n.gw.Conns()) == most/4 })
+		// The test's own server has one more of each.
+		if have := used(t.T).descriptors; have > most-128 {
+			t.Errorf("%d of %d descriptors are in use", have, most)
+		}
+		if r := <-done; r.N == 0 {
+			t.Error("none was answered")
+		}
+	})
+}
+
 // TestNoDescriptors: when the process has no descriptors left, connections fail,
 // and work again once it has.
 func TestNoDescriptors(t *testing.T) {
