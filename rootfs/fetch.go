@@ -29,6 +29,9 @@ import (
 type halfBlob struct {
 	lock *filelock.Lock
 	blob *blobWriter
+	// pieced: it is of more than one request, which may be why it comes to nothing.
+	// Then it is begun anew, once.
+	pieced, anew bool
 }
 
 func (s *Store) partialPath(d digest.Digest) string { return s.path("partial", d.Encoded()) }
@@ -105,7 +108,7 @@ func (p *puller) fetch(ctx context.Context, l LayerDescriptor, part *halfBlob) (
 		p.tell(Event{Action: "exists", Digest: d.Digest, Done: d.Size, Total: d.Size})
 		return nil, part.discard()
 	}
-	a := &arrival{l: l, part: part}
+	a, outer := &arrival{l: l, part: part}, ctx
 	grows := newGrowing(part.blob.f, part.blob.size)
 	unpacked := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -134,11 +137,24 @@ func (p *puller) fetch(ctx context.Context, l LayerDescriptor, part *halfBlob) (
 	case err == nil, noRoom(unpackErr):
 		err = unpackErr // the blob is what was promised, and still of no use
 	}
-	if ownFault(err) {
+	// What is there of it may not be a part of the blob, or the registry cannot go
+	// on from there.
+	spoilt := errors.Is(err, errNoResume) || part.pieced && errors.Is(err, ErrCorrupt)
+	if spoilt && !part.anew && outer.Err() == nil {
+		part.anew = true
+		if err := errors.Join(a.drop(), part.restart()); err != nil {
+			return nil, errors.Join(err, part.discard())
+		}
+		return p.fetch(outer, l, part)
+	}
+	if spoilt || ownFault(err) {
 		return nil, errors.Join(err, part.discard(), a.drop())
 	}
 	return nil, errors.Join(err, part.close(), a.drop())
 }
+
+// errNoResume is the answer to a request for the rest of a blob that cannot be given.
+var errNoResume = errors.New("the registry cannot go on where the download ended")
 
 // download gets what is missing of a blob, and goes on where it was when the
 // connection breaks.
@@ -179,7 +195,7 @@ func (p *puller) download(ctx context.Context, d v1.Descriptor, part *halfBlob, 
 // brokenOff tells a connection that ended from an answer that is final.
 func brokenOff(err error) bool {
 	var answer *transport.Error
-	return !errors.Is(err, ErrCorrupt) && !errors.As(err, &answer) && !noRoom(err)
+	return !errors.Is(err, ErrCorrupt) && !errors.Is(err, errNoResume) && !errors.As(err, &answer) && !noRoom(err)
 }
 
 func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
@@ -196,6 +212,7 @@ func (p *puller) stream(ctx context.Context, d v1.Descriptor, part *halfBlob, ca
 		return err
 	}
 	if from > 0 {
+		part.pieced = true
 		req.Header.Set("Range", "bytes="+strconv.FormatInt(from, 10)+"-")
 	}
 	resp, err := (&http.Client{Transport: p.from.http}).Do(req)
@@ -203,6 +220,9 @@ func (p *puller) stream(ctx context.Context, d v1.Descriptor, part *halfBlob, ca
 		return err
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	if from > 0 && resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		return errNoResume
+	}
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		return err
 	}

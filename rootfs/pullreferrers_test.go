@@ -135,7 +135,7 @@ func TestOnePlatformAlone(t *testing.T) {
 		}
 		for _, f := range []Format{DockerArchive, OCIArchive} {
 			var out bytes.Buffer
-			if err := s.Save(t.Context(), &out, []string{ref}, SaveOptions{Format: f, Platform: z}); err != nil {
+			if err := s.Save(t.Context(), &out, []string{ref}, SaveOptions{Format: f, Platform: z, Referrers: true}); err != nil {
 				t.Fatal(err)
 			}
 			o := otherStore(t)

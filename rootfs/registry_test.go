@@ -137,6 +137,51 @@ func TestPullTakesUp(t *testing.T) {
 	})
 }
 
+// A download that cannot be taken up, or whose first part is another thing, is
+// begun anew by the same pull.
+func TestPullBeginsAnew(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		for n, what := range []string{"416", "416 unpacking", "junk", "junk unpacking"} {
+			c, large := &cutOff{}, atomic.Value{}
+			large.Store("none yet")
+			host := serve(t, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				ranged, blob := r.Header.Get("Range") != "", strings.HasSuffix(r.URL.Path, large.Load().(string)) //nolint:forcetypeassert // stored above
+				switch {
+				case ranged && strings.HasPrefix(what, "416"):
+					w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+				case blob && !ranged && strings.HasPrefix(what, "junk") && c.left.Add(-1) >= 0:
+					w.Header().Set("Content-Length", "500000")
+					_, _ = w.Write(bytes.Repeat([]byte("<html>"), 1000))
+					panic(http.ErrAbortHandler)
+				default:
+					c.serve(w, r, next)
+				}
+			})
+			img := makeImage(t, ociKind, goruntime.GOARCH, tarOf(t, entry{name: "f", content: strconv.Itoa(n) + noise(1<<20)}))
+			push(t, host+"/x:v1", func(r name.Reference) error { return remote.Write(r, img) })
+			layers, err := img.Layers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := layers[0].Digest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			large.Store(d.String())
+			c.left.Store(1)
+			got, err := s.Pull(t.Context(), host+"/x:v1", PullOptions{Unpack: strings.HasSuffix(what, "unpacking")})
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+				continue
+			}
+			layersOf(t, s, got)
+			if entries, err := os.ReadDir(s.path("partial")); err != nil || len(entries) != 0 {
+				t.Errorf("%s: left: %v %v", what, entries, err)
+			}
+		}
+	})
+}
+
 func TestPullWaitsForRateLimit(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
 		var refusals atomic.Int64

@@ -63,9 +63,12 @@ type SaveOptions struct {
 	Format Format
 	// Platform is the one wanted of images for several; all if nil.
 	Platform *v1.Platform
+	// Referrers has what is kept about the images go along into an OCI layout
+	// also, where other programs take each entry of its index for an image.
+	Referrers bool
 }
 
-// Save writes images, with what is kept about them, as one archive. A name
+// Save writes images as one archive; docker's has what is kept about them, too. A name
 // without a tag stands for all tags of that repository. The same images give
 // the same bytes.
 func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, o SaveOptions) error {
@@ -185,6 +188,9 @@ func (p *saved) addEntry(idx *v1.Index, d v1.Descriptor, names []string) error {
 		}
 		w.Platform = m.Platform
 		written = append(written, w)
+		if !p.o.Referrers && p.o.Format != DockerArchive {
+			continue
+		}
 		if err := p.addArtifacts(idx, m.Digest); err != nil {
 			return err
 		}

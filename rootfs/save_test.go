@@ -26,7 +26,7 @@ import (
 func save(t modetest.T, s *Store, f Format, refs ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if err := s.Save(t.Context(), &out, refs, SaveOptions{Format: f}); err != nil {
+	if err := s.Save(t.Context(), &out, refs, SaveOptions{Format: f, Referrers: true}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -393,3 +393,25 @@ func TestLoadPlatform(t *testing.T) {
 
 // sum is the hex digest of data.
 func sum(data []byte) string { return digest.FromBytes(data).Encoded() }
+
+// By default an OCI layout of one image has one entry, as other programs want it.
+func TestSaveOneEntry(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		img := importTar(t, s, "one:v1", entry{name: "f", content: "one"})
+		attach(t, s, img.Digest, "about one")
+		for referrers, want := range map[bool]int{false: 1, true: 2} {
+			dir := filepath.Join(t.TempDir(), "layout")
+			if err := s.SaveDir(t.Context(), dir, []string{"one:v1"}, SaveOptions{Referrers: referrers}); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(filepath.Join(dir, "index.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var idx v1.Index
+			if err := json.Unmarshal(data, &idx); err != nil || len(idx.Manifests) != want {
+				t.Errorf("referrers %v: %d entries, %v; want %d", referrers, len(idx.Manifests), err, want)
+			}
+		}
+	})
+}

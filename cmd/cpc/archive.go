@@ -20,6 +20,7 @@ import (
 
 func (a *app) saveCommand() *cobra.Command {
 	var output, format, platform string
+	var referrers bool
 	cmd := &cobra.Command{
 		Use: "save [OPTIONS] IMAGE...", Short: "Write images to an archive, for cpc load and other tools",
 		Long: `Write images to an archive: as docker save does (which podman, skopeo and
@@ -41,7 +42,7 @@ without a tag means all tags of that repository.`,
 			if err != nil {
 				return err
 			}
-			o := rootfs.SaveOptions{Format: f, Platform: want}
+			o := rootfs.SaveOptions{Format: f, Platform: want, Referrers: referrers}
 			return a.withStore(func(store *rootfs.Store) error {
 				if f == rootfs.OCIDir {
 					return store.SaveDir(cmd.Context(), output, args, o)
@@ -53,6 +54,7 @@ without a tag means all tags of that repository.`,
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to `FILE` (default: standard output)")
 	cmd.Flags().StringVar(&format, "format", string(rootfs.DockerArchive), "`FORMAT`: docker-archive, oci-archive or oci-dir")
 	cmd.Flags().StringVar(&platform, "platform", "", "Write that for `OS/ARCH` alone of images for several")
+	cmd.Flags().BoolVar(&referrers, "referrers", false, "Write bills of materials and other referrers into an OCI layout, too; only cpc and tools for referrers read it then")
 	return cmd
 }
 
