@@ -142,7 +142,11 @@ func (p *puller) fetch(ctx context.Context, l LayerDescriptor, part *halfBlob) (
 	spoilt := errors.Is(err, errNoResume) || part.pieced && errors.Is(err, ErrCorrupt)
 	if spoilt && !part.anew && outer.Err() == nil {
 		part.anew = true
-		if err := errors.Join(a.drop(), part.restart()); err != nil {
+		err := a.drop()
+		if err == nil {
+			err = part.restart()
+		}
+		if err != nil {
 			return nil, errors.Join(err, part.discard())
 		}
 		return p.fetch(outer, l, part)
