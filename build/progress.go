@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	rule "github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // StepInfo identifies a step in the output.
@@ -58,7 +60,7 @@ type stepOutput struct {
 	mu       sync.Mutex
 	progress Progress
 	info     StepInfo
-	filter   filter
+	filter   rule.Filter
 	line     []rune
 	// partial is the start of a character whose rest has not come yet.
 	partial []byte
@@ -86,14 +88,14 @@ func (o *stepOutput) Write(p []byte) (int, error) {
 		}
 		r, n := utf8.DecodeRune(data)
 		data = data[n:]
-		o.put(o.filter.next(r))
+		o.put(o.filter.Next(r))
 	}
 	return len(p), nil
 }
 
 func (o *stepOutput) put(r rune) {
 	switch r {
-	case dropped:
+	case rule.Dropped:
 		return
 	case '\n':
 		o.emit()

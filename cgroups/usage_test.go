@@ -43,7 +43,7 @@ func TestParseSome(t *testing.T) {
 func TestParseOOM(t *testing.T) {
 	const line = "6,2188,9043113,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=cpc-1,mems_allowed=0," +
 		"oom_memcg=/a/cpc-1,task_memcg=/a/cpc-1/x,task=NAME,pid=4711,uid=1000\n SUBSYSTEM=x\n"
-	for name, want := range map[string]string{"tail": "tail", "a,pid=1,b": "a,pid=1,b", "e\x1b[m": "e?[m", ",task=x": ",task=x"} {
+	for name, want := range map[string]string{"tail": "tail", "a,pid=1,b": "a,pid=1,b", "e\x1b[m": "e", ",task=x": ",task=x"} {
 		v := parseOOM(strings.Replace(line, "NAME", name, 1), "cpc-1")
 		if v == nil || v.Name != want || v.PID != 4711 || !v.FromLog {
 			t.Errorf("%q: %+v", name, v)

@@ -8,9 +8,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // Victim is a process that the kernel killed for want of memory.
@@ -76,7 +77,7 @@ func (w *witness) look() {
 		if err != nil {
 			continue
 		}
-		most, w.last = rss, &Victim{Name: printable(name), PID: pid}
+		most, w.last = rss, &Victim{Name: visible.Bounded(strings.TrimSuffix(name, "\n"), maxName), PID: pid}
 	}
 }
 
@@ -142,7 +143,7 @@ func parseOOM(record, group string) *Victim {
 	if err != nil || pid <= 0 {
 		return nil
 	}
-	return &Victim{Name: printable(rest[:i]), PID: pid, FromLog: true}
+	return &Victim{Name: visible.Bounded(rest[:i], maxName), PID: pid, FromLog: true}
 }
 
 // inGroup reports whether a cgroup's path is of the group or below it.
@@ -155,13 +156,6 @@ func inGroup(path, group string) bool {
 	return false
 }
 
-// printable makes a process's name fit for a message.
-func printable(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.TrimSuffix(name, "\n"))
-	return name[:min(len(name), 64)]
-}
+// maxName bounds the name of a victim, which it has chosen itself. The kernel's
+// are of up to 15 bytes; those of its threads can be longer.
+const maxName = 64

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -22,6 +23,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/outbound"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
@@ -114,10 +116,11 @@ func foreign(err error, d v1.Descriptor) error {
 
 // oneWord is a registry's word as it can be shown.
 func oneWord(s string) string {
-	if q := strconv.QuoteToASCII(s); len(s) <= 100 && q == `"`+s+`"` && s != "" {
+	shown := visible.Bounded(s, 100)
+	if shown == s && s != "" && !strings.ContainsFunc(s, unicode.IsSpace) {
 		return s
 	}
-	return fmt.Sprintf("%.100q", s)
+	return strconv.Quote(shown)
 }
 
 // ExplainRemote gives the errors of the registry client their sentinels. An
@@ -151,7 +154,17 @@ func ExplainRemote(err error) error {
 	return err
 }
 
+// maxAnswer bounds what is shown of a registry's answer, in characters.
+const maxAnswer = 400
+
+// answerError is an error whose words are in part a registry's.
+type answerError struct{ error }
+
+func (e answerError) Error() string { return visible.Bounded(e.error.Error(), maxAnswer) }
+func (e answerError) Unwrap() error { return e.error }
+
 func explainAnswer(err error, status int) error {
+	err = answerError{err}
 	switch {
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%w: %w", ErrNotInRegistry, err)

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // Log says where messages go. Errors are on stderr in any case.
@@ -53,7 +55,7 @@ func (l Log) Report(err error) {
 	if l.AsRunc {
 		logrus.Error(err)
 		if l.File != "" {
-			fmt.Fprintln(os.Stderr, err)
+			fmt.Fprintln(os.Stderr, visible.Text(err.Error()))
 		}
 		return
 	}
@@ -61,7 +63,7 @@ func (l Log) Report(err error) {
 		logrus.Error(err)
 	}
 	if l.File != "" || l.Format != "json" {
-		fmt.Fprintf(os.Stderr, "cpc-runtime: %v\n", err)
+		fmt.Fprintf(os.Stderr, "cpc-runtime: %s\n", visible.Text(err.Error()))
 	}
 }
 
@@ -70,7 +72,7 @@ type plain struct{}
 
 // Format implements logrus.Formatter.
 func (plain) Format(e *logrus.Entry) ([]byte, error) {
-	return fmt.Appendf(nil, "cpc-runtime: %s: %s\n", e.Level, e.Message), nil
+	return fmt.Appendf(nil, "cpc-runtime: %s: %s\n", e.Level, visible.Text(e.Message)), nil
 }
 
 // quiet leaves out what says nothing of a container, and would come before the

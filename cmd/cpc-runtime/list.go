@@ -10,6 +10,8 @@ import (
 	"os"
 	"text/tabwriter"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 func listCommand() command {
@@ -42,10 +44,10 @@ func printList(g global, format string, quiet bool) error {
 	case format == "json":
 		return json.NewEncoder(os.Stdout).Encode(states)
 	}
-	w := tabwriter.NewWriter(os.Stdout, 12, 1, 3, ' ', 0)
+	w := tabwriter.NewWriter(visible.Writer(os.Stdout), 12, 1, 3, ' ', 0)
 	fmt.Fprintln(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER")
 	for _, s := range states {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.Pid, s.Status, s.Bundle, s.Created.Format(time.RFC3339Nano), s.Owner)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.Pid, s.Status, visible.Line(s.Bundle), s.Created.Format(time.RFC3339Nano), s.Owner)
 	}
 	return w.Flush()
 }

@@ -8,6 +8,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 func psCommand() command {
@@ -37,7 +39,7 @@ func printProcesses(g global, format string, args []string) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprint(os.Stdout, table)
+		_, err = fmt.Fprint(visible.Writer(os.Stdout), table)
 		return err
 	}
 	return fmt.Errorf("ps: invalid format option %q: want table or json", format)

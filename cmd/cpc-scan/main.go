@@ -14,6 +14,7 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sbom"
 	"github.com/claude-pocket-console/cpc/sbom/inventory"
 	"github.com/claude-pocket-console/cpc/sbom/osv"
@@ -25,7 +26,7 @@ func main() {
 		os.Exit(2)
 	}
 	if err := sbom.Serve(os.Stdin, os.Stdout, confine, answer); err != nil {
-		fmt.Fprintln(os.Stderr, "cpc-scan:", err)
+		fmt.Fprintln(os.Stderr, "cpc-scan:", visible.Text(err.Error()))
 		os.Exit(1)
 	}
 }

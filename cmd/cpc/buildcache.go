@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -71,7 +70,7 @@ func parseCache(flag, value string) (p cachePlace, ok bool, err error) {
 	case "inline":
 		return p, flag == "cache-to", nil
 	}
-	fmt.Fprintf(os.Stderr, "WARNING: --%s %s: only the types local, registry and inline are supported; the store's own cache is used\n", flag, value)
+	fmt.Fprintf(stderr(), "WARNING: --%s %s: only the types local, registry and inline are supported; the store's own cache is used\n", flag, value)
 	return p, false, nil
 }
 
@@ -111,7 +110,7 @@ func (a *app) importCaches(ctx context.Context, f *buildFlags, o *build.Options)
 			err = a.openCache(ctx, o, p.ref)
 		}
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "WARNING:", err)
+			fmt.Fprintln(stderr(), "WARNING:", err)
 		}
 	}
 	return nil
@@ -140,7 +139,7 @@ func (a *app) exportCaches(ctx context.Context, f *buildFlags, o *build.Options,
 			return err
 		}
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "WARNING:", err)
+			fmt.Fprintln(stderr(), "WARNING:", err)
 		}
 	}
 	return nil

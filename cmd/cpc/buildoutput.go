@@ -186,7 +186,7 @@ func (a *app) pushAll(ctx context.Context, o *build.Options) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "Pushed %s %s\n", name, done.Digest)
+		fmt.Fprintf(stderr(), "Pushed %s %s\n", name, done.Digest)
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (f *buildFlags) report(b *built) error {
 		_, err := fmt.Fprintln(out, b.id)
 		return err
 	}
-	fmt.Fprintln(os.Stderr, "Built", strings.Join(append([]string{b.id.String()}, f.tags...), " "))
+	fmt.Fprintln(stderr(), "Built", strings.Join(append([]string{b.id.String()}, f.tags...), " "))
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
@@ -158,7 +159,7 @@ func eventTest(key, value string) (func(journal.Event) bool, error) {
 func eventPrinter(w io.Writer, f *eventsFlags) (func(journal.Event) error, error) {
 	switch {
 	case f.json || f.format == "json":
-		enc := json.NewEncoder(w)
+		enc := json.NewEncoder(visible.JSONWriter(w))
 		return func(e journal.Event) error { return enc.Encode(e) }, nil
 	case f.format != "":
 		t, err := parseTemplate(f.format)
@@ -184,21 +185,11 @@ func eventPrinter(w io.Writer, f *eventsFlags) (func(journal.Event) error, error
 func eventLine(e journal.Event) string {
 	var more []string
 	for k, v := range e.Actor.Attributes {
-		more = append(more, visible(k)+"="+visible(v))
+		more = append(more, visible.Line(k)+"="+visible.Line(v))
 	}
 	slices.Sort(more)
-	return fmt.Sprintf("%s %s %s %s (%s)", e.At().Local().Format("2006-01-02T15:04:05.000000000Z07:00"), e.Type, visible(e.Action),
+	return fmt.Sprintf("%s %s %s %s (%s)", e.At().Local().Format("2006-01-02T15:04:05.000000000Z07:00"), e.Type, visible.Line(e.Action),
 		e.Actor.ID, strings.Join(more, ", "))
-}
-
-// visible replaces control characters.
-func visible(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // kept are the latest events of a sandbox, for inspect.

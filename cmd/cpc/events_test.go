@@ -39,7 +39,7 @@ func TestEventFilter(t *testing.T) {
 func TestEventFormats(t *testing.T) {
 	for format, want := range map[string]string{
 		"json": `{"status":"exec_start: ls","id":"abcdef","from":"debian:trixie","Type":"container",`, "{{.Actor.ID}} {{.Type}}": "abcdef container\n",
-		"": " container exec_start: ls abcdef (image=debian:trixie, k=v?[m, name=work)\n",
+		"": " container exec_start: ls abcdef (image=debian:trixie, k=v, name=work)\n",
 	} {
 		var b bytes.Buffer
 		show, err := eventPrinter(&b, &eventsFlags{format: format})

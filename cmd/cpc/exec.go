@@ -125,6 +125,6 @@ func (a *app) attach(f *attachFlags, name string) error {
 	if err != nil {
 		return ended(err)
 	}
-	tellReason(os.Stderr, "cpc attach", s.Name, exit.Reason)
+	tellReason(stderr(), "cpc attach", s.Name, exit.Reason)
 	return status(exit)
 }

@@ -15,6 +15,8 @@ import (
 
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // listing is how a command that lists is asked to print.
@@ -52,7 +54,7 @@ func printRows[T any](w io.Writer, l listing, columns []column, rows []T) error 
 	}
 	if l.format == "json" { // a line each, as docker has it
 		for _, r := range rows {
-			if err := json.NewEncoder(w).Encode(r); err != nil {
+			if err := json.NewEncoder(visible.JSONWriter(w)).Encode(r); err != nil {
 				return err
 			}
 		}
@@ -79,7 +81,7 @@ func printTemplate[T any](w io.Writer, text string, rows []T) error {
 		if err != nil {
 			return fmt.Errorf("--format: %w", err)
 		}
-		if _, err := fmt.Fprintln(w, line); err != nil {
+		if _, err := fmt.Fprintln(visible.Writer(w), line); err != nil {
 			return err
 		}
 	}
@@ -115,7 +117,7 @@ func parseTemplate(text string) (*template.Template, error) {
 	t, err := template.New("format").Funcs(template.FuncMap{
 		"json": func(v any) (string, error) {
 			raw, err := json.Marshal(v)
-			return string(raw), err
+			return string(visible.JSON(raw)), err
 		},
 		"join": strings.Join, "upper": strings.ToUpper, "lower": strings.ToLower,
 	}).Parse(text)
@@ -138,31 +140,49 @@ func templateColumns(text string) []column {
 func printTable[T any](w io.Writer, columns []column, rows []T) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	heads := make([]string, len(columns))
-	cells := make([]string, len(columns))
+	fields := make([]*template.Template, len(columns))
 	for i, c := range columns {
 		heads[i] = c.head
-		cells[i] = c.field
-	}
-	t, err := parseTemplate(strings.Join(cells, "\t"))
-	if err != nil {
-		return err
+		t, err := parseTemplate(c.field)
+		if err != nil {
+			return err
+		}
+		fields[i] = t
 	}
 	if _, err := fmt.Fprintln(tw, strings.Join(heads, "\t")); err != nil {
 		return err
 	}
 	for _, r := range rows {
-		if err := t.Execute(tw, r); err != nil {
-			return fmt.Errorf("--format: %w", err)
+		row := make([]string, len(fields))
+		for i, t := range fields {
+			var b strings.Builder
+			if err := t.Execute(&b, r); err != nil {
+				return fmt.Errorf("--format: %w", err)
+			}
+			row[i] = b.String()
 		}
-		if _, err := fmt.Fprintln(tw); err != nil {
+		if _, err := fmt.Fprintln(tw, strings.Join(cells(row), "\t")); err != nil {
 			return err
 		}
 	}
 	return tw.Flush()
 }
 
+// maxCell bounds a cell of a table, in characters.
+const maxCell = 16 << 10
+
+// cells makes the texts of a row's cells safe: one cannot begin another cell or
+// row.
+func cells(row []string) []string {
+	safe := make([]string, len(row))
+	for i, c := range row {
+		safe[i] = visible.Bounded(c, maxCell)
+	}
+	return safe
+}
+
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(visible.JSONWriter(w))
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)

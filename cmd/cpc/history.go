@@ -7,12 +7,12 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -84,7 +84,7 @@ func historyRows(img *rootfs.Image, noTrunc, human bool) []historyRow {
 			layer++
 		}
 		r := historyRow{
-			ID: "<missing>", CreatedBy: oneLine(h.CreatedBy), Comment: oneLine(h.Comment),
+			ID: "<missing>", CreatedBy: visible.Line(h.CreatedBy), Comment: visible.Line(h.Comment),
 			Size: units.HumanSize(float64(size)),
 		}
 		if h.Created != nil {
@@ -106,17 +106,4 @@ func historyRows(img *rootfs.Image, noTrunc, human bool) []historyRow {
 		}
 	}
 	return rows
-}
-
-// oneLine makes what others wrote safe to show in a table.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case !strconv.IsPrint(r):
-			return '�'
-		}
-		return r
-	}, s)
 }

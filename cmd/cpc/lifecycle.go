@@ -6,7 +6,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -24,7 +23,7 @@ func (a *app) engine() (*sandbox.Engine, error) {
 		return nil, err
 	}
 	if err := e.Sweep(); err != nil {
-		fmt.Fprintln(os.Stderr, "cpc: warning:", err)
+		fmt.Fprintln(stderr(), "cpc: warning:", err)
 	}
 	return e, nil
 }

@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/gateway"
@@ -134,14 +134,14 @@ func (a *app) netChangeCommand(do, short string) *cobra.Command {
 			}
 			if do == wire.NetAllow {
 				for _, note := range policy.Advice(args[1:]) {
-					fmt.Fprintf(os.Stderr, "%s: note: %s\n", cmd.CommandPath(), note)
+					fmt.Fprintf(stderr(), "%s: note: %s\n", cmd.CommandPath(), note)
 				}
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), c)
 			}
 			for _, r := range c.Ineffective {
-				fmt.Fprintf(os.Stderr, "%s: note: %s has no effect: the host's policy does not allow it\n", cmd.CommandPath(), r)
+				fmt.Fprintf(stderr(), "%s: note: %s has no effect: the host's policy does not allow it\n", cmd.CommandPath(), r)
 			}
 			if !c.Changed {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "policy %d, which says so already\n", c.Version)
@@ -256,7 +256,7 @@ func (a *app) netLogCommand() *cobra.Command {
 				if asJSON {
 					return json.NewEncoder(out).Encode(d)
 				}
-				_, err := fmt.Fprintln(out, visible(decisionLine(d)))
+				_, err := fmt.Fprintln(out, visible.Line(decisionLine(d)))
 				return err
 			})
 			if errors.Is(err, context.Canceled) {

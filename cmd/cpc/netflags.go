@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/claude-pocket-console/cpc/internal/config"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
@@ -298,6 +299,6 @@ func quoted(word string) string {
 func (f *netFlags) tell(command string) {
 	slices.Sort(f.notes)
 	for _, n := range slices.Compact(f.notes) {
-		fmt.Fprintf(os.Stderr, "%s: note: %s\n", command, visible(n))
+		fmt.Fprintf(stderr(), "%s: note: %s\n", command, visible.Line(n))
 	}
 }

@@ -73,7 +73,7 @@ func (a *app) learn(cmd *cobra.Command, f *runFlags, args []string, asJSON bool)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "cpc net learn: the command ended with status %d and asked for %d hosts\n", exit.Code, len(rules))
+	fmt.Fprintf(stderr(), "cpc net learn: the command ended with status %d and asked for %d hosts\n", exit.Code, len(rules))
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), policy.Spec{Allow: rules})
 	}

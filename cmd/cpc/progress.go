@@ -14,6 +14,7 @@ import (
 	units "github.com/docker/go-units"
 	"golang.org/x/term"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -59,7 +60,7 @@ func (p *progress) say(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.erase()
-	fmt.Fprintln(p.w, line)
+	fmt.Fprintln(p.w, visible.Text(line))
 	p.draw()
 }
 

@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	units "github.com/docker/go-units"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -32,7 +34,7 @@ func (a *app) findImage(ctx context.Context, ref, when, platform string) (*rootf
 		return img, err
 	}
 	if missing {
-		fmt.Fprintf(os.Stderr, "Image %s is not here yet; pulling it\n", ref)
+		fmt.Fprintf(stderr(), "Image %s is not here yet; pulling it\n", ref)
 	}
 	// In U0, where layers are unpacked while they come.
 	if err := a.inU0([]string{"pull", "--for-run", "--platform=" + platform, "--", ref}); err != nil {
@@ -51,7 +53,7 @@ func (a *app) findOrPull(ctx context.Context, store *rootfs.Store, ref, when str
 		if err == nil || !errors.Is(err, rootfs.ErrNotFound) || when == pullNever {
 			return img, err
 		}
-		fmt.Fprintf(os.Stderr, "Image %s is not here yet; pulling it\n", ref)
+		fmt.Fprintf(stderr(), "Image %s is not here yet; pulling it\n", ref)
 	}
 	return a.pull(ctx, store, ref, tellStderr)
 }
@@ -88,7 +90,13 @@ func (a *app) pullFor(ctx context.Context, store *rootfs.Store, ref string, plat
 	}})
 }
 
-func tellStderr(line string) { fmt.Fprintln(os.Stderr, line) }
+// stderr and stdout are for cpc's own words, in which there are those of images,
+// registries and sandboxes. What a program writes goes to os.Stdout as it is.
+func stderr() io.Writer { return visible.Writer(os.Stderr) }
+
+func stdout() io.Writer { return visible.Writer(os.Stdout) }
+
+func tellStderr(line string) { fmt.Fprintln(stderr(), line) }
 
 func (a *app) pullCommand() *cobra.Command {
 	var quiet, all, forRun, referrers bool

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/claude-pocket-console/cpc/internal/config"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
@@ -179,7 +180,7 @@ func (f *loginFlags) credentials(host string) (registry.Credentials, error) {
 		if f.stdin {
 			return c, usageError{errors.New("--password and --password-stdin exclude each other")}
 		}
-		fmt.Fprintln(os.Stderr, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
+		fmt.Fprintln(stderr(), "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
 	}
 	if f.stdin {
 		if f.user == "" {
@@ -211,9 +212,9 @@ func askCredentials(host string, c registry.Credentials) (registry.Credentials, 
 		old, _ := registry.Stored(host) // nothing to suggest, then
 		prompt := "Username: "
 		if old.Username != "" {
-			prompt = "Username (" + oneLine(old.Username) + "): "
+			prompt = "Username (" + visible.Line(old.Username) + "): "
 		}
-		fmt.Fprint(os.Stderr, prompt)
+		fmt.Fprint(stderr(), prompt)
 		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 		if err != nil {
 			return c, fmt.Errorf("log in: %w", err)
@@ -223,9 +224,9 @@ func askCredentials(host string, c registry.Credentials) (registry.Credentials, 
 		}
 	}
 	if c.Password == "" {
-		fmt.Fprint(os.Stderr, "Password: ")
+		fmt.Fprint(stderr(), "Password: ")
 		data, err := term.ReadPassword(fd)
-		fmt.Fprintln(os.Stderr)
+		fmt.Fprintln(stderr())
 		if err != nil {
 			return c, fmt.Errorf("log in: %w", err)
 		}
@@ -288,7 +289,7 @@ have no search by words: docker search has no counterpart here.)`,
 			}
 			var rows []tagRow
 			for _, t := range tags {
-				rows = append(rows, tagRow{familiarName(repositoryOf(args[0])), oneLine(t)})
+				rows = append(rows, tagRow{familiarName(repositoryOf(args[0])), visible.Line(t)})
 			}
 			return printRows(cmd.OutOrStdout(), l, []column{{"NAME", "{{.Name}}"}, {"TAG", "{{.Tag}}"}}, rows)
 		},
@@ -320,7 +321,7 @@ func (a *app) referrersCommand() *cobra.Command {
 			}
 			var rows []referrerRow
 			for _, d := range found {
-				rows = append(rows, referrerRow{d.Digest.String(), oneLine(d.ArtifactType), fmt.Sprint(d.Size), d.Annotations})
+				rows = append(rows, referrerRow{d.Digest.String(), visible.Line(d.ArtifactType), fmt.Sprint(d.Size), d.Annotations})
 			}
 			return printRows(cmd.OutOrStdout(), l, []column{{"DIGEST", "{{.Digest}}"}, {"TYPE", "{{.ArtifactType}}"}, {"SIZE", "{{.Size}}"}}, rows)
 		},

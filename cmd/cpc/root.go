@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/sdnotify"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // app is what every command is given.
@@ -32,6 +33,8 @@ func execute(args []string, inside *worker) int {
 	defer stop()
 	root := newRoot(a)
 	root.SetArgs(args)
+	root.SetOut(stdout())
+	root.SetErr(stderr())
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
@@ -43,9 +46,9 @@ func execute(args []string, inside *worker) int {
 		return 128 + int(unix.SIGINT)
 	}
 	code, hint := explain(err)
-	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
+	fmt.Fprintf(stderr(), "%s: %s\n", cmd.CommandPath(), visible.Text(err.Error()))
 	if hint != "" {
-		fmt.Fprintln(os.Stderr, hint)
+		fmt.Fprintln(stderr(), visible.Text(hint))
 	}
 	return ownStatus(cmd, code)
 }

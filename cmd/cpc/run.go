@@ -91,7 +91,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		return err
 	}
 	for _, note := range s.Notes {
-		fmt.Fprintln(os.Stderr, "cpc run: note:", note)
+		fmt.Fprintln(stderr(), "cpc run: note:", note)
 	}
 	if !req.DryRun {
 		a.tellReady(s, req)
@@ -109,7 +109,7 @@ func (a *app) tellReady(s *sandbox.Session, req sandbox.RunRequest) {
 		told = append(told, fmt.Sprintf("MAINPID=%d", s.MonitorPID))
 	}
 	if err := a.systemd.Send(told...); err != nil {
-		fmt.Fprintln(os.Stderr, "cpc run: warning:", err)
+		fmt.Fprintln(stderr(), "cpc run: warning:", err)
 	}
 }
 
@@ -144,22 +144,22 @@ func (f *runFlags) start(ctx context.Context, e *sandbox.Engine, req sandbox.Run
 // warn says what a person should know before the sandbox runs.
 func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
 	if req.Options.Network == bundle.NetworkHost {
-		fmt.Fprintln(os.Stderr, "cpc run: warning: --network host lets the sandbox reach everything that this host reaches")
+		fmt.Fprintln(stderr(), "cpc run: warning: --network host lets the sandbox reach everything that this host reaches")
 	}
 	if e.IDs.Reason != nil {
 		_, hint := explain(e.IDs.Reason)
-		fmt.Fprintf(os.Stderr, "cpc run: warning: the sandbox has one user id only: %v\n%s\n", e.IDs.Reason, hint)
+		fmt.Fprintf(stderr(), "cpc run: warning: the sandbox has one user id only: %v\n%s\n", e.IDs.Reason, hint)
 	}
 }
 
 // follow stays with the sandbox as long as the person wants to.
 func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
 	if req.DryRun {
-		return printJSON(os.Stdout, s.Bundle)
+		return printJSON(stdout(), s.Bundle)
 	}
 	defer s.Close()
 	if req.Detach {
-		_, err := fmt.Fprintln(os.Stdout, s.ID)
+		_, err := fmt.Fprintln(stdout(), s.ID)
 		return err
 	}
 	exit, err := connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true})
@@ -170,9 +170,9 @@ func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.Run
 		return ended(err)
 	}
 	s.AwaitEnd()
-	tellReason(os.Stderr, "cpc run", s.Name, exit.Reason)
+	tellReason(stderr(), "cpc run", s.Name, exit.Reason)
 	if exit.Code != 0 {
-		network.TellRefusals(os.Stderr, exit.Refusals, network.Hint{Who: "the sandbox", Command: "cpc run", Asked: req.Network.Asked})
+		network.TellRefusals(stderr(), exit.Refusals, network.Hint{Who: "the sandbox", Command: "cpc run", Asked: req.Network.Asked})
 	}
 	return status(exit)
 }

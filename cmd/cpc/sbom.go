@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/terminal"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sbom"
 )
@@ -42,7 +44,10 @@ as it is; for another image the bill is made, and kept with it.`,
 				if output != "" && output != "-" {
 					return atomicfile.Named(output, atomicfile.Options{}, atomicfile.Content(data))
 				}
-				_, err = cmd.OutOrStdout().Write(data)
+				if terminal.Is(os.Stdout) {
+					data = visible.JSON(data)
+				}
+				_, err = os.Stdout.Write(data)
 				return err
 			})
 		},
@@ -95,7 +100,7 @@ func inventory(ctx context.Context, store *rootfs.Store, img *rootfs.Image) (fou
 		return nil, fmt.Errorf("bill of materials of %s: %w", about.Name, err)
 	}
 	for _, note := range found.Inventory.Notes {
-		fmt.Fprintln(os.Stderr, "cpc: warning: bill of materials:", note)
+		fmt.Fprintln(stderr(), "cpc: warning: bill of materials:", note)
 	}
 	return found, nil
 }

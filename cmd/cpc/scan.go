@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -128,7 +127,7 @@ func (a *app) scan(cmd *cobra.Command, f *scanFlags, l listing, packages []sbom.
 		return err
 	}
 	if f.failOn != "" && slices.ContainsFunc(result.Findings, func(x sbom.Finding) bool { return x.Severity >= failOn }) {
-		fmt.Fprintf(os.Stderr, "%s: there are advisories of severity %s or worse\n", cmd.CommandPath(), failOn)
+		fmt.Fprintf(stderr(), "%s: there are advisories of severity %s or worse\n", cmd.CommandPath(), failOn)
 		return exitStatus(scanFailure)
 	}
 	return nil
@@ -158,7 +157,7 @@ func (f *scanFlags) advisories(ctx context.Context, data string, ecosystems []st
 			source, dir = db, filepath.Join(data, "osv", url.PathEscape(db))
 		}
 	}
-	m := sbom.Mirror{Dir: dir, Source: source, Tell: func(line string) { fmt.Fprintln(os.Stderr, "cpc scan:", line) }}
+	m := sbom.Mirror{Dir: dir, Source: source, Tell: func(line string) { fmt.Fprintln(stderr(), "cpc scan:", line) }}
 	for _, e := range ecosystems {
 		path, err := m.Path(e)
 		if err != nil {
@@ -190,10 +189,10 @@ var errNoAdvisories = errors.New("no advisories")
 
 func printFindings(cmd *cobra.Command, l listing, result *sbom.Result, packages int) error {
 	for _, p := range result.Problems {
-		fmt.Fprintln(os.Stderr, "cpc scan: warning:", p)
+		fmt.Fprintln(stderr(), "cpc scan: warning:", p)
 	}
 	for _, e := range result.Unchecked {
-		fmt.Fprintf(os.Stderr, "cpc scan: warning: no advisory for %s: its packages are not checked\n", e)
+		fmt.Fprintf(stderr(), "cpc scan: warning: no advisory for %s: its packages are not checked\n", e)
 	}
 	err := printRows(cmd.OutOrStdout(), l, []column{
 		{"SEVERITY", "{{.Severity}}"},
@@ -203,6 +202,6 @@ func printFindings(cmd *cobra.Command, l listing, result *sbom.Result, packages 
 		{"FIXED IN", "{{.Fixed}}"},
 		{"ECOSYSTEM", "{{.Ecosystem}}"},
 	}, result.Findings)
-	fmt.Fprintf(os.Stderr, "cpc scan: %d packages, %d advisories looked at, %d hold\n", packages, result.Records, len(result.Findings))
+	fmt.Fprintf(stderr(), "cpc scan: %d packages, %d advisories looked at, %d hold\n", packages, result.Records, len(result.Findings))
 	return err
 }

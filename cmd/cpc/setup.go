@@ -79,7 +79,7 @@ func (f *setupFlags) setup(cmd *cobra.Command) error {
 	}
 	out := cmd.OutOrStdout()
 	if r.User == "" {
-		fmt.Fprintln(os.Stderr, "cpc setup: no user is named, so subordinate ids are left out; add --user NAME")
+		fmt.Fprintln(stderr(), "cpc setup: no user is named, so subordinate ids are left out; add --user NAME")
 	}
 	if len(steps) == 0 {
 		_, err := fmt.Fprintln(out, "nothing to do; see: cpc doctor")
@@ -93,7 +93,7 @@ func (f *setupFlags) setup(cmd *cobra.Command) error {
 	}
 	warnings, err := h.Apply(steps)
 	for _, w := range warnings {
-		fmt.Fprintln(os.Stderr, "cpc setup: warning, in force at the next login or boot only:", w)
+		fmt.Fprintln(stderr(), "cpc setup: warning, in force at the next login or boot only:", w)
 	}
 	if err != nil {
 		return fmt.Errorf("%w (cpc setup --undo takes back what was done)", err)
@@ -207,7 +207,7 @@ func (f *setupFlags) agreed(cmd *cobra.Command) error {
 	if !terminal.Is(os.Stdin) {
 		return errors.New("nothing was changed: there is no terminal to ask at; add --yes")
 	}
-	fmt.Fprint(os.Stderr, "Go on? [y/N] ")
+	fmt.Fprint(stderr(), "Go on? [y/N] ")
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err

@@ -79,7 +79,7 @@ func (a *app) stats(cmd *cobra.Command, f *statsFlags, names []string) error {
 	if err != nil {
 		return err
 	}
-	out := &statsOutput{to: cmd.OutOrStdout(), listing: f.listing, screen: !f.noStream && terminal.Is(os.Stdout)}
+	out := &statsOutput{to: os.Stdout, listing: f.listing, screen: !f.noStream && terminal.Is(os.Stdout)}
 	wait := statsInterval
 	if f.noStream {
 		wait = statsOnce

@@ -194,10 +194,10 @@ func (p *pruning) confirm(warning string) error {
 	if p.force {
 		return nil
 	}
-	fmt.Fprintf(os.Stderr, "WARNING! This will remove %s.\nAre you sure you want to continue? [y/N] ", warning)
+	fmt.Fprintf(stderr(), "WARNING! This will remove %s.\nAre you sure you want to continue? [y/N] ", warning)
 	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if errors.Is(err, io.EOF) {
-		fmt.Fprintln(os.Stderr)
+		fmt.Fprintln(stderr())
 	}
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
 		return errDeclined

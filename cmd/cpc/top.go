@@ -115,7 +115,7 @@ func ofProcesses(lines []string, pids []int) ([][]string, error) {
 func printFields(w io.Writer, rows [][]string) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	for _, row := range rows {
-		if _, err := fmt.Fprintln(tw, strings.Join(row, "\t")); err != nil {
+		if _, err := fmt.Fprintln(tw, strings.Join(cells(row), "\t")); err != nil {
 			return err
 		}
 	}

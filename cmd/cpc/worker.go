@@ -110,12 +110,12 @@ func waitWorker(cmd *exec.Cmd) error {
 func workerMain() int {
 	var w worker
 	if err := handoff.Receive(workerRole, &w); err != nil {
-		fmt.Fprintf(os.Stderr, "cpc worker: %v\nIt is started by other cpc commands.\n", err)
+		fmt.Fprintf(stderr(), "cpc worker: %v\nIt is started by other cpc commands.\n", err)
 		return usageFailure
 	}
 	hostProc, err := userns.Settle(w.Mapping.Mode)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "cpc worker: %v\n", err)
+		fmt.Fprintf(stderr(), "cpc worker: %v\n", err)
 		return defaultFailure
 	}
 	_ = hostProc.Close()

@@ -16,7 +16,7 @@ func Imports() map[string][]string {
 	return map[string][]string{
 		"cmd/cpc":         {"sandbox", "host", "build", "rootfs", "netns", "cgroups", "seccomp", "sbom", "deploy", "internal"},
 		"cmd/cpc-runtime": {"runtime", "seccomp", "cgroups", "internal"},
-		"cmd/cpc-scan":    {"sbom"},
+		"cmd/cpc-scan":    {"sbom", "internal"},
 		"sandbox":         {"rootfs", "netns", "cgroups", "seccomp", "deploy", "internal"},
 		"host":            {"cgroups", "deploy", "internal"},
 		"build":           {"rootfs", "internal"},

@@ -19,6 +19,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -68,7 +69,7 @@ func SweepMain() int {
 		err = sweep(t)
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "cpc: clean up after sandboxes that died: %v\n", err)
+		fmt.Fprintf(os.Stderr, "cpc: clean up after sandboxes that died: %s\n", visible.Text(err.Error()))
 		return 1
 	}
 	return 0

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
@@ -153,7 +154,7 @@ func TellRefusals(w io.Writer, refused []Refusal, hint Hint) {
 			b.WriteString("  and others\n")
 			continue
 		}
-		b.WriteString("  " + clean(r.String()) + "\n")
+		b.WriteString("  " + visible.Line(r.String()) + "\n")
 		rule, word := r.mend()
 		if rule != "" && !slices.Contains(rules, rule) {
 			rules = append(rules, rule)
@@ -163,7 +164,7 @@ func TellRefusals(w io.Writer, refused []Refusal, hint Hint) {
 		}
 	}
 	for _, a := range advice {
-		b.WriteString(clean(a) + "\n")
+		b.WriteString(visible.Line(a) + "\n")
 	}
 	if len(rules) > 0 {
 		command := append([]string{hint.Command}, hint.Asked...)
@@ -172,17 +173,7 @@ func TellRefusals(w io.Writer, refused []Refusal, hint Hint) {
 				command = append(command, "--egress "+r)
 			}
 		}
-		fmt.Fprintf(&b, "To let it out to more hosts: %s\n", clean(strings.Join(command, " ")))
+		fmt.Fprintf(&b, "To let it out to more hosts: %s\n", visible.Line(strings.Join(command, " ")))
 	}
 	_, _ = io.WriteString(w, b.String())
-}
-
-// clean keeps a program from writing to the person's terminal by way of names.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f {
-			return '?'
-		}
-		return r
-	}, s)
 }
