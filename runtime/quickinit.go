@@ -125,6 +125,9 @@ func (b *beginner) check() error {
 // rights are those of the process, as libcontainer's newInitConfig merges them.
 func (b *beginner) rights() (err error) {
 	c, p := b.config, b.process
+	if slices.Contains(strings.Split(p.Cwd, "/"), "..") {
+		return errLongWay // which makes what is missing before a ".." too
+	}
 	umask := uint32(0o022)
 	if c.Umask != nil {
 		umask = *c.Umask
