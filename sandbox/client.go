@@ -38,7 +38,11 @@ func (e *Engine) open(name string, req wire.RequestBody) (*Session, error) {
 	}
 	s := &Session{ID: r.ID, Name: r.Name, conn: wire.New(c), entry: entry}
 	if err := s.conn.WriteJSON(wire.Request, req); err != nil {
-		return nil, errors.Join(err, s.Close())
+		_ = s.Close() // it ends at this moment, or has ended
+		if gone := e.whyGone(r.ID); gone != nil {
+			return nil, fmt.Errorf("%w: %s", gone, name)
+		}
+		return nil, err
 	}
 	return s, nil
 }

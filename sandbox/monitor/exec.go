@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -33,52 +34,54 @@ type execs struct {
 	mu    sync.Mutex // guards what follows
 	count int
 	ended bool
-	conns map[*wire.Conn]struct{}
+	// clients are those that have not read everything yet.
+	clients []*sink
 }
 
-func (e *execs) begin(c *wire.Conn) (n int, ok bool) {
+func (e *execs) begin() (n int, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.ended {
 		return 0, false
 	}
-	if e.conns == nil {
-		e.conns = map[*wire.Conn]struct{}{}
-	}
-	e.conns[c] = struct{}{}
 	e.count++
 	e.wg.Add(1)
 	return e.count, true
 }
 
-func (e *execs) done(c *wire.Conn) {
+// follow adds a client, until it has taken everything.
+func (e *execs) follow(s *sink) {
 	e.mu.Lock()
-	delete(e.conns, c)
-	e.mu.Unlock()
-	e.wg.Done()
+	defer e.mu.Unlock()
+	e.clients = slices.DeleteFunc(e.clients, (*sink).finished)
+	e.clients = append(e.clients, s)
 }
 
-// lastWords is how long the client of an exec has to take the rest of the
-// output once the sandbox has ended.
-const lastWords = 30 * time.Second
-
-// end returns when every further program's end has been reported. A client
-// that does not read cannot put that off for ever.
+// end returns when every further program's end has been noted. No client can
+// put that off: at the sandbox's end nothing waits for one.
 func (e *execs) end() {
 	e.mu.Lock()
 	e.ended = true
-	for c := range e.conns {
-		_ = c.SetWriteDeadline(time.Now().Add(lastWords))
-	}
 	e.mu.Unlock()
 	e.wg.Wait()
+}
+
+// linger returns when every client has taken everything, or is gone.
+func (e *execs) linger(hurry <-chan struct{}) {
+	e.mu.Lock()
+	clients := e.clients
+	e.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, s := range clients {
+		wg.Go(func() { s.linger(hurry) })
+	}
+	wg.Wait()
 }
 
 // session is one further program in the sandbox.
 type session struct {
 	m      *monitor
-	conn   *wire.Conn // that asked for it
-	name   string     // of its files in the sandbox's directory
+	name   string // of its files in the sandbox's directory
 	io     *process.Stdio
 	pid    int
 	exited chan struct{}
@@ -94,13 +97,13 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if m.paused() {
 		return ErrPaused
 	}
-	n, ok := m.execs.begin(c)
+	n, ok := m.execs.begin()
 	if !ok {
 		return errEnded
 	}
 	s := &session{m: m, name: fmt.Sprintf("exec-%d", n), exited: make(chan struct{})}
 	if err := s.start(req); err != nil {
-		m.execs.done(c)
+		m.execs.wg.Done()
 		return err
 	}
 	hostPID, err := userns.HostPID(m.hostProc, s.pid)
@@ -110,7 +113,6 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	m.note("exec_create: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
 	m.note("exec_start: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
 	err = c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY})
-	s.conn = c
 	if req.Exec.Detach {
 		go s.finish(nil)
 		return nil
@@ -120,16 +122,20 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 		s.finish(nil)
 		return nil //nolint:nilerr // there is nobody to tell
 	}
-	go s.input(c)
-	s.finish(c)
+	out := newSink(c, false, m.exited)
+	m.execs.follow(out)
+	go s.input(c, out)
+	s.finish(out)
+	<-out.done // the connection is closed after that
 	return nil
 }
 
 // input passes the client's frames on. A client that is gone takes its
 // program with it; one that detached leaves it running, its output unread.
-func (s *session) input(c *wire.Conn) {
+func (s *session) input(c *wire.Conn, out *sink) {
 	if serveStream(c, s.io, s.signal) {
 		s.left.Store(true)
+		out.leave()
 		return
 	}
 	s.hangup()
@@ -169,9 +175,9 @@ func (s *session) signalGroup(sig unix.Signal) {
 	}
 }
 
-// finish passes the program's output to c, waits for it, and reports its end.
-func (s *session) finish(c *wire.Conn) {
-	defer s.m.execs.done(s.conn)
+// finish passes the program's output to out, waits for it, and reports its end.
+func (s *session) finish(out *sink) {
+	defer s.m.execs.wg.Done()
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
 		st := process.Reap(s.pid)
@@ -182,18 +188,15 @@ func (s *session) finish(c *wire.Conn) {
 		s.io.Expire()
 	}()
 	s.io.Pump(s.exited, func(t wire.Type, p []byte) {
-		if c == nil || s.left.Load() {
-			return
-		}
-		if err := c.WriteFrame(t, p); err != nil {
-			c = nil // its end is noticed where it is read from
+		if out != nil && !s.left.Load() {
+			out.put(t, p) // the client's end is noticed where it is read from
 		}
 	})
 	st := <-status
 	s.io.Close()
 	s.m.note("exec_die", attributes{"execID": s.name, "exitCode": strconv.Itoa(process.ExitCode(st))})
-	if c != nil {
-		_ = c.WriteJSON(wire.Exit, wire.ExitBody{Code: process.ExitCode(st)})
+	if out != nil {
+		out.end(wire.ExitBody{Code: process.ExitCode(st)})
 	}
 }
 
@@ -230,7 +233,7 @@ func (s *session) start(req wire.RequestBody) error {
 		}
 		defer os.Remove(filepath.Join(s.m.entry.Dir, console))
 	}
-	s.pid, err = s.m.oci.Exec(s.io.Child, s.name, console)
+	s.pid, err = s.m.oci.Exec(s.m.alive, s.io.Child, s.name, console)
 	s.io.Started()
 	if err == nil && console != "" {
 		if err = s.io.TakeConsole(); err != nil {

@@ -5,6 +5,7 @@ package monitor
 
 import (
 	"context"
+	"time"
 
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -22,6 +23,7 @@ func (m *monitor) serveExport(c *wire.Conn) error {
 		select {
 		case <-m.exited:
 			cancel()
+			_ = c.SetWriteDeadline(time.Now().Add(tellTakes)) // it may not read
 		case <-ctx.Done():
 		}
 	}()

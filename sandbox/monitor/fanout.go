@@ -12,35 +12,40 @@ import (
 )
 
 // fanout passes the sandbox's output to the log and to every attached client.
-// A client that reads slowly slows the sandbox down; nothing is dropped.
 type fanout struct {
-	log *logfile.Writer
+	log   *logfile.Writer
+	ended <-chan struct{} // closed at the sandbox's end
 
-	mu      sync.Mutex // guards clients and closed
-	clients []*wire.Conn
+	mu      sync.Mutex // guards what follows
+	clients []*sink
 	closed  bool
 }
 
-// attach adds a client. It reports false when the output has ended.
-func (f *fanout) attach(c *wire.Conn) bool {
+// attach adds a client, which is only a viewer unless the sandbox was started
+// for it. It reports false when the output has ended.
+func (f *fanout) attach(c *wire.Conn, viewer bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return false
 	}
-	f.clients = append(f.clients, c)
+	f.clients = append(f.clients, newSink(c, viewer, f.ended))
 	return true
 }
 
+// detach takes leave of a client that went away. One whose end is being told is
+// no longer the fanout's.
 func (f *fanout) detach(c *wire.Conn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if i := slices.Index(f.clients, c); i >= 0 {
+	i := slices.IndexFunc(f.clients, func(s *sink) bool { return s.conn == c })
+	if i >= 0 {
+		f.clients[i].leave()
 		f.clients = slices.Delete(f.clients, i, i+1)
 	}
 }
 
-// write passes p on. It returns when every client has taken it.
+// write passes p on. It returns when every client has taken it, or will.
 func (f *fanout) write(t wire.Type, p []byte) {
 	stream := logfile.Stdout
 	if t == wire.Stderr {
@@ -49,33 +54,24 @@ func (f *fanout) write(t wire.Type, p []byte) {
 	// A full disk must not stop the sandbox; its clients still see the output.
 	_ = f.log.Append(stream, p)
 	for _, c := range f.snapshot() {
-		if err := c.WriteFrame(t, p); err != nil {
-			f.detach(c)
+		if !c.put(t, p) {
+			f.detach(c.conn)
 		}
 	}
 }
 
-func (f *fanout) snapshot() []*wire.Conn {
+func (f *fanout) snapshot() []*sink {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.clients)
 }
 
 // end returns the clients that are still attached; no more are taken.
-func (f *fanout) end() []*wire.Conn {
+func (f *fanout) end() []*sink {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
 	clients := f.clients
 	f.clients = nil
 	return clients
-}
-
-// drop cuts off all clients, so that one that does not read cannot keep a
-// sandbox from ending.
-func (f *fanout) drop() {
-	for _, c := range f.snapshot() {
-		_ = c.Close()
-		f.detach(c)
-	}
 }

@@ -113,7 +113,7 @@ func (m *monitor) apply(r *specs.LinuxResources) error {
 	if err := os.WriteFile(file, raw, 0o600); err != nil {
 		return fmt.Errorf("change limits: %w", err)
 	}
-	return errors.Join(m.oci.Update(resourcesFile), os.Remove(file))
+	return errors.Join(m.oci.Update(m.alive, resourcesFile), os.Remove(file))
 }
 
 // servePause stops the sandbox's processes, or lets them go on.
@@ -146,7 +146,7 @@ func (m *monitor) freeze(pause bool) error {
 	if pause {
 		status, do = record.Paused, m.oci.Pause
 	}
-	if err := do(); err != nil {
+	if err := do(m.alive); err != nil {
 		return err
 	}
 	return m.setStatus(status)

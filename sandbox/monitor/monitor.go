@@ -16,6 +16,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/internal/handoff"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
@@ -53,8 +54,12 @@ type monitor struct {
 	pid     int               // of the sandbox's init, in this pid namespace
 	pidfd   int
 
-	exited  chan struct{}  // closed when init is gone
-	drained chan struct{}  // closed when all output has been passed on
+	alive   context.Context // done when init is gone
+	exited  <-chan struct{} // its Done
+	die     context.CancelFunc
+	drained chan struct{}   // closed when all output has been queued for its clients
+	hurry   context.Context // done when somebody has ended the sandbox
+	order   context.CancelFunc
 	cleanup []func() error // undone in reverse order
 	config  []byte         // config.json
 
@@ -83,13 +88,21 @@ func Main(explain Explain) int {
 		fmt.Fprintf(os.Stderr, "cpc monitor: %v\nThe monitor is started by cpc run.\n", err)
 		return 125
 	}
-	m := &monitor{task: t, explain: explain, pidfd: -1, exited: make(chan struct{}), drained: make(chan struct{}), endWatch: func() {}}
+	m := newMonitor(t, explain)
 	if err := m.adopt(); err != nil {
 		fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
 		return 125
 	}
 	m.run()
 	return 0
+}
+
+func newMonitor(t Task, explain Explain) *monitor {
+	m := &monitor{task: t, explain: explain, pidfd: -1, drained: make(chan struct{}), endWatch: func() {}}
+	m.alive, m.die = context.WithCancel(context.Background())
+	m.exited = m.alive.Done()
+	m.hurry, m.order = context.WithCancel(context.Background())
+	return m
 }
 
 // adopt takes the inherited files into use.
@@ -156,7 +169,7 @@ func (m *monitor) launch() error {
 	if m.task.Size != nil {
 		m.io.Resize(*m.task.Size)
 	}
-	if err := m.oci.Start(); err != nil {
+	if err := m.oci.Start(m.alive); err != nil {
 		return err
 	}
 	if err := m.checkLabels(); err != nil {
@@ -176,7 +189,7 @@ func (m *monitor) launch() error {
 	}
 	if !m.task.Detached {
 		m.note("attach", nil)
-		m.out.attach(m.owner)
+		m.out.attach(m.owner, false)
 	}
 	m.note("start", nil)
 	go func() {
@@ -188,12 +201,15 @@ func (m *monitor) launch() error {
 
 // wait returns when the sandbox's init has ended.
 func (m *monitor) wait() unix.WaitStatus {
-	defer close(m.exited)
+	defer m.die()
 	return process.Reap(m.pid)
 }
 
-// finish takes everything down and tells everybody how it ended.
+// finish takes everything down and tells everybody how it ended. Whoever waits
+// for the end hears of it when nothing of the sandbox is left; who is still to
+// read its output keeps only this process, and only while it reads.
 func (m *monitor) finish(status unix.WaitStatus) {
+	m.io.Expire() // all that could write is gone
 	<-m.drained
 	m.execs.end()
 	m.endWatch()
@@ -213,15 +229,41 @@ func (m *monitor) finish(status unix.WaitStatus) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cpc monitor: take down: %v\n", err)
 	}
+	m.tellEnd(body)
+}
+
+// tellTakes is how long whoever waits may take to hear of the end.
+const tellTakes = time.Second
+
+// tellEnd tells everybody how the sandbox ended, and returns when all have
+// heard it.
+func (m *monitor) tellEnd(body wire.ExitBody) {
 	m.mu.Lock()
 	m.finished = true
-	told := append(m.out.end(), m.waiters...)
+	waiters, clients := m.waiters, m.out.end()
 	m.mu.Unlock()
+	m.letGo()
+	for _, c := range waiters {
+		_ = c.SetWriteDeadline(time.Now().Add(tellTakes))
+		_ = c.WriteJSON(wire.Exit, body)
+		_ = c.Close()
+	}
 	var wg sync.WaitGroup
-	for _, c := range told { // one that does not read keeps nobody waiting but us
-		wg.Go(func() { _ = c.WriteJSON(wire.Exit, body) })
+	for _, s := range clients {
+		s.end(body)
+		wg.Go(func() { s.linger(m.hurry.Done()) })
 	}
 	wg.Wait()
+	m.execs.linger(m.hurry.Done())
+}
+
+// letGo gives up what says that this process looks after a sandbox.
+func (m *monitor) letGo() {
+	_ = m.listener.Close()
+	_ = unix.Close(lockFD)
+	if m.task.Record.Mapping.Mode == idmap.Root {
+		_ = unix.Close(rangeFD)
+	}
 }
 
 // conclude makes the record final.
@@ -242,7 +284,7 @@ func (m *monitor) abort(cause error) {
 	if m.pidfd >= 0 {
 		_ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0)
 		process.Reap(m.pid)
-		close(m.exited)
+		m.die()
 	}
 	if errors.Is(cause, errDryRun) {
 		if err := errors.Join(m.undo(), m.entry.Delete()); err == nil {
@@ -275,6 +317,7 @@ func (m *monitor) later(f func() error) { m.cleanup = append(m.cleanup, f) }
 
 // kill ends the sandbox for a reason of ours, which goes on record.
 func (m *monitor) kill(reason string) {
+	m.order()
 	m.blame(reason)
 	_ = m.signal(unix.SIGKILL)
 }
@@ -295,10 +338,6 @@ func (m *monitor) pass(s unix.Signal) { _ = m.signal(s) }
 func (m *monitor) signal(s unix.Signal) error {
 	select {
 	case <-m.exited:
-		// Only a client that does not read can hold things up now.
-		if s == unix.SIGKILL {
-			m.out.drop()
-		}
 		return nil
 	default:
 	}

@@ -151,7 +151,7 @@ func (m *monitor) create() error {
 	if err != nil {
 		return err
 	}
-	m.out = &fanout{log: log}
+	m.out = &fanout{log: log, ended: m.exited}
 	m.later(log.Close)
 	uid, gid := process.CallerIDs(r.Mapping, m.input.User)
 	if m.io, err = process.NewStdio(r.Settings.TTY, r.Settings.OpenStdin, uid, gid); err != nil {
@@ -167,10 +167,10 @@ func (m *monitor) create() error {
 	}
 	m.oci = &process.Runtime{Path: r.Settings.Runtime, Dir: m.entry.Dir, ID: r.ID}
 	m.later(m.task.Plan.Remove)
-	m.later(m.oci.Delete)
+	m.later(func() error { return m.oci.Delete(context.Background()) })
 	m.note("create", nil)
 	m.noted = true
-	if m.pid, err = m.oci.Create(m.io.Child, console); err != nil {
+	if m.pid, err = m.oci.Create(m.alive, m.io.Child, console); err != nil {
 		return err
 	}
 	if m.pidfd, err = unix.PidfdOpen(m.pid, 0); err != nil {

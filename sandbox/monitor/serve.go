@@ -99,6 +99,9 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 	case wire.OpWait:
 		return m.addWaiter(c), nil
 	case wire.OpSignal:
+		if unix.Signal(req.Signal) == unix.SIGKILL {
+			m.order()
+		}
 		if err := m.signal(unix.Signal(req.Signal)); err != nil {
 			return false, err
 		}
@@ -134,7 +137,7 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 	if req.Size != nil {
 		m.redraw(*req.Size)
 	}
-	if !m.out.attach(c) {
+	if !m.out.attach(c, true) {
 		return m.addWaiter(c), nil
 	}
 	m.note("attach", nil)
@@ -179,11 +182,12 @@ func (m *monitor) serveStop(c *wire.Conn, req wire.RequestBody) (keep bool) {
 	m.mu.Lock()
 	m.stopped = true
 	m.mu.Unlock()
+	m.order()
 	_ = m.signal(unix.Signal(req.Signal))
 	m.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
 	if req.Timeout >= 0 {
 		select {
-		case <-m.drained: // the end of the program, and of what its clients have to read
+		case <-m.exited: // not the end of its output, which it may close at any time
 		case <-time.After(time.Duration(req.Timeout) * time.Second):
 			_ = m.signal(unix.SIGKILL)
 			m.note("kill", attributes{"signal": strconv.Itoa(int(unix.SIGKILL))})

@@ -6,6 +6,7 @@ package process
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +35,9 @@ var (
 	ErrNotFound = errors.New("command not found")
 	// ErrNotExecutable is what a shell reports as 126.
 	ErrNotExecutable = errors.New("command cannot be executed")
+	// ErrNoAnswer reports that the runtime had to be killed, because it took too
+	// long or because its sandbox has ended.
+	ErrNoAnswer = errors.New("the runtime did not come to an end")
 	// ErrWorkdir reports a working directory that cannot be entered.
 	ErrWorkdir = errors.New("working directory")
 )
@@ -42,12 +47,26 @@ const pidFile = "pid"
 // IsOwn says whether a runtime is cpc's.
 func IsOwn(path string) bool { return filepath.Base(path) == "cpc-runtime" }
 
-// run runs one runtime command to its end. Its standard streams are those of
+// How long a runtime may take. What runs in a sandbox can stop the processes
+// that join it, and hold them up for ever.
+const (
+	runtimeTakes = time.Minute
+	execTakes    = 30 * time.Second
+)
+
+// run runs one runtime command to its end, or kills it when ctx is done. Its standard streams are those of
 // the new program where there is one, so its own words go to a log file.
-func (o *Runtime) run(files [3]*os.File, args ...string) error {
+func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) error {
 	log := fmt.Sprintf("runtime-%d.log", o.runs.Add(1))
 	global := []string{"--root", o.stateDir(), "--log", filepath.Join(o.Dir, log), "--log-format", "json"}
-	cmd := exec.Command(o.Path, append(global, args...)...) //nolint:gosec // the configured runtime
+	takes := runtimeTakes
+	if args[0] == "exec" {
+		takes = execTakes
+	}
+	ctx, cancel := context.WithTimeout(ctx, takes)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, o.Path, append(global, args...)...) //nolint:gosec // the configured runtime
+	cmd.WaitDelay = time.Second                                         // what it started may hold its standard error
 	cmd.Dir = o.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
 	var said bytes.Buffer
@@ -55,10 +74,16 @@ func (o *Runtime) run(files [3]*os.File, args ...string) error {
 		cmd.Stderr = &said
 	}
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it did its work
+	}
 	why := lastError(filepath.Join(o.Dir, log))
 	_ = os.Remove(filepath.Join(o.Dir, log))
 	if err == nil {
 		return nil
+	}
+	if late := ctx.Err(); late != nil {
+		return fmt.Errorf("runtime %s: %w: %w", args[0], late, ErrNoAnswer)
 	}
 	if why == "" {
 		why = strings.TrimSpace(said.String())
@@ -139,12 +164,12 @@ func lastError(file string) string {
 
 // Create makes the container of the bundle, up to but not including its program,
 // and returns the pid of its init. The terminal goes to the named console socket.
-func (o *Runtime) Create(files [3]*os.File, console string) (pid int, err error) {
+func (o *Runtime) Create(ctx context.Context, files [3]*os.File, console string) (pid int, err error) {
 	args := []string{"create", "--bundle", "bundle", "--pid-file", pidFile}
 	if console != "" {
 		args = append(args, "--console-socket", o.consoleSocket(console))
 	}
-	if err := o.run(files, append(args, o.ID)...); err != nil {
+	if err := o.run(ctx, files, append(args, o.ID)...); err != nil {
 		return 0, err
 	}
 	return o.takePID(pidFile)
@@ -162,13 +187,13 @@ func (o *Runtime) consoleSocket(name string) string {
 }
 
 // Start lets the program of a container that was made run.
-func (o *Runtime) Start() error { return o.run([3]*os.File{}, "start", o.ID) }
+func (o *Runtime) Start(ctx context.Context) error { return o.run(ctx, [3]*os.File{}, "start", o.ID) }
 
 // Delete removes the container, killing what is left of it, and what the runtime
 // has left mounted in its state directory (runsc does after a create that failed), so that the
 // directory can be removed.
-func (o *Runtime) Delete() error {
-	err := o.run([3]*os.File{}, "delete", "--force", o.ID)
+func (o *Runtime) Delete(ctx context.Context) error {
+	err := o.run(ctx, [3]*os.File{}, "delete", "--force", o.ID)
 	return errors.Join(err, unmountBelow(o.stateDir()))
 }
 
@@ -176,24 +201,24 @@ func (o *Runtime) Delete() error {
 func (o *Runtime) stateDir() string { return filepath.Join(o.Dir, "runtime") }
 
 // Update gives the container the OCI resources in the named file.
-func (o *Runtime) Update(file string) error {
-	return o.run([3]*os.File{}, "update", "--resources", file, o.ID)
+func (o *Runtime) Update(ctx context.Context, file string) error {
+	return o.run(ctx, [3]*os.File{}, "update", "--resources", file, o.ID)
 }
 
 // Pause stops all of the container's processes, Resume lets them go on.
-func (o *Runtime) Pause() error { return o.run([3]*os.File{}, "pause", o.ID) }
+func (o *Runtime) Pause(ctx context.Context) error { return o.run(ctx, [3]*os.File{}, "pause", o.ID) }
 
 // Resume is the opposite of Pause.
-func (o *Runtime) Resume() error { return o.run([3]*os.File{}, "resume", o.ID) }
+func (o *Runtime) Resume(ctx context.Context) error { return o.run(ctx, [3]*os.File{}, "resume", o.ID) }
 
 // Exec starts a further program, described in the named file, and returns its pid.
-func (o *Runtime) Exec(files [3]*os.File, process, console string) (pid int, err error) {
+func (o *Runtime) Exec(ctx context.Context, files [3]*os.File, process, console string) (pid int, err error) {
 	pidName := process + ".pid"
 	args := []string{"exec", "--detach", "--process", process, "--pid-file", pidName}
 	if console != "" {
 		args = append(args, "--console-socket", o.consoleSocket(console))
 	}
-	if err := o.run(files, append(args, o.ID)...); err != nil {
+	if err := o.run(ctx, files, append(args, o.ID)...); err != nil {
 		return 0, err
 	}
 	return o.takePID(pidName)

@@ -176,13 +176,13 @@ func TestDeleteUnmounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := &Runtime{Path: fake, Dir: dir, ID: "c"}
-	if _, err := o.Create([3]*os.File{}, ""); err == nil {
+	if _, err := o.Create(t.Context(), [3]*os.File{}, ""); err == nil {
 		t.Fatal("the fake runtime did not fail")
 	}
 	if err := os.RemoveAll(dir); err == nil {
 		t.Fatal("nothing was mounted")
 	}
-	if err := errors.Join(o.Delete(), os.RemoveAll(dir)); err != nil {
+	if err := errors.Join(o.Delete(t.Context()), os.RemoveAll(dir)); err != nil {
 		t.Error(err)
 	}
 }

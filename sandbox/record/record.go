@@ -17,11 +17,13 @@ package record
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
@@ -149,14 +151,7 @@ func (r *Record) write(dir string) error {
 
 func read(dir string) (*Record, error) {
 	file := filepath.Join(dir, recordFile)
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxRecord {
-		return nil, fmt.Errorf("record %s: %d bytes is too large", file, info.Size())
-	}
-	raw, err := os.ReadFile(file)
+	raw, err := readRegular(file)
 	if err != nil {
 		return nil, err
 	}
@@ -168,4 +163,24 @@ func read(dir string) (*Record, error) {
 		return nil, fmt.Errorf("record %s: version %d, this cpc understands %d", file, r.Version, recordVersion)
 	}
 	return &r, nil
+}
+
+// readRegular reads a file that must be a regular one: a FIFO, a device or a
+// link of that name would hold up or mislead every command.
+func readRegular(file string) ([]byte, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("record %s: not a regular file; delete it", file)
+	case info.Size() > maxRecord:
+		return nil, fmt.Errorf("record %s: %d bytes is too large", file, info.Size())
+	}
+	return io.ReadAll(io.LimitReader(f, maxRecord))
 }

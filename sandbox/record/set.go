@@ -112,7 +112,7 @@ func (e *Entry) Delete() error {
 
 // Attended reports whether a process still looks after the sandbox.
 func (e *Entry) Attended() bool {
-	f, err := os.Open(filepath.Join(e.Dir, lockFile))
+	f, err := os.OpenFile(filepath.Join(e.Dir, lockFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}
@@ -123,7 +123,7 @@ func (e *Entry) Attended() bool {
 // Claim takes over an unattended sandbox, to clean up after it. It returns nil
 // when another process has it.
 func (e *Entry) Claim() (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(e.Dir, lockFile), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(e.Dir, lockFile), os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (s Set) staleSteps() ([]string, error) {
 
 // openFree opens a file unless another process holds its lock.
 func openFree(file string) *os.File {
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil
 	}
@@ -127,7 +127,7 @@ func openFree(file string) *os.File {
 
 func (s Set) sweepStep(id string, c Cleaner) error {
 	file := filepath.Join(s.steps(), id)
-	note, err := os.ReadFile(file)
+	note, err := readRegular(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

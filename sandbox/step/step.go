@@ -252,10 +252,10 @@ func (s *Runner) execute(ctx context.Context, step Step, x execution) (code int,
 		return 0, err
 	}
 	defer streams.Close()
-	pid, err := runtime.Create(streams.Child, "")
+	pid, err := runtime.Create(ctx, streams.Child, "")
 	streams.Started()
 	if err != nil {
-		return 0, errors.Join(err, runtime.Delete(), input.Cgroup.Remove())
+		return 0, errors.Join(err, runtime.Delete(context.WithoutCancel(ctx)), input.Cgroup.Remove())
 	}
 	exited := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { _ = unix.Kill(pid, unix.SIGKILL) })
@@ -264,12 +264,12 @@ func (s *Runner) execute(ctx context.Context, step Step, x execution) (code int,
 		err = network.Connect(x.gate.net, pid)
 	}
 	if err == nil {
-		err = runtime.Start()
+		err = runtime.Start(ctx)
 	}
 	if err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		process.Reap(pid)
-		return 0, errors.Join(err, runtime.Delete(), input.Cgroup.Remove())
+		return 0, errors.Join(err, runtime.Delete(context.WithoutCancel(ctx)), input.Cgroup.Remove())
 	}
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
@@ -285,5 +285,5 @@ func (s *Runner) execute(ctx context.Context, step Step, x execution) (code int,
 		_, _ = w.Write(p) // what shows the output decides what to do when it cannot
 	})
 	code = process.ExitCode(<-status)
-	return code, errors.Join(ctx.Err(), runtime.Delete(), input.Cgroup.Remove())
+	return code, errors.Join(ctx.Err(), runtime.Delete(context.WithoutCancel(ctx)), input.Cgroup.Remove())
 }

@@ -161,7 +161,7 @@ type Conn struct {
 
 // New wraps a stream connection.
 func New(c net.Conn) *Conn {
-	return &Conn{Conn: c, r: bufio.NewReaderSize(c, ChunkSize+5)}
+	return &Conn{Conn: c, r: bufio.NewReaderSize(c, ChunkSize+headLen)}
 }
 
 // WriteFrame sends one frame.
@@ -171,10 +171,32 @@ func (c *Conn) WriteFrame(t Type, payload []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.buf = append(c.buf[:0], byte(t))
-	c.buf = binary.BigEndian.AppendUint32(c.buf, uint32(len(payload)))
-	c.buf = append(c.buf, payload...)
+	c.buf = AppendFrame(c.buf[:0], t, payload)
 	_, err := c.Write(c.buf)
+	return err
+}
+
+// headLen is the length of a frame's type and length.
+const headLen = 5
+
+// AppendFrame appends a frame to buf, encoded. The payload is of at most
+// MaxPayload bytes.
+func AppendFrame(buf []byte, t Type, payload []byte) []byte {
+	buf = append(buf, byte(t))
+	buf = binary.BigEndian.AppendUint32(buf, uint32(len(payload))) //nolint:gosec // bounded by MaxPayload
+	return append(buf, payload...)
+}
+
+// FrameLen is the length of the first of the encoded frames in buf.
+func FrameLen(buf []byte) int {
+	return headLen + int(binary.BigEndian.Uint32(buf[1:headLen]))
+}
+
+// WriteEncoded sends whole frames that AppendFrame made.
+func (c *Conn) WriteEncoded(frames []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.Write(frames)
 	return err
 }
 
@@ -190,7 +212,7 @@ func (c *Conn) WriteJSON(t Type, body any) error {
 // ReadFrame returns the next frame. The payload is the caller's. At the end of
 // the connection between frames the error is io.EOF.
 func (c *Conn) ReadFrame() (Type, []byte, error) {
-	var head [5]byte
+	var head [headLen]byte
 	if _, err := io.ReadFull(c.r, head[:]); err != nil {
 		return 0, nil, err
 	}
