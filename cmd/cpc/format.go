@@ -54,7 +54,9 @@ func printRows[T any](w io.Writer, l listing, columns []column, rows []T) error 
 	}
 	if l.format == "json" { // a line each, as docker has it
 		for _, r := range rows {
-			if err := json.NewEncoder(visible.JSONWriter(w)).Encode(r); err != nil {
+			enc := json.NewEncoder(visible.JSONWriter(w))
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(r); err != nil {
 				return err
 			}
 		}
@@ -116,8 +118,20 @@ func applyTemplate(t *template.Template, row any) (string, error) {
 func parseTemplate(text string) (*template.Template, error) {
 	t, err := template.New("format").Funcs(template.FuncMap{
 		"json": func(v any) (string, error) {
-			raw, err := json.Marshal(v)
-			return string(visible.JSON(raw)), err
+			var b strings.Builder
+			enc := json.NewEncoder(&b)
+			enc.SetEscapeHTML(false)
+			err := enc.Encode(v)
+			return string(visible.JSON([]byte(strings.TrimSuffix(b.String(), "\n")))), err
+		},
+		"split": strings.Split,
+		"pad": func(s string, before, after int) string {
+			const most = 1000
+			return strings.Repeat(" ", min(max(before, 0), most)) + s + strings.Repeat(" ", min(max(after, 0), most))
+		},
+		"truncate": func(s string, n int) string {
+			r := []rune(s)
+			return string(r[:min(max(n, 0), len(r))])
 		},
 		"join": strings.Join, "upper": strings.ToUpper, "lower": strings.ToLower,
 	}).Parse(text)

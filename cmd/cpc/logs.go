@@ -36,7 +36,7 @@ func (a *app) logsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "Go on until the sandbox ends")
-	cmd.Flags().BoolVarP(&f.timestamps, "timestamps", "t", false, "Show when each piece was printed")
+	cmd.Flags().BoolVarP(&f.timestamps, "timestamps", "t", false, "Show when each line was begun")
 	cmd.Flags().StringVarP(&f.tail, "tail", "n", "all", "Show only the last `LINES`")
 	return cmd
 }
@@ -54,7 +54,7 @@ func (a *app) logs(ctx context.Context, f *logsFlags, name string) error {
 	if err != nil {
 		return err
 	}
-	p := &logPrinter{timestamps: f.timestamps}
+	p := &logPrinter{timestamps: f.timestamps, midLine: map[bool]bool{}}
 	if lines >= 0 && !f.follow {
 		return logfile.Tail(entry.DataDir, lines, p.print)
 	}
@@ -90,8 +90,8 @@ func parseTail(s string) (int, error) {
 // logPrinter prints entries to the streams that they were printed to.
 type logPrinter struct {
 	timestamps bool
-	from, last time.Time // entries up to from are left out
-	midLine    bool
+	from, last time.Time     // entries up to from are left out
+	midLine    map[bool]bool // of the error output or not
 }
 
 func (p *logPrinter) print(e logfile.Entry) error {
@@ -100,7 +100,8 @@ func (p *logPrinter) print(e logfile.Entry) error {
 	}
 	p.last = e.Time
 	var out io.Writer = os.Stdout
-	if e.Stream == logfile.Stderr {
+	failing := e.Stream == logfile.Stderr
+	if failing {
 		out = os.Stderr
 	}
 	if !p.timestamps {
@@ -108,7 +109,7 @@ func (p *logPrinter) print(e logfile.Entry) error {
 		return err
 	}
 	for len(e.Data) > 0 {
-		if !p.midLine {
+		if !p.midLine[failing] {
 			if _, err := fmt.Fprint(out, e.Time.Format(time.RFC3339Nano), " "); err != nil {
 				return err
 			}
@@ -120,7 +121,7 @@ func (p *logPrinter) print(e logfile.Entry) error {
 		if _, err := out.Write(line); err != nil {
 			return err
 		}
-		p.midLine = line[len(line)-1] != '\n'
+		p.midLine[failing] = line[len(line)-1] != '\n'
 		e.Data = e.Data[len(line):]
 	}
 	return nil

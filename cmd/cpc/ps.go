@@ -4,7 +4,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -12,6 +15,7 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -78,43 +82,63 @@ func (a *app) psCommand() *cobra.Command {
 	return cmd
 }
 
-// parseFilters makes a test of all filters, which must all hold.
+// parseFilters makes a test of all filters as docker does: of one key any must
+// hold, but of labels all; of several keys each.
 func parseFilters(filters []string) (func(*record.Record) bool, error) {
-	var tests []func(*record.Record) bool
+	tests := map[string][]func(*record.Record) bool{}
 	for _, f := range filters {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
 			return nil, fmt.Errorf("--filter %q: want KEY=VALUE", f)
 		}
-		var test func(*record.Record) bool
-		switch key {
-		case "name":
-			test = func(r *record.Record) bool { return strings.Contains(r.Name, value) }
-		case "id":
-			test = func(r *record.Record) bool { return strings.HasPrefix(r.ID, value) }
-		case "status":
-			test = func(r *record.Record) bool { return string(r.Status) == value }
-		case "ancestor":
-			test = func(r *record.Record) bool { return r.Image == value || r.ImageDigest == value }
-		case "label":
-			name, want, valued := strings.Cut(value, "=")
-			test = func(r *record.Record) bool {
-				got, has := r.Labels[name]
-				return has && (!valued || got == want)
-			}
-		default:
-			return nil, fmt.Errorf("--filter %q: unknown key, choose name, id, status, ancestor or label", f)
+		test, err := filterTest(key, value)
+		if err != nil {
+			return nil, fmt.Errorf("--filter %q: %w", f, err)
 		}
-		tests = append(tests, test)
+		if key == "label" {
+			key = f
+		}
+		tests[key] = append(tests[key], test)
 	}
 	return func(r *record.Record) bool {
-		for _, t := range tests {
-			if !t(r) {
+		for _, some := range tests {
+			if !slices.ContainsFunc(some, func(t func(*record.Record) bool) bool { return t(r) }) {
 				return false
 			}
 		}
 		return true
 	}, nil
+}
+
+func filterTest(key, value string) (func(*record.Record) bool, error) {
+	switch key {
+	case "name":
+		pattern, err := regexp.Compile(value)
+		if err != nil {
+			return nil, errors.New("want a regular expression")
+		}
+		return func(r *record.Record) bool { return pattern.MatchString(r.Name) || pattern.MatchString("/"+r.Name) }, nil
+	case "id":
+		return func(r *record.Record) bool { return strings.HasPrefix(r.ID, value) }, nil
+	case "status":
+		return func(r *record.Record) bool { return string(r.Status) == value }, nil
+	case "ancestor":
+		want, err := rootfs.ParseReference(value)
+		return func(r *record.Record) bool {
+			if r.Image == value || r.ImageDigest == value {
+				return true
+			}
+			got, gotErr := rootfs.ParseReference(r.Image)
+			return err == nil && gotErr == nil && got == want
+		}, nil
+	case "label":
+		name, want, valued := strings.Cut(value, "=")
+		return func(r *record.Record) bool {
+			got, has := r.Labels[name]
+			return has && (!valued || got == want)
+		}, nil
+	}
+	return nil, errors.New("unknown key, choose name, id, status, ancestor or label")
 }
 
 func newRow(r *record.Record, noTrunc bool) psRow {

@@ -165,7 +165,7 @@ func (f *runFlags) check(req *sandbox.RunRequest) error {
 			return flagError("--stop-signal", err)
 		}
 	}
-	if f.detach && f.rm && f.dryRun {
+	if f.detach && f.dryRun {
 		return errors.New("--dry-run runs nothing, so --detach has no meaning with it")
 	}
 	return nil
