@@ -20,5 +20,21 @@ check() {
 	fi
 }
 
+# eventually COMMAND…: whether it comes true within 20 s, times what the machine is
+# slower than two idle cores.
+eventually() {
+	local end=$((SECONDS + 20 * ${SLOW:-1}))
+	until "$@" >/dev/null 2>&1; do
+		if [ $SECONDS -ge $end ]; then
+			echo "never came true: $*"
+			return 1
+		fi
+		sleep 0.2
+	done
+}
+
+# ended PID: whether there is no such process.
+ended() { [ ! -d "/proc/$1" ]; }
+
 # words_are TEXT WORDS: whether TEXT is these words, in whatever lines.
 words_are() { [ "$(tr -s '\n' ' ' <<<"$1")" = "$2 " ]; }

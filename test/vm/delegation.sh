@@ -101,7 +101,7 @@ killed_in_directory() {
 	cat "/proc/$init/cgroup"
 	[[ $(cat "/proc/$init/cgroup") == 0::/delegated/cpc-* ]] || return
 	kill -9 "$(as_norange cpc inspect --format '{{.State.MonitorPid}}' gone)"
-	sleep 1
+	eventually ended "$init"
 	as_norange cpc ps -a
 	find $dir -mindepth 1 -type d
 	[ ! -d "/proc/$init" ] && [ "$(find $dir -mindepth 1 -type d)" = $dir/start ]
@@ -130,7 +130,7 @@ root_in_directory() {
 	[[ $(cat "/proc/$init/cgroup") == 0::/cpc-*[0-9a-f] ]] && words_are "$(no_systemd cpc exec plain sh -c "$limits")" "2147483648 100000 100000 100"
 	status=$?
 	kill -9 "$(cpc inspect --format '{{.State.MonitorPid}}' plain)"
-	sleep 1
+	eventually ended "$init"
 	no_systemd cpc ps -a
 	[ ! -d "/proc/$init" ] && [ -z "$(find /sys/fs/cgroup -name 'cpc-*')" ] || status=1
 	no_systemd cpc rm -f plain

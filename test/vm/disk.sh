@@ -24,27 +24,30 @@ import_base() { cpc images -q "$image" | grep -q . || [ -n "$(cpc import /var/tm
 
 # Writing ends with ENOSPC at the limit, and what is deleted can be used again.
 bounded() {
-	local out
+	local out said size
+	# Apart: which of the two comes first is not said.
+	said=$(mktemp)
 	out=$(cpc run --rm --disk 16m "$@" "$image" sh -c '
 		head -c 24m /dev/zero >/var/tmp/f && echo no limit
 		wc -c </var/tmp/f
-		rm /var/tmp/f && head -c 5m /dev/zero >/var/tmp/g && echo again' 2>&1)
+		rm /var/tmp/f && head -c 5m /dev/zero >/var/tmp/g && echo again' 2>"$said")
 	echo "$out"
-	[[ $out == *"No space left on device"*again && $out != *"no limit"* ]] || return
-	local size
-	size=$(grep -x '[0-9]*' <<<"$out")
+	cat "$said"
+	grep -q 'No space left on device' "$said" && rm "$said" || return
+	[[ $out == *again && $out != *"no limit"* ]] || return
+	size=$(head -n 1 <<<"$out")
 	[ "$size" -gt 12000000 ] && [ "$size" -le 16777216 ]
 }
+
+# says NAME TEXT: whether its log has it.
+says() { [[ $(cpc logs "$1" 2>/dev/null) == *"$2"* ]]; }
 
 # What it takes of the host's disk is no more than its size, even when it is full.
 host_kept() {
 	[ "$tier" != tmpfs ] || return 0
 	cpc run -d --name filled --disk 16m "$image" sh -c 'head -c 24m /dev/zero >/var/tmp/f; sync; echo full; sleep 300' >/dev/null || return
 	local took
-	for _ in $(seq 60); do
-		[[ $(cpc logs filled 2>/dev/null) != *full* ]] || break
-		sleep 0.5
-	done
+	eventually says filled full || return
 	took=$(du -sk "$data/scratch" | cut -f1)
 	echo "of the host's disk: $took KiB"
 	cpc logs filled
@@ -106,7 +109,7 @@ server() {
 	done
 	# Without it the sandbox sees an error.
 	kill -KILL "$pid"
-	sleep 1
+	eventually ended "$pid" || return
 	timeout 20 cpc exec served sh -c 'echo x >/var/tmp/x' && bad=1
 	cpc rm -f served >/dev/null
 	return $bad
@@ -117,9 +120,8 @@ server() {
 killed() {
 	cpc run -d --name killed --disk 16m "$image" sh -c 'echo x >/var/tmp/x; sleep 300' >/dev/null || return
 	kill -KILL "$(cpc inspect --format '{{.State.MonitorPid}}' killed)"
-	sleep 2
 	cpc rm -f killed
-	nothing_left
+	eventually nothing_left
 }
 
 nothing_left() {

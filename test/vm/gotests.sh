@@ -22,11 +22,14 @@ for package in "$@"; do
 	chmod 1777 "$work" # tests run parts of themselves as other users
 	install -m 0755 "/work-cpc/.cache/vm/tests/${package//\//_}.test" "$work/test"
 	status=0
-	(cd "/work-cpc/$package" && TMPDIR=$work "$work/test" -test.v -test.timeout=8m -test.run "${ONLY:-.}" -test.skip "^($skip)\$") >"$work/out" 2>&1 </dev/null || status=$?
-	sed -n -e "s,^--- PASS: \([^ ]*\) (\(.*\)),ok   $who: $package \1 (\2),p" \
-		-e "s,^--- FAIL: \([^ ]*\) (\(.*\)),FAIL $who: $package \1 (\2),p" \
-		-e "s,^--- SKIP: \([^ ]*\) .*,skip $who: $package \1,p" "$work/out"
-	if [ $status -ne 0 ]; then
+	# A test's line as soon as it has ended: a step that says nothing is ended.
+	(cd "/work-cpc/$package" && TMPDIR=$work "$work/test" -test.v "-test.timeout=$((8 * ${SLOW:-1}))m" -test.run "${ONLY:-.}" -test.skip "^($skip)\$" 2>&1 </dev/null) |
+		tee "$work/out" |
+		sed -u -n -e "s,^--- PASS: \([^ ]*\) (\(.*\)),ok   $who: $package \1 (\2),p" \
+			-e "s,^--- FAIL: \([^ ]*\) (\(.*\)),FAIL $who: $package \1 (\2),p" \
+			-e "s,^--- SKIP: \([^ ]*\) .*,skip $who: $package \1,p"
+	status=${PIPESTATUS[0]}
+	if [ "$status" -ne 0 ]; then
 		echo "FAIL $who: $package, status $status"
 		grep -v '^=== \|--- PASS' "$work/out" | tail -n 60 | sed 's/^/       | /'
 	elif [ -n "${VERBOSE:-}" ]; then

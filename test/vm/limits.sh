@@ -32,7 +32,7 @@ actions() { cpc events --since 1h --until 0s --filter "container=$1" --format '{
 
 # await NAME ACTION SECONDS
 await() {
-	local end=$((SECONDS + $3))
+	local end=$((SECONDS + $3 * ${SLOW:-1}))
 	until [[ " $(actions "$1")" == *" $2 "* ]]; do
 		if [ $SECONDS -ge $end ]; then
 			echo "no event $2: $(actions "$1")"
@@ -201,6 +201,8 @@ nearly_full() {
 	return $status
 }
 
+exited() { [[ $(cpc inspect --format '{{.State.Status}}' "$1") = exited ]]; }
+
 paused() {
 	cpc run -d --name pau "$image" sh -c 'while :; do date +%N; sleep 0.1; done' >/dev/null || return
 	cpc pause pau
@@ -214,9 +216,7 @@ paused() {
 	status=$?
 	cpc pause pau
 	kill -9 "$(cpc inspect --format '{{.State.MonitorPid}}' pau)"
-	sleep 1
-	cpc ps -a
-	[[ $(cpc inspect --format '{{.State.Status}}' pau) = exited ]] || status=1
+	eventually exited pau || status=1
 	cpc rm -f pau
 	return $status
 }
@@ -238,20 +238,27 @@ stats_shown() {
 	return $status
 }
 
+# top_has TEXT…: whether the processes of the sandbox "top" include these.
+top_has() {
+	local out text
+	out=$(cpc top top -o pid,args)
+	for text; do [[ $out == *"$text"* ]] || return; done
+}
+
 processes_shown() {
 	cpc run -d --name top "$image" sh -c 'sleep 601 & sleep 602' >/dev/null || return
-	sleep 1
-	local out status
-	out=$(cpc top top -o pid,args)
-	echo "$out"
-	[[ $out == *"sleep 601"* && $out == *"sleep 602"* ]]
+	local status
+	eventually top_has "sleep 601" "sleep 602"
 	status=$?
+	cpc top top -o pid,args
 	cpc rm -f top
 	return $status
 }
 
 # tree leaves out what comes and goes by itself: sessions, and the system's services.
 tree() { find /sys/fs/cgroup -type d | grep -v '/session-\|/run-\|/system.slice/[^/]*\.service' | sort; }
+tree_is() { [ "$(tree)" = "$1" ]; }
+
 many_runs() {
 	local before n=${CPC_VM_RUNS:-20} begin=$SECONDS
 	# The first scope brings a slice, and the bus, that systemd keeps.
@@ -261,8 +268,7 @@ many_runs() {
 		cpc run --rm --limits enforce "$image" true || return
 	done
 	echo "$n runs took $((SECONDS - begin)) s"
-	sleep 1
-	diff <(echo "$before") <(tree)
+	eventually tree_is "$before" || diff <(echo "$before") <(tree)
 }
 
 check "an image" import_base

@@ -132,7 +132,7 @@ monitor_killed() {
 	pid=$(cpc inspect --format '{{.State.Pid}}' gone)
 	monitor=$(cpc inspect --format '{{.State.MonitorPid}}' gone)
 	kill -9 "$monitor" || return
-	sleep 1
+	eventually ended "$monitor"
 	cpc ps -a
 	cpc inspect --format "$reason" gone
 	cpc rm -f gone

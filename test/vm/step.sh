@@ -5,7 +5,8 @@
 # step.sh ID OFFSET SECONDS COMMAND…: runs inside the VM. Starts the command,
 # unless a step ID has been started already, prints what it says from byte
 # OFFSET on, and exits as it does. The command does not end with the connection
-# that brought it here.
+# that brought it here. It is ended when it has said nothing for SECONDS: how long
+# it takes in all is the machine's affair, but one that hangs is silent.
 set -u
 dir=/var/tmp/step.$(id -u).$1 offset=$2 seconds=$3
 shift 3
@@ -14,9 +15,22 @@ if mkdir "$dir" 2>/dev/null; then
 	# shellcheck disable=SC2016 # expanded by the inner shell
 	setsid bash -c '
 		echo $$ >"$0/pid.new" && mv "$0/pid.new" "$0/pid"
-		timeout --kill-after=10 "$@"
+		silence=$1
+		shift
+		setsid "$@" &
+		command=$!
+		(
+			while [ $(($(date +%s) - $(stat -c %Y "$0/out"))) -lt "$silence" ]; do sleep 1; done
+			echo "step: $1: said nothing for $silence s, ended"
+			kill -TERM -- -$command
+			sleep 10
+			kill -KILL -- -$command
+		) &
+		watch=$!
+		wait $command
 		status=$?
-		[ $status -ne 124 ] || echo "step: $2: not done after $1 s"
+		kill $watch
+		wait $watch 2>/dev/null
 		echo $status >"$0/status.new" && mv "$0/status.new" "$0/status"
 	' "$dir" "$seconds" "$@" >"$dir/out" 2>&1 </dev/null &
 fi

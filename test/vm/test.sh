@@ -35,12 +35,13 @@ base() {
 	mv "$slim.new" "$slim"
 }
 
-# inside USER COMMAND…: for at most CPC_VM_STEP_TIMEOUT seconds.
+# inside USER COMMAND…: until it ends, or has said nothing for CPC_VM_SILENCE
+# seconds, times what the machine is slower than two idle cores.
 inside() {
 	local user=$1 status=0
 	shift
 	# A run that ends early must not pass for one that had nothing to say.
-	vm_step "$user" "${CPC_VM_STEP_TIMEOUT:-600}" env "VERBOSE=${VERBOSE:-}" "$@" || status=$?
+	vm_step "$user" $((${CPC_VM_SILENCE:-300} * vm_slow)) env "VERBOSE=${VERBOSE:-}" "SLOW=$vm_slow" "$@" || status=$?
 	[ $status -eq 0 ] || echo "FAIL $user: $* ended with status $status"
 }
 
@@ -90,10 +91,8 @@ if [ -n "${CPC_VM_PORT:-}" ]; then
 	vm_port=$CPC_VM_PORT
 	vm_image=$("$vm_here/image.sh")
 else
-	# For those without a number: some are asked for.
-	limit=2400
-	if [[ "${files[*]}" == */more-* ]]; then limit=7200; fi
-	vm_start "${CPC_VM_TIMEOUT:-$limit}"
+	# For all of it: what hangs is ended by its silence.
+	vm_start "${CPC_VM_TIMEOUT:-10800}"
 fi
 inside root /work-cpc/test/vm/prepare.sh
 : >"$vm_dir/results"

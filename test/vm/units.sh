@@ -98,15 +98,14 @@ restarts() {
 	[ "$(show ActiveState)" = active ] && [ "$(pid)" != "$before" ] && [ ! -d "/proc/$before" ]
 }
 
+restarted() { [ "$(show NRestarts)" = 1 ] && [ "$(show ActiveState)" = active ]; }
+
 # Whatever it is that ends the unit's main process, systemd starts it again.
 comes_back() {
 	local before
 	before=$(show MainPID)
 	kill -9 "$before" || return
-	for _ in $(seq 20); do
-		sleep 1
-		[ "$(show NRestarts)" = 1 ] && [ "$(show ActiveState)" = active ] && break
-	done
+	eventually restarted
 	echo "restarts: $(show NRestarts), $(show ActiveState)"
 	[ "$(show ActiveState)" = active ] && [ "$(show MainPID)" != "$before" ] && limits
 }
@@ -120,13 +119,13 @@ stops() {
 		[ ! -d "/proc/$init" ] && [ ! -d "$group" ] && [ -z "$(own ps -aq)" ]
 }
 
+ended_with() { [ "$(show ExecMainStatus)" = "$1" ]; }
+
 # The exit status is the program's, and a start that fails is a failed start.
 fails() {
 	sed -i "s/^CPC_COMMAND=.*/CPC_COMMAND=sh -c 'exit 3'/" $config/one.env
 	ctl start $unit
-	sleep 1
-	echo "$(show ActiveState) $(show ExecMainStatus)"
-	[ "$(show ExecMainStatus)" = 3 ] || return
+	eventually ended_with 3 || { echo "$(show ActiveState) $(show ExecMainStatus)" && return 1; }
 	sed -i 's/^CPC_IMAGE=.*/CPC_IMAGE=docker.io\/library\/nosuch:1/' $config/one.env
 	ctl stop $unit
 	ctl reset-failed $unit
@@ -166,7 +165,7 @@ sweeps() {
 	local monitor state=/run/cpc-sandbox
 	[ "$(id -u)" -eq 0 ] || state=$XDG_RUNTIME_DIR/cpc
 	monitor=$(own inspect --format '{{.State.MonitorPid}}' dead) && kill -9 "$monitor" || return
-	sleep 1
+	eventually ended "$monitor"
 	[ -n "$(find "$state/sandboxes" -mindepth 1 -maxdepth 1 2>/dev/null)" ] || { echo "nothing to sweep in $state" && return 1; }
 	ctl start cpc-sweep.service && ctl start cpc-sweep.timer || return
 	ctl list-timers --no-pager cpc-sweep.timer

@@ -13,6 +13,8 @@
 vm_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 vm_root=$(cd "$vm_here/../.." && pwd)
 vm_pid='' vm_port='' vm_dir='' vm_image=''
+# By how much bounds are longer than on two idle cores.
+vm_slow=3
 
 vm_say() { echo "vm: $*" >&2; }
 
@@ -83,8 +85,13 @@ vm_start() {
 		vm_console
 		return 1
 	done
-	vm_say "up after $((SECONDS - begin)) s"
+	vm_slow=$(vm_slowness $((SECONDS - begin)))
+	vm_say "up after $((SECONDS - begin)) s; bounds are times $vm_slow"
 }
+
+# vm_slowness SECONDS: how many times slower than two idle cores this machine is,
+# a whole number, by how long the VM took to boot (there: 60 s).
+vm_slowness() { echo $((($1 + 59) / 60)); }
 
 # vm_console shows what QEMU and the VM's console said last.
 vm_console() {
@@ -161,8 +168,8 @@ vm_ssh() {
 		"$user@127.0.0.1" "$@"
 }
 
-# vm_step USER SECONDS COMMAND…: the command in a login session of USER's, for
-# at most SECONDS. It runs once, also where the connection has to be made
+# vm_step USER SECONDS COMMAND…: the command in a login session of USER's, ended
+# when it has said nothing for SECONDS. It runs once, also where the connection has to be made
 # again: step.sh detaches it, and a further connection reads on.
 vm_step() {
 	local user=$1 seconds=$2 out tries=0 status

@@ -51,8 +51,8 @@ debian() {
 
 run() {
 	local files='cgroup_delegation cgroups checkpoint delete events pause run update userns'
-	CPC_VM_STEP_TIMEOUT=5400 inside root /work-cpc/test/vm/bats.sh
-	CPC_VM_STEP_TIMEOUT=5400 inside user /work-cpc/test/vm/bats.sh
+	CPC_VM_SILENCE=5400 inside root /work-cpc/test/vm/bats.sh
+	CPC_VM_SILENCE=5400 inside user /work-cpc/test/vm/bats.sh
 	# shellcheck disable=SC2086 # words
-	CPC_VM_STEP_TIMEOUT=3600 inside root /work-cpc/test/vm/bats.sh --systemd $files
+	CPC_VM_SILENCE=3600 inside root /work-cpc/test/vm/bats.sh --systemd $files
 }

@@ -12,4 +12,4 @@ build() {
 		sigs.k8s.io/cri-tools/cmd/critest)
 }
 
-run() { CPC_VM_STEP_TIMEOUT=5400 inside root /work-cpc/test/vm/containerd.sh cri; }
+run() { CPC_VM_SILENCE=5400 inside root /work-cpc/test/vm/containerd.sh cri; }

@@ -29,6 +29,6 @@ run() {
 			systemd=''
 		fi
 		# shellcheck disable=SC2086 # words
-		CPC_VM_STEP_TIMEOUT=9000 inside $name /work-cpc/test/vm/podman-system.sh $systemd
+		CPC_VM_SILENCE=9000 inside $name /work-cpc/test/vm/podman-system.sh $systemd
 	done
 }
