@@ -23,7 +23,7 @@ for package in "$@"; do
 	install -m 0755 "/work-cpc/.cache/vm/tests/${package//\//_}.test" "$work/test"
 	status=0
 	# A test's line as soon as it has ended: a step that says nothing is ended.
-	(cd "/work-cpc/$package" && TMPDIR=$work "$work/test" -test.v "-test.timeout=$((8 * ${SLOW:-1}))m" -test.run "${ONLY:-.}" -test.skip "^($skip)\$" 2>&1 </dev/null) |
+	(cd "/work-cpc/$package" && TMPDIR=$work "$work/test" -test.v "-test.timeout=$((20 * ${SLOW:-1}))m" -test.run "${ONLY:-.}" -test.skip "^($skip)\$" 2>&1 </dev/null) |
 		tee "$work/out" |
 		sed -u -n -e "s,^--- PASS: \([^ ]*\) (\(.*\)),ok   $who: $package \1 (\2),p" \
 			-e "s,^--- FAIL: \([^ ]*\) (\(.*\)),FAIL $who: $package \1 (\2),p" \
