@@ -60,6 +60,10 @@ func (e *SignalError) Error() string { return "ended by signal: " + e.Signal.Str
 // ErrMonitorGone reports that the monitor died; the sandbox died with it.
 var ErrMonitorGone = errors.New("the sandbox's monitor has died, and the sandbox with it")
 
+// ErrCutOff reports that the monitor let go of a client that took no output for
+// too long. The sandbox goes on.
+var ErrCutOff = errors.New("the sandbox goes on, but this client took no output for too long and was cut off")
+
 // ErrDetached reports that the person typed the detach keys.
 var ErrDetached = errors.New("detached")
 
@@ -106,7 +110,8 @@ func (s *Session) Close() error { return s.conn.Close() }
 
 // Stream connects the streams until the program ends, and returns how it did.
 // The error is ErrDetached when the person left, a SignalError when a signal
-// ended the session, and ErrMonitorGone when the monitor died.
+// ended the session, ErrCutOff when the monitor let go of this client, and
+// ErrMonitorGone when it died.
 func (s *Session) Stream(st Streams) (wire.ExitBody, error) {
 	d := &departure{why: make(chan error, 2)} // from input and from events
 	stop := make(chan struct{})
@@ -126,14 +131,23 @@ func (s *Session) Stream(st Streams) (wire.ExitBody, error) {
 	}()
 	select {
 	case r := <-over:
-		// A monitor that is told of a detachment closes the connection.
-		if errors.Is(r.err, ErrMonitorGone) && d.begun.Load() {
+		switch {
+		case !errors.Is(r.err, ErrMonitorGone):
+		case d.begun.Load(): // a monitor that is told of a detachment closes the connection
 			return wire.ExitBody{}, <-d.why
+		case s.monitorLives():
+			return wire.ExitBody{}, ErrCutOff
 		}
 		return r.exit, r.err
 	case err := <-d.why:
 		return wire.ExitBody{}, err
 	}
+}
+
+// monitorLives reports whether the monitor is there, although the connection has
+// ended. A session of Run does not ask: its monitor does not let go of it.
+func (s *Session) monitorLives() bool {
+	return s.MonitorPID == 0 && s.entry.Attended() && !s.entry.Dying()
 }
 
 // departure is how a client leaves while the program runs.

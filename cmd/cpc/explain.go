@@ -87,6 +87,7 @@ func hints() []struct {
 		{confine.ErrNotLoaded, defaultFailure, "Load it, as root, with: apparmor_parser -r FILE; see which there are with: aa-status"},
 		{confine.ErrNoAppArmor, defaultFailure, "Leave the option out: a profile is only applied where AppArmor is enabled."},
 		{confine.ErrNotConfined, defaultFailure, "Look in the kernel's log (dmesg) for what the host's policy denies, and for a runtime that ignores the profile or label."},
+		{sandbox.ErrCutOff, defaultFailure, "Join it again: cpc attach SANDBOX; what it wrote meanwhile: cpc logs SANDBOX."},
 		{userns.ErrNoHelper, defaultFailure, "Install them: sudo apt-get install uidmap"},
 		{userns.ErrNoRange, defaultFailure, "Give your user one: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""},
 		{userns.ErrDisabled, defaultFailure, userNamespaceHint},

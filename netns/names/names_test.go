@@ -71,14 +71,7 @@ func newServer(tb testing.TB, rules ...string) *fixture {
 func (f *fixture) serve(t *testing.T) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp4", u.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	u, l := listen(t)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := f.ServeUDP(ctx, u); err != nil {
@@ -92,6 +85,28 @@ func (f *fixture) serve(t *testing.T) string {
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	return u.LocalAddr().String()
+}
+
+// listen returns listeners for both transports with one number, which the
+// first may get while the second has it already from somebody else.
+func listen(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 20 {
+		u, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp4", u.LocalAddr().String())
+		if err == nil {
+			return u, l
+		}
+		t.Log(err)
+		if err := u.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no number is free for both transports")
+	return nil, nil
 }
 
 func ask(t *testing.T, s *fixture, name string, typ uint16) *dns.Msg {
