@@ -50,14 +50,14 @@ func (e *Engine) sweep() error {
 }
 
 // thawDying lets paused sandboxes go on whose monitor was killed: on cgroup v1 the
-// kernel cannot kill them before, and the monitor waits for that.
+// kernel cannot kill them before, and the monitor waits for that, or has gone already.
 func (e *Engine) thawDying() error {
 	all, err := e.Set.List()
 	if err != nil {
 		return err
 	}
 	for _, entry := range all {
-		if entry.Record.Status != record.Paused || !entry.Dying() {
+		if entry.Record.Status != record.Paused || entry.Attended() && !entry.Dying() {
 			continue
 		}
 		plan, planErr := monitor.LoadPlan(entry)
