@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/changetest"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 )
@@ -38,7 +39,7 @@ func TestOptionsAreRecorded(t *testing.T) {
 	for i := range kind.NumField() {
 		o, name := bundle.Defaults(), kind.Field(i).Name
 		before := recorded(o)
-		change(t, reflect.ValueOf(&o).Elem().Field(i))
+		changetest.Change(t, reflect.ValueOf(&o).Elem().Field(i))
 		differs, reason := recorded(o) != before, reasons[name]
 		delete(reasons, name)
 		if differs == (reason != "") {
@@ -47,33 +48,5 @@ func TestOptionsAreRecorded(t *testing.T) {
 	}
 	if len(reasons) > 0 {
 		t.Errorf("no such options: %v", reasons)
-	}
-}
-
-// change sets a value to another one than it has.
-func change(t *testing.T, v reflect.Value) {
-	t.Helper()
-	switch v.Kind() {
-	case reflect.Bool:
-		v.SetBool(!v.Bool())
-	case reflect.String:
-		v.SetString(v.String() + "changed")
-	case reflect.Int, reflect.Int64:
-		v.SetInt(v.Int() + 7)
-	case reflect.Uint64, reflect.Uint32:
-		v.SetUint(v.Uint() + 7)
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-		change(t, v.Elem())
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		change(t, v.Index(0))
-	case reflect.Map:
-		v.Set(reflect.MakeMap(v.Type()))
-		v.SetMapIndex(reflect.ValueOf("changed").Convert(v.Type().Key()), reflect.ValueOf("changed").Convert(v.Type().Elem()))
-	case reflect.Struct:
-		change(t, v.Field(0))
-	default:
-		t.Fatalf("%s: teach this test about it", v.Type())
 	}
 }
