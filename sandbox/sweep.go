@@ -49,8 +49,9 @@ func (e *Engine) sweep() error {
 	return nil
 }
 
-// thawDying lets paused sandboxes go on whose monitor was killed: on cgroup v1 the
-// kernel cannot kill them before, and the monitor waits for that, or has gone already.
+// thawDying thaws paused sandboxes whose monitor was killed. On cgroup v1 the kernel
+// cannot end a frozen process: a monitor that is being ended waits for it, and one
+// that has gone already leaves it behind.
 func (e *Engine) thawDying() error {
 	all, err := e.Set.List()
 	if err != nil {
