@@ -355,7 +355,6 @@ func TestDenied(t *testing.T) {
 		var j journal
 		n, b := open(t, Options{Policy: allow(t.T, rules()...), Events: j.add, Host: w.host()})
 		const refused, prohibited, reset = "refused", "no route to host", "reset"
-		soon := 2 * time.Second
 
 		// Names.
 		b.fails(order{Do: "lookup", Addr: "evil.test"}, soon, "no such host")
@@ -408,7 +407,7 @@ func TestDenied(t *testing.T) {
 			b.works(order{Do: "frame", Bytes: f})
 		}
 		b.works(order{Do: "arp"})
-		b.fails(order{Do: "tcp", Addr: public + ":80", Send: get("good.test"), Wait: time.Second}, 3*time.Second, refused, "timeout", prohibited)
+		b.fails(order{Do: "tcp", Addr: public + ":80", Send: get("good.test"), Wait: time.Second}, soon, refused, "timeout", prohibited)
 		if got := w.reached(public + ":80"); got != before {
 			t.Errorf("%d connections reached %s", got-before, public)
 		}

@@ -83,7 +83,7 @@ var errBadRequest = errors.New("malformed request on the control socket")
 func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 	t, payload, err := c.ReadFrame()
 	if err != nil {
-		return false, nil //nolint:nilerr // whoever it was has left
+		return false, nil // whoever it was has left
 	}
 	var req wire.RequestBody
 	if t != wire.Request || wire.Decode(t, payload, &req) != nil {
@@ -132,35 +132,25 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 		return false, ErrPaused
 	}
 	if err := c.WriteJSON(wire.Started, started); err != nil {
-		return false, nil //nolint:nilerr // whoever it was has left
+		return false, nil // whoever it was has left
 	}
-	if req.Size != nil {
-		m.redraw(*req.Size)
+	draw := &redraw{window: m.io, written: m.out.written.Load}
+	if req.Size != nil && started.TTY {
+		draw.begin()
 	}
 	if !m.out.attach(c, true) {
 		return m.addWaiter(c), nil
 	}
 	m.note("attach", nil)
-	if req.Size != nil {
+	if req.Size != nil && started.TTY {
 		m.io.Resize(*req.Size)
+		left := make(chan struct{})
+		defer close(left)
+		go draw.insist(left)
 	}
 	serveStream(c, m.io, m.pass)
 	m.out.detach(c)
 	return false, nil
-}
-
-// redrawPause is how long a program has to see a size before the next. Two
-// changes at once are one to it, and many draw only if the size is another.
-const redrawPause = 40 * time.Millisecond
-
-// redraw sets another size than the one that the caller is about to set, so
-// that full-screen programs draw anew also if that is the size they have.
-func (m *monitor) redraw(size wire.Size) {
-	if !m.entry.Record.Settings.TTY || size.Rows < 2 {
-		return
-	}
-	m.io.Resize(wire.Size{Rows: size.Rows - 1, Cols: size.Cols})
-	time.Sleep(redrawPause)
 }
 
 // addWaiter keeps a connection for the exit message. It reports false when

@@ -28,6 +28,7 @@ type Stdio struct {
 	console *net.UnixListener
 
 	inOnce sync.Once
+	window window
 }
 
 // NewStdio prepares a terminal, whose master arrives once the runtime runs, or
@@ -142,20 +143,6 @@ func oneDescriptor(oob []byte) (int, error) {
 		return 0, fmt.Errorf("%d descriptors, want 1", len(fds))
 	}
 	return fds[0], nil
-}
-
-// Resize sets the terminal's size. Without a terminal nothing happens.
-func (s *Stdio) Resize(size wire.Size) {
-	if s.tty == nil || size.Rows == 0 || size.Cols == 0 {
-		return
-	}
-	raw, err := s.tty.SyscallConn() // File.Fd would make reads uninterruptible
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) { // a dead terminal has no size
-		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Cols})
-	})
 }
 
 // Input passes bytes to the program.

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const soon = 15 * time.Second
+const soon = 60 * time.Second
 
 func (p *terminal) raw() bool { return p.settings().Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) == 0 }
 

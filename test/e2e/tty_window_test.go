@@ -21,7 +21,8 @@ func TestWindowSizeAtOnce(t *testing.T) {
 
 func TestWindowResize(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		p, _ := w.at(t, "trap 'stty size' WINCH; while :; do sleep 0.05; done", "--rm")
+		p, _ := w.at(t, "trap 'stty size' WINCH; echo waiting; while :; do sleep 0.05; done", "--rm")
+		p.expect("waiting", soon)
 		p.resize(40, 100)
 		p.expect("40 100", soon)
 		p.resize(10, 20)
@@ -44,7 +45,8 @@ func TestWindowOfExec(t *testing.T) {
 // TestWindowOfSecondTerminal: the last to attach decides, and the program draws.
 func TestWindowOfSecondTerminal(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		p, name := w.at(t, "trap 'stty size' WINCH; while :; do sleep 0.01; done", "--rm")
+		p, name := w.at(t, "trap 'stty size' WINCH; echo waiting; while :; do sleep 0.01; done", "--rm")
+		p.expect("waiting", soon)
 		second := w.pty(t, "attach", name)
 		second.resize(30, 90)
 		second.expect("30 90", soon)
@@ -58,8 +60,10 @@ func TestRedrawOnAttach(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		script := `old=$(stty size)
 			trap 'new=$(stty size); [ "$new" = "$old" ] || echo "drawn $new"; old=$new' WINCH
+			echo waiting
 			while :; do sleep 0.01; done`
 		p, name := w.at(t, script, "--rm")
+		p.expect("waiting", soon)
 		p.send("\x10\x11")
 		if code := p.wait(soon); code != 0 {
 			t.Fatalf("detach: exit status %d", code)

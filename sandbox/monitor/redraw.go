@@ -1,0 +1,61 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import "time"
+
+const (
+	// redrawPause is how long a program has to see a size before the next. Two
+	// changes at once are one to it, and many draw only if the size is another.
+	redrawPause = 40 * time.Millisecond
+	// redrawLast is the longest pause: a program that has drawn nothing by then
+	// has nothing to draw.
+	redrawLast = 640 * time.Millisecond
+)
+
+// redraw makes full-screen programs draw anew for a terminal that is attached,
+// also if it has the size that they know: the size changes, and changes back.
+type redraw struct {
+	window interface {
+		Shrink()
+		Restore()
+	}
+	written func() int64 // bytes of output so far
+	before  int64        // when the size was taken away
+}
+
+// begin takes the size away. The caller then sets the one that is wanted.
+func (r *redraw) begin() {
+	r.before = r.written()
+	r.window.Shrink()
+	time.Sleep(redrawPause)
+}
+
+// insist repeats that, with longer pauses, until something is drawn: a program
+// on a busy machine may have seen only the last of the two sizes. It returns
+// when the client has left, too.
+func (r *redraw) insist(left <-chan struct{}) {
+	for pause := 2 * redrawPause; pause <= redrawLast; pause *= 2 {
+		if !waited(pause, left) || r.written() != r.before {
+			return
+		}
+		r.before = r.written()
+		r.window.Shrink()
+		stays := waited(pause, left)
+		r.window.Restore()
+		if !stays {
+			return
+		}
+	}
+}
+
+// waited reports false when the channel was closed before the time was over.
+func waited(d time.Duration, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
