@@ -12,6 +12,6 @@ build() {
 
 run() {
 	local tests='TestShellAtATerminal|TestUmask|TestNotify|TestIDsOfTheHost|TestOwnNamespaces|TestNoWayOutByCgroups'
-	inside user env ONLY="^($tests)\$" CPC_BASE_TAR=/var/tmp/base.tar CPC_BIN_DIR=/usr/local/bin \
+	inside user env "ONLY=$tests" CPC_BASE_TAR=/var/tmp/base.tar CPC_BIN_DIR=/usr/local/bin \
 		"CPC_E2E_PROBE=/work-cpc/$stage/tools/e2e-probe" /work-cpc/test/vm/gotests.sh test/e2e
 }
