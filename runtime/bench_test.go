@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,6 +47,7 @@ func settings() []setting {
 }
 
 func TestMain(m *testing.M) {
+	defaultSignals()
 	if os.Getenv(envSetting) == "" {
 		withTools(m)
 		return
@@ -446,5 +446,3 @@ func (b *bench) run(s *specs.Spec) result {
 	b.write(s)
 	return b.cli("run", "c1")
 }
-
-func itoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

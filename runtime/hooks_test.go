@@ -7,12 +7,14 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // A hook that fails is an error, after which the container is destroyed, and its
@@ -129,7 +131,7 @@ func eventually(t *testing.T, condition func() bool) {
 func TestLongID(t *testing.T) {
 	inSettings(t, func(b *bench) {
 		t := b.t
-		for _, n := range []int{64, 250, 251, 255} {
+		for _, n := range []int{251, 255} { // where the lock's name is no longer the id's, and the longest
 			id := strings.Repeat("a", n)
 			b.write(b.spec("probe", "sleep"))
 			if r := b.quiet("run", "--detach", id); r.code != 0 {
@@ -150,12 +152,27 @@ func TestLongID(t *testing.T) {
 	})
 }
 
+// defaultSignals has the containers' processes end upon an interrupt, though whoever
+// started the tests had them ignore it, as a shell's "&" and nohup do. A program that
+// is executed inherits what is ignored, and no more than that.
+func defaultSignals() {
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
+}
+
 // What a supervisor asks of a container that waits to be started, it gets: init
 // ends upon a request to end, as libcontainer's does, and does not mind the rest.
 func TestKillCreated(t *testing.T) {
 	inBothWays(t, func(b *bench) {
 		t := b.t
-		for _, sig := range []string{"TERM", "INT", "HUP", "QUIT", "ABRT", "KILL"} {
+		ending := []string{"TERM", "INT", "HUP", "QUIT", "ABRT", "KILL"}
+		if b.name != "root" || os.Getenv(envLongWay) != "" {
+			ending = ending[:1] // each is a container, and it is the same code
+		}
+		for _, sig := range ending {
 			b.write(b.spec("probe", "sleep"))
 			if r := b.quiet("create", "c1"); r.code != 0 {
 				t.Fatalf("create: %+v", r)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -35,8 +36,11 @@ func TestStartSameRandom(t *testing.T) {
 		if n, err := strconv.ParseUint(os.Getenv(envSeed), 10, 64); err == nil {
 			seed = n
 		}
-		made := 0
+		made, begin := 0, time.Now()
 		for i := range uint64(count) {
+			if os.Getenv(envRandom) == "" && i >= 2 && time.Since(begin) > 5*time.Second {
+				break // a slow machine
+			}
 			b.t.Run(fmt.Sprintf("seed=%d", seed+i), func(t *testing.T) {
 				long := b.outcome(t, seed+i, "1")
 				quick := b.outcome(t, seed+i, "")
@@ -48,7 +52,7 @@ func TestStartSameRandom(t *testing.T) {
 				}
 			})
 		}
-		if made == 0 && count >= 8 {
+		if made == 0 && time.Since(begin) < 5*time.Second {
 			b.t.Error("no bundle could be made")
 		}
 	})

@@ -45,7 +45,11 @@ func TestExecSame(t *testing.T) {
 		}
 		look := []string{"c1", "probe", "look"}
 		for _, way := range ways {
-			for _, what := range [][]string{cat, look} {
+			whats := [][]string{cat, look}
+			if way != nil {
+				whats = whats[:1]
+			}
+			for _, what := range whats {
 				args := append(append([]string{"exec"}, way...), what...)
 				slow, quick := b.must(append([]string{"--debug"}, args...)...), b.must(args...)
 				if !strings.Contains(slow.stderr, "child process in init()") {

@@ -346,6 +346,8 @@ func initThreads(pid int) string {
 	return itoa(uint32(len(tasks)))
 }
 
+func itoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+
 func ownNamespaces() (links []string) {
 	files, _ := filepath.Glob("/proc/self/ns/*")
 	for _, f := range files {

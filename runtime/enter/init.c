@@ -116,8 +116,11 @@ static void exchange(const char *say, const char *expect)
 
 	must(write(sync_fd, say, strlen(say)), expect);
 	do {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		if (poll(fds, 2, -1) < 0) {
+			if (errno == EINTR)
+				continue;
 			fail(expect);
+		}
 		if (fds[1].revents && recv(pipe_fd, buf, sizeof(buf), MSG_DONTWAIT) <= 0)
 			fds[1].fd = -1;
 	} while (!fds[0].revents);
@@ -298,9 +301,9 @@ static void __attribute__((noreturn)) run(struct process *c, int ready)
 	if (p->flags & NO_NEW_PRIVS)
 		must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
 	arrange(p->keep);	/* while there is no limit yet */
+	heed_signals();
 	exchange("{\"type\":\"procReady\"}", "procRun");
 	close(pipe_fd);
-	heed_signals();
 	if (!(p->flags & NO_NEW_PRIVS))
 		set_filter(c);	/* later it could not */
 	become(c);
