@@ -37,6 +37,8 @@ type spool struct {
 	// that is not.
 	platform *v1.Platform
 	others   error
+	counted  layerCounter
+	buf      []byte
 }
 
 type spooled struct {
@@ -47,6 +49,9 @@ type spooled struct {
 
 // newSpool reads a tar, which may be compressed.
 func (s *Store) newSpool(ctx context.Context, r io.Reader) (_ *spool, err error) {
+	if err := countAhead(ctx, r); err != nil {
+		return nil, err
+	}
 	in, err := layer.Decompress(r, s.o.Limits)
 	if err != nil {
 		return nil, err
@@ -56,7 +61,7 @@ func (s *Store) newSpool(ctx context.Context, r io.Reader) (_ *spool, err error)
 	if err != nil {
 		return nil, err
 	}
-	p := &spool{s: s, w: w, files: make(map[string]spooled), links: make(map[string]string)}
+	p := &spool{s: s, w: w, files: make(map[string]spooled), links: make(map[string]string), buf: make([]byte, 1<<20)}
 	if err := p.read(ctx, tar.NewReader(in)); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -111,8 +116,12 @@ func (p *spool) take(name string, r io.Reader, n int) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(b, r, make([]byte, 1<<20))
+	c := p.counted.file(name)
+	_, err = io.CopyBuffer(io.MultiWriter(b, c), r, p.buf)
 	if err = errors.Join(err, b.f.Close()); err != nil {
+		return err
+	}
+	if err := c.check(); err != nil {
 		return err
 	}
 	p.files[name] = spooled{path: b.f.Name(), digest: b.digest(), size: b.size}

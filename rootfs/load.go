@@ -56,6 +56,9 @@ func (s *Store) LoadDir(ctx context.Context, dir string, o LoadOptions) (_ []*Im
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	defer root.Close()
+	if err := countDir(ctx, root); err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
