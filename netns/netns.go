@@ -32,6 +32,9 @@ type Options struct {
 	Policy *policy.Policy
 	// Events is called for each decision, one at a time. It must not block.
 	Events func(event.Event)
+	// Sums is called every few seconds in which something has moved, with what
+	// each destination has had until then. It may be nil.
+	Sums   func([]event.Event)
 	Limits gateway.Limits
 	// NoIPv6 leaves IPv6 out, as it is where the kernel has none.
 	NoIPv6 bool

@@ -99,6 +99,9 @@ func (n *Net) serve() error {
 		})
 	}
 	n.run("counter", func() error { n.count(ctx); return nil })
+	if n.o.Sums != nil {
+		n.run("sums", func() error { n.sum(ctx); return nil })
+	}
 	return nil
 }
 
@@ -163,5 +166,36 @@ func (n *Net) countRefused() {
 			Kind: event.Packet, Verdict: event.Denied, Version: n.pol.Load().Version(),
 			Reason: "too many refused packets to tell apart", Count: all - told,
 		})
+	}
+}
+
+// summing is how often Sums is called, and a little more for each destination. A
+// process that is killed loses what came later.
+const summing, summingEach = 2 * time.Second, 2 * time.Millisecond
+
+func (n *Net) sum(ctx context.Context) {
+	timer := time.NewTimer(summing)
+	defer timer.Stop()
+	var last, many uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if n.o.Budget.Wait(ctx) != nil {
+			return
+		}
+		open := n.gw.Open()
+		now := n.rec.Ended()
+		for _, e := range open {
+			now += 1 + e.Sent + e.Received
+		}
+		if now != last {
+			all := n.rec.Sums(open)
+			last, many = now, uint64(len(all))
+			n.o.Sums(all)
+		}
+		timer.Reset(summing + time.Duration(many)*summingEach) //nolint:gosec // bounded
 	}
 }

@@ -56,5 +56,11 @@ func (e *Engine) Decisions(ctx context.Context, name string, follow bool, each f
 	if err := network.ReadLog(ctx, dir, ended, each); err != nil {
 		return fmt.Errorf("network log of %s: %w", name, err)
 	}
+	if entry.Attended() {
+		return nil
+	}
+	if err := network.ReadSums(dir, each); err != nil {
+		return fmt.Errorf("network log of %s: sums: %w", name, err)
+	}
 	return nil
 }

@@ -24,7 +24,8 @@ const (
 	Close   Kind = "close"   // the end of an allowed connection
 	Policy  Kind = "policy"  // a new version of the policy
 	// Summary: all connections that a destination has had, at the sandbox's
-	// end, where there were too many events to keep each.
+	// end, where there were too many events to keep each, or its monitor was
+	// killed.
 	Summary Kind = "summary"
 )
 

@@ -153,3 +153,31 @@ func TestNoiseStaysSmall(t *testing.T) {
 		t.Errorf("%d of %d on record", sum, n)
 	}
 }
+
+// TestSums: at any time there is what each destination has had, of connections
+// that have ended and of open ones; to ask changes nothing.
+func TestSums(t *testing.T) {
+	r := NewRecorder("box", nil)
+	at := netip.MustParseAddr("198.18.1.7")
+	ended := Event{Kind: Close, Verdict: Allowed, Name: "a.test", Addr: at, Port: 443, Sent: 7, Received: 8}
+	for range 1000 { // most of which are held back
+		r.Record(ended)
+	}
+	open := ended
+	open.Sent = 100
+	for range 2 {
+		got := r.Sums([]Event{open, {Kind: Close, Verdict: Allowed, Addr: at, Port: 22, Received: 9}})
+		if len(got) != 2 {
+			t.Fatalf("%+v", got)
+		}
+		for _, e := range got {
+			want := Event{Kind: Summary, Verdict: Allowed, Sandbox: "box", Time: e.Time, Addr: at, Port: 22, Received: 9, Count: 1}
+			if e.Port == 443 {
+				want.Name, want.Port, want.Count, want.Sent, want.Received = "a.test", 443, 1001, 7100, 8008
+			}
+			if e != want || e.Time.IsZero() {
+				t.Errorf("%+v, want %+v", e, want)
+			}
+		}
+	}
+}

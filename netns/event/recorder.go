@@ -37,12 +37,9 @@ const (
 	noiseFlush = 5 * time.Minute
 )
 
-// Bounds of the totals of destinations, and how many events of connections a log
-// surely keeps: with more, the totals are written at the end.
-const (
-	maxDestinations = 4096
-	manyConns       = 10000
-)
+// manyConns is how many events of connections a log surely keeps: with more, the
+// totals of destinations are written at the end.
+const manyConns = 10000
 
 // key is what events that are held back have in common.
 type key struct {
@@ -62,11 +59,16 @@ type destination struct {
 	upstream netip.AddrPort
 }
 
-// sum is what like events amount to.
-type sum struct{ count, sent, received uint64 }
+// sum is what like events amount to, and where the last one went.
+type sum struct {
+	count, sent, received uint64
+	addr                  netip.Addr
+	upstream              netip.AddrPort
+}
 
 func (s *sum) add(e Event) {
 	s.count += max(e.Count, 1)
+	s.addr, s.upstream = e.Addr, e.Upstream
 	s.sent += e.Sent
 	s.received += e.Received
 }
@@ -96,8 +98,9 @@ type Recorder struct {
 	noisy   *time.Timer
 	totals  map[Total]uint64 // keyed by kind and verdict, Count 0
 	byRule  map[string]uint64
-	ends    map[key]*sum // totals of destinations
-	seen    int          // events of connections
+	ends    destinations // of connections that have ended
+	ended   uint64
+	seen    int // events of connections
 	stopped bool
 }
 
@@ -109,7 +112,7 @@ func NewRecorder(sandbox string, out func(Event)) *Recorder {
 	}
 	return &Recorder{
 		sandbox: sandbox, out: out, limits: map[limitKey]*limited{}, held: map[key]*sum{},
-		totals: map[Total]uint64{}, byRule: map[string]uint64{}, ends: map[key]*sum{},
+		totals: map[Total]uint64{}, byRule: map[string]uint64{}, ends: destinations{},
 	}
 }
 
@@ -136,7 +139,8 @@ func (r *Recorder) Record(e Event) {
 		r.seen++
 	}
 	if e.Kind == Close {
-		r.total(e)
+		r.ended += n
+		r.ends.add(e)
 	}
 	if l := r.limit(e); l == nil || l.Allow() {
 		r.write(e)
@@ -196,25 +200,6 @@ func (r *Recorder) hold(e Event) {
 	case !quiet && r.timer == nil:
 		r.timer = time.AfterFunc(flush, r.flushSoon)
 	}
-}
-
-// total adds the end of a connection to the total of its destination.
-func (r *Recorder) total(e Event) {
-	k := key{to: destination{name: e.Name, port: e.Port}, rule: e.Rule}
-	if e.Name == "" {
-		k.to.addr = e.Addr
-	}
-	s := r.ends[k]
-	if s == nil {
-		if len(r.ends) >= maxDestinations {
-			k = key{rule: e.Rule} // of a wildcard or range, mostly
-		}
-		if s = r.ends[k]; s == nil {
-			s = &sum{}
-			r.ends[k] = s
-		}
-	}
-	s.add(e)
 }
 
 // maxRules bounds the counters by rule.
@@ -291,13 +276,35 @@ func (r *Recorder) Stop() {
 	}
 	r.flush(func(key) bool { return true })
 	if r.seen > manyConns {
-		for _, k := range sortedKeys(r.ends) {
-			s := r.ends[k]
-			k.kind, k.verdict = Summary, Allowed
-			r.write(k.event(s))
+		for _, e := range r.ends.events() {
+			r.write(e)
 		}
 	}
 	r.stopped = true
+}
+
+// Ended returns how many connections have ended.
+func (r *Recorder) Ended() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
+}
+
+// Sums returns what each destination has had, connections that are still open
+// included: those are given as the ends that they would have now.
+func (r *Recorder) Sums(open []Event) []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := r.ends.clone()
+	for _, e := range open {
+		all.add(e)
+	}
+	out := all.events()
+	now := time.Now()
+	for i := range out {
+		out[i].Time, out[i].Sandbox = now, r.sandbox
+	}
+	return out
 }
 
 // Totals returns how many decisions there were, written or not.

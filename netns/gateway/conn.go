@@ -36,6 +36,7 @@ type conn struct {
 	up       *net.TCPConn
 	target   target
 	cut      string // why it was cut
+	told     bool   // its end is on record
 	saying   bool   // nothing more is copied to the program: it is told why
 	bytes    uint64 // seen by the last look for idle connections
 	moved    time.Time
@@ -89,6 +90,25 @@ func (g *Gateway) Conns() []Conn {
 	out := make([]Conn, 0, len(g.conns))
 	for c := range g.conns {
 		out = append(out, c.view())
+	}
+	return out
+}
+
+// Open returns the open connections as the events that their ends would be now.
+func (g *Gateway) Open() []event.Event {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]event.Event, 0, len(g.conns))
+	for c := range g.conns {
+		if c.up == nil || c.told {
+			continue // not dialled yet, or not open any more
+		}
+		e := event.Event{
+			Kind: event.Close, Verdict: event.Allowed, Rule: c.decision.Rule,
+			Name: c.host.Name, Addr: c.dst.Addr(), Port: c.port, Upstream: c.target.addr,
+		}
+		e.Sent, e.Received = transferred(c.client)
+		out = append(out, e)
 	}
 	return out
 }
@@ -273,6 +293,7 @@ func (g *Gateway) finish(c *conn, err error) {
 	c.recorded()
 	g.mu.Lock()
 	why := c.cut
+	c.told = true
 	g.mu.Unlock()
 	verdict := event.Allowed
 	var r refusal

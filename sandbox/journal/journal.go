@@ -4,7 +4,7 @@
 // Package journal keeps what happened to sandboxes, as lines of JSON in docker's
 // shape, in two files of a directory: when one is full it becomes the former
 // one, so the size is bounded and the latest are always there. That of one sandbox
-// keeps its first events besides.
+// keeps its first events besides, and that of all sandboxes the first of each.
 //
 // There is one journal for all sandboxes of a user, which `cpc events` reads, and
 // one beside each sandbox's log, which goes with it. Any process of the user may
@@ -87,17 +87,24 @@ type Journal struct {
 	Max int64
 	// First keeps the first file as well, whatever comes later.
 	First bool
+	// Few keeps so many of each sandbox's first events, and its removal, of what
+	// would be lost, within one partFew-th of Max.
+	Few int
 }
+
+// partFew is the share of the first events of all sandboxes.
+const partFew = 8
 
 // Sizes of the two kinds of journals.
 const (
 	maxCommon = 8 << 20
 	maxOwn    = 256 << 10
+	fewOfEach = 4 // create, start, and what came of it
 )
 
 // Common is the journal of all sandboxes.
 func Common(s record.Set) Journal {
-	return Journal{Dir: filepath.Join(s.Dirs.State, "events"), Max: maxCommon}
+	return Journal{Dir: filepath.Join(s.Dirs.State, "events"), Max: maxCommon, Few: fewOfEach}
 }
 
 // Of is the journal of one sandbox.
@@ -162,6 +169,11 @@ func (j Journal) open(more int64) (*os.File, error) {
 
 // rotate makes the current file the former one.
 func (j Journal) rotate(path string) error {
+	if j.Few > 0 {
+		if err := j.keepFew(); err != nil {
+			return err
+		}
+	}
 	if _, err := os.Lstat(filepath.Join(j.Dir, first)); j.First && errors.Is(err, os.ErrNotExist) {
 		err := os.Rename(filepath.Join(j.Dir, former), filepath.Join(j.Dir, first)) //nolint:forbidigo // a rotation: the file moves, it is not replaced
 		if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -120,8 +121,8 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// TestFirstAreKept: a sandbox's first events are there however many follow, and the
-// common journal's are not.
+// TestFirstAreKept: the journal of a sandbox has its first events however many
+// follow; without the option they are lost.
 func TestFirstAreKept(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		j := Journal{Dir: t.TempDir(), Max: 8 << 10, First: first}
@@ -133,6 +134,62 @@ func TestFirstAreKept(t *testing.T) {
 		got := numbers(t, j)
 		if (got[0] == "0") != first || got[len(got)-1] != "499" || len(got) > 100 {
 			t.Errorf("first is %v: %v", first, got)
+		}
+	}
+}
+
+// TestFewOfEachAreKept: the first events of a sandbox are in the common journal
+// however much another makes happen. Where there are too many sandboxes, those
+// that were removed give way first. No event is there twice.
+func TestFewOfEachAreKept(t *testing.T) {
+	of := func(id, action string, n int) Event {
+		return New(&record.Record{ID: id, Name: id, Image: "image"}, action, map[string]string{"n": strconv.Itoa(n)})
+	}
+	j := Journal{Dir: t.TempDir(), Max: 64 << 10, Few: 2}
+	put := func(e Event) {
+		t.Helper()
+		if err := j.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(of("quiet", "create", 0))
+	put(of("quiet", "start", 1))
+	const short = 200 // sandboxes that come and go
+	for n := range short {
+		put(of(fmt.Sprint("gone", n), "create", n))
+		put(of(fmt.Sprint("gone", n), "destroy", n))
+	}
+	for n := range 2000 {
+		put(of("loud", "exec_die", n))
+	}
+	seen := map[string]int{}
+	var order []int64
+	if err := j.Read(func(e Event) error {
+		seen[fmt.Sprint(e.ID, e.Action, e.Actor.Attributes["n"])]++
+		order = append(order, e.TimeNano)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"quietcreate0", "quietstart1", "loudexec_die0", "loudexec_die1", "loudexec_die1999"} {
+		if seen[want] != 1 {
+			t.Errorf("%s is there %d times", want, seen[want])
+		}
+	}
+	if seen["loudexec_die2"] != 0 || seen["gone0create0"] != 0 || seen[fmt.Sprintf("gone%dcreate%[1]d", short-1)] != 1 {
+		t.Errorf("of those that were removed the latest should be left, and of noise the first: %v", seen)
+	}
+	for what, n := range seen {
+		if n != 1 {
+			t.Errorf("%s is there %d times", what, n)
+		}
+	}
+	if !slices.IsSorted(order) {
+		t.Error("not in order")
+	}
+	for name, most := range map[string]int64{first: j.Max / partFew, former: j.Max / 2, current: j.Max / 2} {
+		if fi, err := os.Stat(filepath.Join(j.Dir, name)); err != nil || fi.Size() > most {
+			t.Errorf("%s: %v, %v", name, fi, err)
 		}
 	}
 }

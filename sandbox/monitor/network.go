@@ -64,24 +64,24 @@ func (o *outlet) close() error {
 
 // recordDecisions returns what keeps the gateway's decisions, within the size
 // of a log. A full disk loses decisions, not the sandbox.
-func (m *monitor) recordDecisions() (func(event.Event), error) {
+func (m *monitor) recordDecisions() (network.Record, error) {
 	dir := filepath.Join(m.entry.DataDir, network.LogDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("network log: %w", err)
+		return network.Record{}, fmt.Errorf("network log: %w", err)
 	}
 	log, err := network.CreateLog(dir)
 	if err != nil {
-		return nil, err
+		return network.Record{}, err
 	}
 	m.later(log.Close)
 	tell := m.denials()
-	return func(e event.Event) {
+	return network.Record{Sums: log.Sums, Event: func(e event.Event) {
 		log.Append(e)
 		m.refused.Note(e)
 		if e.Verdict == event.Denied {
 			tell(e)
 		}
-	}, nil
+	}}, nil
 }
 
 // Denials that are told of in the journal of all sandboxes, whose room one

@@ -4,14 +4,17 @@
 package network
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
 )
@@ -23,9 +26,14 @@ const (
 	maxFirst = 1 << 20
 )
 
+// sumsFile, below LogDir, has what each destination has had until a moment ago. A
+// log that was closed has none: it is for that of a monitor that was killed.
+const sumsFile = "sums"
+
 // Log keeps decisions: the first, and the latest. Its methods are not safe for
 // concurrent use.
 type Log struct {
+	dir        string
 	all, first *logfile.Writer
 	room       int
 }
@@ -36,8 +44,11 @@ func CreateLog(dir string) (*Log, error) {
 	if err := os.MkdirAll(at, 0o700); err != nil {
 		return nil, fmt.Errorf("network log: %w", err)
 	}
-	l := &Log{room: maxFirst}
-	var err error
+	l := &Log{dir: dir, room: maxFirst}
+	err := l.dropSums()
+	if err != nil {
+		return nil, err
+	}
 	if l.all, err = logfile.Create(dir); err != nil {
 		return nil, err
 	}
@@ -60,8 +71,55 @@ func (l *Log) Append(e event.Event) {
 	}
 }
 
-// Close ends the log.
-func (l *Log) Close() error { return errors.Join(l.all.Close(), l.first.Close()) }
+// Sums replaces what is kept of each destination. Unlike the other methods it may
+// be called beside them. A full disk leaves what there was.
+func (l *Log) Sums(all []event.Event) {
+	_ = atomicfile.Replace(filepath.Join(l.dir, sumsFile), atomicfile.Options{Volatile: true}, func(f *os.File) error {
+		w := bufio.NewWriter(f)
+		to := json.NewEncoder(w)
+		for _, e := range all {
+			if err := to.Encode(e); err != nil {
+				return err
+			}
+		}
+		return w.Flush()
+	})
+}
+
+func (l *Log) dropSums() error {
+	if err := os.Remove(filepath.Join(l.dir, sumsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("network log: %w", err)
+	}
+	return nil
+}
+
+// Close ends the log, which has everything.
+func (l *Log) Close() error { return errors.Join(l.all.Close(), l.first.Close(), l.dropSums()) }
+
+// ReadSums calls each with what destinations have had, if the monitor that kept
+// the log in dir was killed. It is to be called for a sandbox that has ended.
+func ReadSums(dir string, each func(event.Event) error) error {
+	f, err := os.Open(filepath.Join(dir, sumsFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for from := json.NewDecoder(bufio.NewReader(f)); ; {
+		var e event.Event
+		if err := from.Decode(&e); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		e.Reason = "until the monitor was killed"
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+}
 
 // ReadLog calls each with the decisions that are kept in dir, in order, and goes
 // on with those that come until ended reports that there will be none.

@@ -41,3 +41,33 @@ func TestLogKeepsFirstAndLast(t *testing.T) {
 		}
 	}
 }
+
+// TestSums: what destinations have had is kept for a log that is never closed, and
+// is gone with one that is.
+func TestSums(t *testing.T) {
+	dir := t.TempDir()
+	sums := func() (all []event.Event) {
+		t.Helper()
+		if err := ReadSums(dir, func(e event.Event) error { all = append(all, e); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	l, err := CreateLog(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range uint64(3) {
+		l.Sums([]event.Event{{Kind: event.Summary, Name: "a.test", Port: 443, Sent: n}, {Kind: event.Summary, Name: "b.test", Port: 22}})
+	}
+	if got := sums(); len(got) != 2 || got[0].Name != "a.test" || got[0].Sent != 2 || got[0].Reason == "" {
+		t.Errorf("%+v", got)
+	}
+	if l, err = CreateLog(dir); err != nil || sums() != nil { // of the next start
+		t.Errorf("%+v, %v", sums(), err)
+	}
+	l.Sums([]event.Event{{Kind: event.Summary}})
+	if err := l.Close(); err != nil || sums() != nil {
+		t.Errorf("%+v, %v", sums(), err)
+	}
+}

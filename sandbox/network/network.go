@@ -108,15 +108,21 @@ func (p Proxy) choose() func(policy.Host, uint16) (*url.URL, error) {
 // uses, that stays below twice its limit.
 const Share = 0.75
 
+// Record is where a network's decisions go. Sums may be nil (netns.Options).
+type Record struct {
+	Event func(event.Event)
+	Sums  func([]event.Event)
+}
+
 // Open makes the gateway of a sandbox. Nothing is connected to it yet. Its work is
 // within the budget, which may be nil.
-func (o Options) Open(id string, events func(event.Event), budget *cpubudget.Budget) (*netns.Net, error) {
+func (o Options) Open(id string, to Record, budget *cpubudget.Budget) (*netns.Net, error) {
 	p, err := o.Policy.Policy()
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
 	return netns.Open(netns.Options{
-		Sandbox: id, Policy: p, Events: events, Learn: o.Learn,
+		Sandbox: id, Policy: p, Events: to.Event, Sums: to.Sums, Learn: o.Learn,
 		Budget: budget, Search: o.DNS.Search, Host: gateway.Options{Proxy: o.Proxy.choose()},
 	})
 }

@@ -27,7 +27,7 @@ func (s *Runner) openGate(id, mode string) (*gate, error) {
 	}
 	var err error
 	budget := cpubudget.New(network.Share * s.options.Limits.Processors())
-	g.net, err = s.network.Open(id, g.refused.Note, budget)
+	g.net, err = s.network.Open(id, network.Record{Event: g.refused.Note}, budget)
 	return g, err
 }
 
