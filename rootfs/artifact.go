@@ -33,7 +33,7 @@ type Artifact struct {
 // maxArtifact bounds the content of an artifact, which is read into memory.
 const maxArtifact = 64 << 20
 
-func isArtifact(d v1.Descriptor) bool { return d.ArtifactType != "" && isManifestType(d) }
+func isArtifact(d v1.Descriptor) bool { return hasArtifactType(d) && isManifestType(d) }
 
 // Attach keeps data about the image subject, which may be a member of one for
 // several platforms, in place of what was kept under

@@ -22,7 +22,7 @@ func FuzzIndex(f *testing.F) {
 		for _, d := range idx.Manifests {
 			_ = d.Digest.Encoded()
 			if d.Platform != nil {
-				_ = matches(HostPlatform(), *d.Platform)
+				_ = serves(HostPlatform(), *d.Platform)
 			}
 		}
 	})

@@ -122,7 +122,13 @@ func refName(d v1.Descriptor) string { return d.Annotations[v1.AnnotationRefName
 // isManifest reports whether an entry is an image; what is kept about an image
 // has a type of its own (artifact.go).
 func isManifest(d v1.Descriptor) bool {
-	return d.ArtifactType == "" && isManifestType(d)
+	return !hasArtifactType(d) && isManifestType(d)
+}
+
+// hasArtifactType reports whether an entry says that it is something else than an
+// image. Some tools write there what an image's configuration is.
+func hasArtifactType(d v1.Descriptor) bool {
+	return d.ArtifactType != "" && d.ArtifactType != v1.MediaTypeImageConfig && d.ArtifactType != dockerConfig
 }
 
 func isManifestType(d v1.Descriptor) bool {

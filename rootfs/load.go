@@ -90,11 +90,11 @@ func (p *spool) images(ctx context.Context) (found []entered, err error) {
 
 // unwanted reports whether an image is for another platform than the one wanted.
 func (p *spool) unwanted(cfg Config) bool {
-	have := (&Image{Config: cfg}).Platform()
-	if p.platform == nil || cfg.Architecture == "" || matches(*p.platform, have) {
+	img := &Image{Config: cfg}
+	if p.platform == nil || cfg.Architecture == "" || img.matches(*p.platform) {
 		return false
 	}
-	p.others = fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p.platform), oneWord(FormatPlatform(have)))
+	p.others = fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p.platform), oneWord(FormatPlatform(img.Platform())))
 	return true
 }
 
@@ -109,7 +109,7 @@ func (s *Store) enter(ctx context.Context, all []entered) ([]*Image, error) {
 	var out []*Image
 	return out, s.changeIndex(ctx, func(idx *v1.Index) error {
 		for _, e := range all {
-			if e.d.ArtifactType != "" {
+			if hasArtifactType(e.d) {
 				if !hasManifest(idx, e.d.Digest) {
 					idx.Manifests = append(idx.Manifests, e.d)
 				}

@@ -38,13 +38,10 @@ func FormatPlatform(p v1.Platform) string { return platforms.Format(platforms.No
 // Platform is the one that the image is for.
 func (img *Image) Platform() v1.Platform { return platforms.Normalize(img.Config.Platform) }
 
-// matches reports whether an image for have runs where want is wanted.
-func matches(want, have v1.Platform) bool { return platforms.OnlyStrict(want).Match(have) }
-
 // isIndex reports whether an entry is an index: one name for images of several
 // platforms.
 func isIndex(d v1.Descriptor) bool {
-	return d.ArtifactType == "" && (d.MediaType == v1.MediaTypeImageIndex || d.MediaType == dockerList)
+	return !hasArtifactType(d) && (d.MediaType == v1.MediaTypeImageIndex || d.MediaType == dockerList)
 }
 
 // isImage reports whether an entry is what people call an image.
@@ -136,6 +133,7 @@ func (s *Store) wanted(d v1.Descriptor, p *v1.Platform) (entry v1.Descriptor, me
 		return d, members, err
 	}
 	if p != nil {
+		of := d
 		if d, err = s.choose(d, p); err != nil {
 			return d, nil, err
 		}
@@ -143,8 +141,11 @@ func (s *Store) wanted(d v1.Descriptor, p *v1.Platform) (entry v1.Descriptor, me
 		if err != nil {
 			return d, nil, err
 		}
-		if have := img.Platform(); !matches(*p, have) {
-			return d, nil, fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p), FormatPlatform(have))
+		if isIndex(of) {
+			img.Index = of.Digest
+		}
+		if !img.matches(*p) {
+			return d, nil, fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p), FormatPlatform(img.Platform()))
 		}
 	}
 	return d, []v1.Descriptor{d}, nil
@@ -164,10 +165,10 @@ func (s *Store) choose(d v1.Descriptor, want *v1.Platform) (v1.Descriptor, error
 	if want != nil {
 		p = *want
 	}
-	best := slices.IndexFunc(here, func(m v1.Descriptor) bool { return matches(p, *m.Platform) })
+	fitting := best(here, p)
 	switch {
-	case best >= 0:
-		return here[best], nil
+	case len(fitting) > 0:
+		return fitting[0], nil
 	case want == nil && len(here) > 0:
 		return here[0], nil
 	}
@@ -181,8 +182,8 @@ func (s *Store) ImageFor(ctx context.Context, ref string, p v1.Platform) (*Image
 	if err != nil {
 		return nil, err
 	}
-	if have := img.Platform(); !matches(p, have) {
-		return nil, fmt.Errorf("%w: %s for platform %s: it is for %s", ErrNotFound, ref, FormatPlatform(p), FormatPlatform(have))
+	if !img.matches(p) {
+		return nil, fmt.Errorf("%w: %s for platform %s: it is for %s", ErrNotFound, ref, FormatPlatform(p), FormatPlatform(img.Platform()))
 	}
 	return img, nil
 }

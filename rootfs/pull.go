@@ -190,20 +190,16 @@ func (p *puller) find(ctx context.Context, ref name.Reference) (gcr.Image, diges
 		return nil, "", err
 	}
 	p.from = &remoteRepo{ref.Context(), login}
-	platform := gcr.Platform{OS: "linux", Architecture: HostPlatform().Architecture}
-	if w := p.o.Platform; w != nil {
-		platform = gcr.Platform{OS: w.OS, Architecture: w.Architecture, Variant: w.Variant, OSVersion: w.OSVersion}
-	}
-	desc, err := remote.Get(ref, remote.WithContext(ctx), remote.WithTransport(login), remote.WithPlatform(platform))
+	desc, err := remote.Get(ref, p.remote(ctx)...)
 	if err != nil {
 		return nil, "", err
 	}
 	if err := settleType(desc); err != nil {
 		return nil, "", err
 	}
-	img, err := desc.Image()
+	img, err := p.imageOf(ctx, ref, desc)
 	if err != nil {
-		return nil, "", noPlatform(err, desc, platform)
+		return nil, "", err
 	}
 	return img, digest.Digest(desc.Digest.String()), nil
 }
@@ -230,7 +226,7 @@ func (p *puller) documents(img gcr.Image) (d documents, err error) {
 		return d, err
 	}
 	if d.config, err = img.RawConfigFile(); err != nil {
-		return d, err
+		return d, ofImage(err, "configuration "+d.manifest.Config.Digest.String())
 	}
 	if d.cfg, err = parseConfig(d.config, len(d.manifest.Layers)); err != nil {
 		return d, fmt.Errorf("configuration %s: %w", d.manifest.Config.Digest, err)
@@ -273,7 +269,7 @@ func (p *puller) checkPlatform(cfg Config) error {
 		return nil
 	}
 	img := &Image{Config: cfg}
-	if !matches(*p.o.Platform, img.Platform()) {
+	if !img.serves(*p.o.Platform) {
 		return fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p.o.Platform), oneWord(FormatPlatform(img.Platform())))
 	}
 	return nil
@@ -301,7 +297,7 @@ func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
 		g.Go(func() error {
 			a, err := p.fetch(gctx, l, halves[l.Descriptor.Digest])
 			if err != nil {
-				return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, foreign(err, l.Descriptor))
+				return ofImage(foreign(err, l.Descriptor), "layer "+l.Descriptor.Digest.String())
 			}
 			if a != nil {
 				mu.Lock()

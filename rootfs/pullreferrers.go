@@ -22,7 +22,7 @@ const maxReferrers = 64
 // entries for the index. Those of a form that is not kept here, with several
 // contents, are left out, with a warning.
 func (p *puller) referrers(ctx context.Context, subject digest.Digest) ([]v1.Descriptor, error) {
-	o := []remote.Option{remote.WithContext(ctx), remote.WithTransport(p.from.http)}
+	o := p.remote(ctx)
 	found, err := referrersOf(p.from.repo.Digest(subject.String()), o)
 	if err != nil {
 		return nil, err

@@ -90,7 +90,9 @@ func explainPush(err error) error {
 	if answer, ok := errors.AsType[*transport.Error](err); ok {
 		switch answer.StatusCode {
 		case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-			return fmt.Errorf("%w: %w", ErrPushDenied, err)
+			if answer.StatusCode != http.StatusNotFound || answer.Request == nil || answer.Request.URL.Path != apiRoot {
+				return answerError{fmt.Errorf("%w: %w", ErrPushDenied, err)}
+			}
 		}
 	}
 	return ExplainRemote(err)

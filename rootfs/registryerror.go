@@ -16,7 +16,6 @@ import (
 	"strings"
 	"unicode"
 
-	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -33,28 +32,6 @@ var ErrRateLimit = errors.New("too many requests")
 // ownFault reports an error that no other place to pull from would mend.
 func ownFault(err error) bool {
 	return errors.Is(err, ErrCorrupt) || noRoom(err)
-}
-
-// noPlatform words the error for a list without the platform.
-func noPlatform(err error, desc *remote.Descriptor, p gcr.Platform) error {
-	var answer *transport.Error
-	if errors.As(err, &answer) || errors.Is(err, context.Canceled) {
-		return err
-	}
-	idx, parseErr := parseIndex(desc.Manifest)
-	if parseErr != nil {
-		return fmt.Errorf("%w: the registry sends %s: %w", ErrNoImage, oneWord(string(desc.MediaType)), parseErr)
-	}
-	var have []string
-	for _, m := range idx.Manifests {
-		if m.Platform != nil && m.Platform.Architecture != "unknown" {
-			have = append(have, oneWord(FormatPlatform(*m.Platform)))
-		}
-	}
-	if len(have) == 0 {
-		return fmt.Errorf("%w: its list names no platform", ErrNoImage)
-	}
-	return fmt.Errorf("%w (%s): it is there for %s", ErrNoPlatform, p.String(), strings.Join(have, ", "))
 }
 
 // settleType finds out whether an image or a list of images came, also from
@@ -123,39 +100,74 @@ func oneWord(s string) string {
 	return strconv.Quote(shown)
 }
 
+// ofImage words the error for a part of an image whose manifest the registry has:
+// what is missing or refused then is not the image.
+func ofImage(err error, part string) error {
+	answer, ok := errors.AsType[*transport.Error](err)
+	switch {
+	case ok && answer.StatusCode == http.StatusNotFound:
+		return fmt.Errorf("%w: the registry does not have %s: %w", ErrIncomplete, part, err)
+	case ok && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
+		return fmt.Errorf("%w: the registry refuses %s: %w", ErrIncomplete, part, err)
+	}
+	return fmt.Errorf("%s: %w", part, err)
+}
+
 // ExplainRemote gives the errors of the registry client their sentinels. An
 // answer with a status comes from a registry; where there was none, the
-// network is to blame.
+// network is to blame. The registry's words in it are made fit to be shown.
 func ExplainRemote(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return answerError{explainRemote(err)}
+}
+
+func explainRemote(err error) error {
+	if sentinel := ofTransport(err); sentinel != nil {
+		return fmt.Errorf("%w: %w", sentinel, err)
+	}
 	var limited *registry.RateLimitError
-	var certificate *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var plain *registry.PlainError
 	var answer *transport.Error
 	var request *url.Error
 	var refused *outbound.RefusedError
 	var network *net.OpError // net.Error would be any error of a system call
 	switch {
-	case ownFault(err), errors.Is(err, context.Canceled), errors.Is(err, ErrNotFound), errors.Is(err, ErrNoImage):
+	case ownFault(err), errors.Is(err, ErrNotFound), errors.Is(err, ErrNoImage), errors.Is(err, ErrIncomplete):
 		return err
 	case errors.As(err, &limited):
 		return fmt.Errorf("%w: %w", ErrRateLimit, limited)
 	case errors.As(err, &refused):
 		return fmt.Errorf("%w: %w", ErrSentAway, refused)
-	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &plain):
-		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	case errors.As(err, &answer):
-		return explainAnswer(err, answer.StatusCode)
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return fmt.Errorf("%w: %w", ErrUntrusted, err)
+		return explainAnswer(err, answer)
 	case errors.As(err, &request), errors.As(err, &network):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return err
 }
 
+// ofTransport is the sentinel where it cannot be known that the registry is the
+// right one. Of a registry on this machine, which is asked with TLS and without, an
+// answer says more than that it has no TLS.
+func ofTransport(err error) error {
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var plain *registry.PlainError
+	var answer *transport.Error
+	switch {
+	case errors.As(err, &certificate), errors.As(err, &plain):
+		return ErrUntrusted
+	case errors.As(err, &answer):
+		return nil
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return ErrUntrusted
+	}
+	return nil
+}
+
 // maxAnswer bounds what is shown of a registry's answer, in characters.
-const maxAnswer = 400
+const maxAnswer = 600
 
 // answerError is an error whose words are in part a registry's.
 type answerError struct{ error }
@@ -163,16 +175,27 @@ type answerError struct{ error }
 func (e answerError) Error() string { return visible.Bounded(e.error.Error(), maxAnswer) }
 func (e answerError) Unwrap() error { return e.error }
 
-func explainAnswer(err error, status int) error {
-	err = answerError{err}
-	switch {
-	case status == http.StatusNotFound:
+func explainAnswer(err error, answer *transport.Error) error {
+	path := ""
+	if answer.Request != nil {
+		path = answer.Request.URL.Path
+	}
+	if path == apiRoot { // a registry on this machine was asked with TLS as well
+		err = answer
+	}
+	switch status := answer.StatusCode; {
+	case status == http.StatusNotFound && path == apiRoot:
+		return fmt.Errorf("%w: %w", ErrNoRegistry, err)
+	case status == http.StatusNotFound && strings.HasPrefix(path, apiRoot):
 		return fmt.Errorf("%w: %w", ErrNotInRegistry, err)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		// Registries say this of what does not exist, too.
 		return fmt.Errorf("%w, or it is not public and needs `cpc login`: %w", ErrNotInRegistry, err)
-	case status >= http.StatusInternalServerError:
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	case status == http.StatusNotFound, status >= http.StatusInternalServerError:
+		return fmt.Errorf("%w: %w", ErrFailing, err)
 	}
 	return err
 }
+
+// apiRoot is what a registry is asked first.
+const apiRoot = "/v2/"

@@ -54,17 +54,20 @@ func (s *Store) OpenCache(ctx context.Context, ref string, o PullOptions) (*Remo
 		return nil, fmt.Errorf("cache %s: %w", ref, ExplainRemote(err))
 	}
 	p.from = &remoteRepo{at.Context(), login}
-	desc, err := remote.Get(at, remote.WithContext(ctx), remote.WithTransport(login))
+	desc, err := remote.Get(at, p.remote(ctx)...)
 	if err != nil {
 		return nil, fmt.Errorf("cache %s: %w", ref, ExplainRemote(err))
 	}
-	img, err := desc.Image()
+	if err := settleType(desc); err != nil {
+		return nil, fmt.Errorf("cache %s: %w", ref, ExplainRemote(err))
+	}
+	img, err := p.imageOf(ctx, at, desc)
 	if err != nil {
-		return nil, fmt.Errorf("cache %s: %w", ref, err)
+		return nil, fmt.Errorf("cache %s: %w", ref, ExplainRemote(err))
 	}
 	c := &RemoteCache{s: s, p: p}
 	if c.entries, err = cachedIn(img); err != nil {
-		return nil, fmt.Errorf("cache %s: %w", ref, err)
+		return nil, fmt.Errorf("cache %s: %w", ref, ExplainRemote(err))
 	}
 	return c, nil
 }

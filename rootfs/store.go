@@ -51,6 +51,12 @@ var (
 	ErrNoImage = errors.New("it is no image that can be run")
 	// ErrUnreachable: the registry could not be reached at all.
 	ErrUnreachable = errors.New("registry unreachable")
+	// ErrNoRegistry: the host answers, and is no registry.
+	ErrNoRegistry = errors.New("there is no registry of images at this address")
+	// ErrFailing: the registry answers that it cannot do what it should.
+	ErrFailing = errors.New("the registry has a fault")
+	// ErrIncomplete: the registry has the image, but does not give all its parts.
+	ErrIncomplete = errors.New("the image in the registry is not complete")
 	// ErrSentAway: a registry sends one on to an address that is not the public
 	// internet's, nor of the registry's own network.
 	ErrSentAway = errors.New("the registry sends one to a private address")

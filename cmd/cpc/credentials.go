@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
 // Credential helpers ask the desktop's key ring, the TPM or a cloud's agent who
@@ -52,9 +54,10 @@ func answerCredentials(ctx context.Context) (child *os.File, err error) {
 	go func() {
 		defer conn.Close()
 		in, out := json.NewDecoder(conn), json.NewEncoder(conn)
+		keys := registry.NewKeychain(tellStderr)
 		for {
 			var q credentialQuestion
-			if in.Decode(&q) != nil || out.Encode(lookUpCredentials(ctx, q)) != nil {
+			if in.Decode(&q) != nil || out.Encode(lookUpCredentials(ctx, keys, q)) != nil {
 				return
 			}
 		}
@@ -62,8 +65,8 @@ func answerCredentials(ctx context.Context) (child *os.File, err error) {
 	return child, nil
 }
 
-func lookUpCredentials(ctx context.Context, q credentialQuestion) credentialAnswer {
-	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, q)
+func lookUpCredentials(ctx context.Context, keys authn.Keychain, q credentialQuestion) credentialAnswer {
+	auth, err := authn.Resolve(ctx, keys, q)
 	if err != nil {
 		return credentialAnswer{Error: err.Error()}
 	}

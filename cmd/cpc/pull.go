@@ -43,7 +43,11 @@ func (a *app) findImage(ctx context.Context, ref, when, platform string) (*rootf
 		}
 		return nil, err
 	}
-	return a.lookUpFor(ctx, ref, platform)
+	if img, err = a.lookUpFor(ctx, ref, platform); errors.Is(err, rootfs.ErrNotFound) {
+		// What there is for another platform serves as well, as 386 on amd64.
+		return a.lookUp(ctx, ref)
+	}
+	return img, err
 }
 
 // findOrPull is findImage with a store that is open already.

@@ -41,7 +41,7 @@ import (
 type Options struct {
 	// Hosts says how registries are reached, by host or host:port.
 	Hosts map[string]Host
-	// Keychain knows who one is; docker's and podman's files if nil.
+	// Keychain knows who one is; that of NewKeychain if nil.
 	Keychain authn.Keychain
 	// CertDirs are directories like /etc/docker/certs.d.
 	CertDirs []string
@@ -62,7 +62,7 @@ type Client struct {
 // New makes a client. Nothing is connected to yet.
 func New(o Options) *Client {
 	if o.Keychain == nil {
-		o.Keychain = authn.DefaultKeychain
+		o.Keychain = NewKeychain(o.Tell)
 	}
 	if o.Pause == 0 {
 		o.Pause = 500 * time.Millisecond
@@ -159,7 +159,7 @@ func (c *Client) transport(reg name.Registry) (http.RoundTripper, error) {
 		return nil, fmt.Errorf("registry %s: %w", host, err)
 	}
 	t := literals{&waiter{
-		next:  &guard{next: base, allowed: c.plainHosts()},
+		next:  decoder{&guard{next: base, allowed: c.plainHosts()}},
 		pause: c.o.Pause, tell: c.o.Tell,
 	}}
 	c.transports[host] = t

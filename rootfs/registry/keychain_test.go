@@ -1,0 +1,100 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+func auths(entries ...string) string {
+	var all []string
+	for _, e := range entries {
+		key, user, _ := strings.Cut(e, "=")
+		all = append(all, fmt.Sprintf("%q:{\"auth\":%q}", key, base64.StdEncoding.EncodeToString([]byte(user+":pw"))))
+	}
+	return `{"auths":{` + strings.Join(all, ",") + `}}`
+}
+
+// Credentials are found in the files of docker and of podman, whichever has them,
+// and what cannot be read or run is passed over, with a word.
+func TestKeychain(t *testing.T) {
+	const docker, podmanRun, podmanHome, named = "docker/config.json", "run/containers/auth.json", "config/containers/auth.json", "named.json"
+	for what, c := range map[string]struct {
+		files            map[string]string
+		image, want, say string
+	}{
+		"nothing":                    {map[string]string{}, "example.com/x", "", ""},
+		"docker's":                   {map[string]string{docker: auths("example.com=d")}, "example.com/x", "d", ""},
+		"podman's beside docker's":   {map[string]string{docker: `{"auths":{}}`, podmanRun: auths("example.com=p")}, "example.com/x", "p", ""},
+		"docker's of another":        {map[string]string{docker: auths("other.com=d"), podmanHome: auths("example.com=h")}, "example.com/x", "h", ""},
+		"docker's before podman's":   {map[string]string{docker: auths("example.com=d"), podmanRun: auths("example.com=p")}, "example.com/x", "d", ""},
+		"the one that is named":      {map[string]string{docker: auths("example.com=d"), named: auths("example.com=n")}, "example.com/x", "n", ""},
+		"a part of a registry":       {map[string]string{podmanRun: auths("example.com=all", "example.com/team=part")}, "example.com/team/x", "part", ""},
+		"another part":               {map[string]string{podmanRun: auths("example.com=all", "example.com/team=part")}, "example.com/teams/x", "all", ""},
+		"a URL":                      {map[string]string{docker: auths("https://example.com/v1/=d")}, "example.com/x", "d", ""},
+		"a port":                     {map[string]string{docker: auths("example.com=d")}, "example.com:5000/x", "", ""},
+		"docker's registry":          {map[string]string{docker: auths("https://index.docker.io/v1/=d")}, "debian", "d", ""},
+		"docker's registry, podman":  {map[string]string{podmanRun: auths("docker.io=p")}, "debian", "p", ""},
+		"an image of it, podman":     {map[string]string{podmanRun: auths("docker.io=p", "docker.io/me=me")}, "me/x", "me", ""},
+		"no helper":                  {map[string]string{docker: `{"credsStore":"missing"}`}, "example.com/x", "", "docker-credential-missing"},
+		"no helper, podman's":        {map[string]string{docker: `{"credHelpers":{"example.com":"missing"}}`, podmanRun: auths("example.com=p")}, "example.com/x", "p", "docker-credential-missing"},
+		"no helper, but an entry":    {map[string]string{docker: `{"credsStore":"missing",` + auths("example.com=d")[1:]}, "example.com/x", "d", "docker-credential-missing"},
+		"a helper of another":        {map[string]string{docker: `{"credHelpers":{"other.com":"missing"}}`}, "example.com/x", "", ""},
+		"a helper that fails":        {map[string]string{docker: `{"credsStore":"bad"}`}, "example.com/x", "", "exit status 1"},
+		"a helper that knows":        {map[string]string{docker: `{"credsStore":"good"}`}, "example.com/x", "helped", ""},
+		"a file that is not of JSON": {map[string]string{docker: `{"auths":`, podmanRun: auths("example.com=p")}, "example.com/x", "p", "config.json"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			for path, content := range c.files {
+				path = filepath.Join(dir, path)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for helper, does := range map[string]string{"bad": "echo s3cret; exit 1", "good": `echo '{"Username":"helped","Secret":"pw"}'`} {
+				if err := os.WriteFile(filepath.Join(dir, "docker-credential-"+helper), []byte("#!/bin/sh\n"+does+"\n"), 0o700); err != nil { //nolint:gosec // to be run
+					t.Fatal(err)
+				}
+			}
+			for key, value := range map[string]string{
+				"DOCKER_CONFIG": dir + "/docker", "XDG_RUNTIME_DIR": dir + "/run", "XDG_CONFIG_HOME": dir + "/config", "HOME": dir,
+				"REGISTRY_AUTH_FILE": dir + "/" + named, "PATH": dir + ":" + os.Getenv("PATH"),
+			} {
+				t.Setenv(key, value)
+			}
+			ref, err := name.ParseReference(c.image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var said []string
+			keys := NewKeychain(func(line string) { said = append(said, line) })
+			for range 2 { // what is wrong is said once
+				auth, err := keys.Resolve(ref.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := authn.Authorization(t.Context(), auth)
+				if err != nil || got.Username != c.want {
+					t.Errorf("user %q, want %q, %v", got.Username, c.want, err)
+				}
+			}
+			all := strings.Join(said, "\n")
+			if len(said) > 1 || (c.say == "") != (all == "") || !strings.Contains(all, c.say) || strings.Contains(all, "s3cret") {
+				t.Errorf("says %q, want %q", said, c.say)
+			}
+		})
+	}
+}
