@@ -16,6 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // maxDocument bounds manifests and configurations, which are read into memory.
@@ -139,9 +140,12 @@ func (s *Store) openBlob(d v1.Descriptor) (*verifiedBlob, error) {
 	if err := checkDigest(d.Digest); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(s.blobPath(d.Digest))
+	f, err := ownfile.Open(s.blobPath(d.Digest))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &CorruptError{Digest: d.Digest, Path: s.blobPath(d.Digest), Why: "the file is missing"}
+	}
+	if stray, ok := errors.AsType[*ownfile.StrayError](err); ok {
+		return nil, &CorruptError{Digest: d.Digest, Path: stray.Path, Why: "it is " + stray.What}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read blob: %w", err)

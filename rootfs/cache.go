@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // CacheEntry is the result of one build step.
@@ -86,7 +87,10 @@ func (s *Store) PruneCache(unused time.Duration) error {
 
 func readCacheEntry(path string) (CacheEntry, error) {
 	var e CacheEntry
-	data, err := os.ReadFile(path)
+	data, err := ownfile.Read(path, maxDocument)
+	if ownfile.IsStray(err) {
+		return e, fmt.Errorf("build cache: %w: %w", ErrCorrupt, err)
+	}
 	if err != nil {
 		return e, err
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
 
@@ -141,7 +142,7 @@ func (m *CacheMount) New() bool { return m.fresh }
 
 // Filled makes the directory complete.
 func (m *CacheMount) Filled() error {
-	f, err := os.OpenFile(m.dir+".filled", os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := ownfile.OpenFile(m.dir+".filled", os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("cache mount: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // Finding is one thing that Check found wrong.
@@ -96,7 +97,7 @@ func (s *Store) rebuildIndex() *v1.Index {
 		if err != nil || info.Size() > maxDocument || !info.Mode().IsRegular() {
 			continue
 		}
-		data, err := os.ReadFile(s.path("oci", v1.ImageBlobsDir, "sha256", e.Name()))
+		data, err := ownfile.Read(s.path("oci", v1.ImageBlobsDir, "sha256", e.Name()), maxDocument)
 		if err != nil || len(data) == 0 || data[0] != '{' {
 			continue
 		}

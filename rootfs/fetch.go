@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // halfBlob is a blob that is being downloaded, or was when the download broke
@@ -46,7 +47,7 @@ func (s *Store) openPartial(ctx context.Context, d v1.Descriptor) (_ *halfBlob, 
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(s.partialPath(d.Digest), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := ownfile.OpenFile(s.partialPath(d.Digest), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, errors.Join(err, lock.Remove())
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/filelock"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // Docker's media types, for what is pulled; all that is written here is OCI's.
@@ -37,10 +38,13 @@ func newIndex() *v1.Index {
 	}
 }
 
+// maxIndex bounds index.json: some hundred thousand images.
+const maxIndex = 64 << 20
+
 // readIndex returns index.json as it is now.
 func (s *Store) readIndex() (*v1.Index, error) {
-	data, err := os.ReadFile(s.path("oci", v1.ImageIndexFile))
-	if errors.Is(err, os.ErrNotExist) {
+	data, err := ownfile.Read(s.path("oci", v1.ImageIndexFile), maxIndex)
+	if errors.Is(err, os.ErrNotExist) || ownfile.IsStray(err) {
 		return nil, fmt.Errorf("%w: %w", ErrIndex, err)
 	}
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
@@ -243,6 +244,6 @@ func (f *startFiles) open(entry *record.Entry) error {
 		return fmt.Errorf("owner socket: %w", err)
 	}
 	f.ours, f.owner = os.NewFile(uintptr(pair[0]), "owner"), os.NewFile(uintptr(pair[1]), "owner")
-	f.diagnostics, err = os.OpenFile(entry.DataDir+"/monitor.log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	f.diagnostics, err = ownfile.OpenFile(entry.DataDir+"/monitor.log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	return err
 }

@@ -61,7 +61,7 @@ func (e *Engine) thawDying() error {
 		if entry.Record.Status != record.Paused || entry.Attended() && !entry.Dying() {
 			continue
 		}
-		plan, planErr := monitor.LoadPlan(entry)
+		plan, planErr := monitor.PlanOf(entry)
 		if planErr == nil {
 			planErr = plan.Thaw()
 		}

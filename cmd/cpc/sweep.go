@@ -4,10 +4,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox"
 )
 
@@ -25,6 +27,14 @@ does so too; this one is for a timer (deploy/systemd). What runs is not touched.
 			n, err := e.SweepCounting()
 			if err == nil && n > 0 {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "cleaned up after %d\n", n)
+			}
+			if err != nil {
+				return err
+			}
+			strays, err := e.Set.Strays()
+			for _, path := range strays {
+				_, printErr := fmt.Fprintf(cmd.OutOrStdout(), "%s is not of cpc: delete it\n", visible.Text(path))
+				err = errors.Join(err, printErr)
 			}
 			return err
 		},

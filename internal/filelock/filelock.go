@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // ErrBusy is the error where another process, or another Lock of this one, is
@@ -40,7 +42,7 @@ type Lock struct {
 // made if it is missing.
 func Try(path string, how How) (*Lock, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
+		f, err := ownfile.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
@@ -74,7 +76,7 @@ func lockFile(f *os.File, path string, how How) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	there, err := os.Stat(path)
+	there, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

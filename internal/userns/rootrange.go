@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // Root's sandboxes get ids above what useradd hands out as subordinate ranges
@@ -34,7 +35,10 @@ func TakeRange(stateDir string) (base uint32, held *os.File, err error) {
 		return 0, nil, fmt.Errorf("id range: %w", err)
 	}
 	for base := uint32(firstBase); base <= lastBase; base += idmap.Size {
-		f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(int(base))), os.O_CREATE|os.O_RDWR, 0o600)
+		f, err := ownfile.OpenFile(filepath.Join(dir, strconv.Itoa(int(base))), os.O_CREATE|os.O_RDWR, 0o600)
+		if ownfile.IsStray(err) {
+			continue // there are enough others
+		}
 		if err != nil {
 			return 0, nil, fmt.Errorf("id range: %w", err)
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // keptTemplates is how many sizes are kept; each takes some 100 KiB.
@@ -69,20 +70,20 @@ func copySparse(to, from *os.File, size int64) error {
 // is not there. It is complete when it has its name.
 func openTemplate(dir string, size int64) (*os.File, error) {
 	path := filepath.Join(dir, "1-"+strconv.FormatInt(size, 10)) // 1: how makeTemplate does it
-	f, err := os.Open(path)
+	f, err := ownfile.Open(path)
 	if err == nil {
 		info, e := f.Stat()
 		if e == nil && info.Size() == size {
 			return f, nil
 		}
 		_ = f.Close() // of a host that crashed
-	} else if !errors.Is(err, os.ErrNotExist) {
+	} else if !errors.Is(err, os.ErrNotExist) && !ownfile.IsStray(err) { // which is replaced
 		return nil, err
 	}
 	if err := makeTemplate(dir, path, size); err != nil {
 		return nil, fmt.Errorf("make file system: %w", err)
 	}
-	return os.Open(path)
+	return ownfile.Open(path)
 }
 
 func makeTemplate(dir, path string, size int64) (err error) {

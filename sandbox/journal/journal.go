@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -138,7 +139,7 @@ func (j Journal) Append(e Event) error {
 func (j Journal) open(more int64) (*os.File, error) {
 	path := filepath.Join(j.Dir, current)
 	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		f, err := ownfile.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +150,7 @@ func (j Journal) open(more int64) (*os.File, error) {
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
-		now, err := os.Stat(path)
+		now, err := os.Lstat(path)
 		switch {
 		case errors.Is(err, os.ErrNotExist), err == nil && !os.SameFile(have, now): // full, and another noticed
 		case err != nil:
@@ -218,7 +219,7 @@ func (j Journal) Follow(ctx context.Context, each func(Event) error) error {
 func (j Journal) read(each func(Event) error) (*reader, error) {
 	r := &reader{dir: j.Dir}
 	for _, name := range []string{first, former, current} {
-		f, err := os.Open(filepath.Join(j.Dir, name))
+		f, err := ownfile.Open(filepath.Join(j.Dir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -261,7 +262,7 @@ func (r *reader) close() error {
 // more reads what has come.
 func (r *reader) more(each func(Event) error) error {
 	for {
-		now, err := os.Open(filepath.Join(r.dir, current))
+		now, err := ownfile.Open(filepath.Join(r.dir, current))
 		if errors.Is(err, os.ErrNotExist) {
 			return r.rest(each)
 		}

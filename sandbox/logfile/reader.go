@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // Entry is one piece of output.
@@ -125,14 +127,14 @@ type follower struct {
 }
 
 func readAll(dir string, each func(Entry) error) (*follower, error) {
-	if old, err := os.Open(filepath.Join(dir, previous)); err == nil {
+	if old, err := ownfile.Open(filepath.Join(dir, previous)); err == nil {
 		err = entries(old, each)
 		_ = old.Close()
 		if err != nil {
 			return nil, err
 		}
 	}
-	f, err := os.Open(filepath.Join(dir, current))
+	f, err := ownfile.Open(filepath.Join(dir, current))
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
@@ -146,7 +148,7 @@ func readAll(dir string, each func(Entry) error) (*follower, error) {
 // more reads on, and moves to the new file after a rotation.
 func (f *follower) more(each func(Entry) error) (*follower, error) {
 	for {
-		next, err := os.Open(filepath.Join(f.dir, current))
+		next, err := ownfile.Open(filepath.Join(f.dir, current))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return f, errors.Join(fmt.Errorf("log: %w", err), f.Close())
 		}

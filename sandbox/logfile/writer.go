@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // MaxFile is the size in bytes at which a file is full. A log takes at most
@@ -52,7 +54,7 @@ func Create(dir string) (*Writer, error) {
 }
 
 func (w *Writer) open() error {
-	f, err := os.OpenFile(filepath.Join(w.dir, current), os.O_CREATE|os.O_WRONLY|os.O_APPEND|os.O_TRUNC, 0o600)
+	f, err := ownfile.OpenFile(filepath.Join(w.dir, current), os.O_CREATE|os.O_WRONLY|os.O_APPEND|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}

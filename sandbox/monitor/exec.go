@@ -18,6 +18,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
@@ -216,7 +217,7 @@ func (s *session) start(req wire.RequestBody) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(file, raw, 0o600); err != nil {
+	if err := ownfile.Write(file, raw); err != nil {
 		return fmt.Errorf("exec: %w", err)
 	}
 	defer os.Remove(file)

@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -110,7 +111,7 @@ func (m *monitor) apply(r *specs.LinuxResources) error {
 		return err
 	}
 	file := filepath.Join(m.entry.Dir, resourcesFile)
-	if err := os.WriteFile(file, raw, 0o600); err != nil {
+	if err := ownfile.Write(file, raw); err != nil {
 		return fmt.Errorf("change limits: %w", err)
 	}
 	return errors.Join(m.oci.Update(m.alive, resourcesFile), os.Remove(file))

@@ -18,6 +18,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -48,10 +49,31 @@ func SavePlan(e *record.Entry, p cgroups.Plan) error {
 	return atomicfile.Replace(filepath.Join(e.Dir, planFile), atomicfile.Options{Volatile: true}, atomicfile.Content(raw))
 }
 
+// maxPlan bounds the file of a plan.
+const maxPlan = 1 << 20
+
+// PlanOf is LoadPlan that, where the plan cannot be read, makes the one that this
+// host would make now. A sandbox that never had a plan is os.ErrNotExist.
+func PlanOf(e *record.Entry) (cgroups.Plan, error) {
+	p, err := LoadPlan(e)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		return p, err
+	}
+	return likelyPlan(e.Record.ID)
+}
+
+func likelyPlan(id string) (cgroups.Plan, error) {
+	host, err := cgroups.Probe()
+	if err != nil {
+		return cgroups.Plan{}, err
+	}
+	return host.Plan(id, cgroups.Limits{})
+}
+
 // LoadPlan returns the plan that SavePlan has kept.
 func LoadPlan(e *record.Entry) (cgroups.Plan, error) {
 	var p cgroups.Plan
-	raw, err := os.ReadFile(filepath.Join(e.Dir, planFile))
+	raw, err := ownfile.Read(filepath.Join(e.Dir, planFile), maxPlan)
 	if err == nil {
 		err = json.Unmarshal(raw, &p)
 	}
@@ -99,12 +121,9 @@ type cleaner struct {
 // Orphan removes what a reboot has left, or the loss of the state directory:
 // then there may still be a cgroup, where this host would put it.
 func (c cleaner) Orphan(id string) error {
-	host, err := cgroups.Probe()
+	p, err := likelyPlan(id)
 	if err == nil {
-		var p cgroups.Plan
-		if p, err = host.Plan(id, cgroups.Limits{}); err == nil {
-			err = p.Remove()
-		}
+		err = p.Remove()
 	}
 	return errors.Join(err, c.store.RemoveScratch(id), os.RemoveAll(filepath.Join(c.data, "sandboxes", id)))
 }
@@ -125,8 +144,10 @@ func (cleaner) Step(note []byte) error {
 func (c cleaner) Sandbox(e *record.Entry) error {
 	err := removeCgroup(e)
 	err = errors.Join(err, c.store.RemoveScratch(e.Record.ID))
-	for _, name := range []string{"runtime", "bundle", "control.sock", "console.sock"} {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(e.Dir, name)))
+	if info, statErr := os.Lstat(e.Dir); statErr == nil && info.IsDir() { // and no link to another's
+		for _, name := range []string{"runtime", "bundle", "control.sock", "console.sock"} {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(e.Dir, name)))
+		}
 	}
 	r := e.Record
 	if err != nil {
@@ -155,7 +176,7 @@ func (c cleaner) Sandbox(e *record.Entry) error {
 }
 
 func removeCgroup(e *record.Entry) error {
-	p, err := LoadPlan(e)
+	p, err := PlanOf(e)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

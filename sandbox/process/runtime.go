@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // Runtime drives an OCI runtime by its published command line, so that any will do.
@@ -44,6 +46,9 @@ var (
 
 const pidFile = "pid"
 
+// maxPIDFile bounds a pid file, which has a number and maybe a newline.
+const maxPIDFile = 64
+
 // IsOwn says whether a runtime is cpc's.
 func IsOwn(path string) bool { return filepath.Base(path) == "cpc-runtime" }
 
@@ -58,6 +63,7 @@ const (
 // the new program where there is one, so its own words go to a log file.
 func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) error {
 	log := fmt.Sprintf("runtime-%d.log", o.runs.Add(1))
+	_ = os.Remove(filepath.Join(o.Dir, log)) // what is there is not to be waited for
 	global := []string{"--root", o.stateDir(), "--log", filepath.Join(o.Dir, log), "--log-format", "json"}
 	takes := runtimeTakes
 	if args[0] == "exec" {
@@ -145,7 +151,7 @@ func about(why string) string {
 
 // lastError returns the last error line of a runtime's JSON log.
 func lastError(file string) string {
-	f, err := os.Open(file)
+	f, err := ownfile.Open(file)
 	if err != nil {
 		return ""
 	}
@@ -226,7 +232,7 @@ func (o *Runtime) Exec(ctx context.Context, files [3]*os.File, process, console 
 
 func (o *Runtime) takePID(name string) (int, error) {
 	file := filepath.Join(o.Dir, name)
-	raw, err := os.ReadFile(file)
+	raw, err := ownfile.Read(file, maxPIDFile)
 	if err != nil {
 		return 0, fmt.Errorf("runtime's pid file: %w", err)
 	}

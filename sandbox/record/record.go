@@ -17,17 +17,15 @@ package record
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // Status is where a sandbox stands.
@@ -151,7 +149,7 @@ func (r *Record) write(dir string) error {
 
 func read(dir string) (*Record, error) {
 	file := filepath.Join(dir, recordFile)
-	raw, err := readRegular(file)
+	raw, err := ownfile.Read(file, maxRecord)
 	if err != nil {
 		return nil, err
 	}
@@ -159,28 +157,11 @@ func read(dir string) (*Record, error) {
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return nil, fmt.Errorf("record %s: %w", file, err)
 	}
+	if r.ID != filepath.Base(dir) {
+		return nil, fmt.Errorf("record %s: it is that of sandbox %q", file, Short(r.ID))
+	}
 	if r.Version != recordVersion {
 		return nil, fmt.Errorf("record %s: version %d, this cpc understands %d", file, r.Version, recordVersion)
 	}
 	return &r, nil
-}
-
-// readRegular reads a file that must be a regular one: a FIFO, a device or a
-// link of that name would hold up or mislead every command.
-func readRegular(file string) ([]byte, error) {
-	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("record %s: not a regular file; delete it", file)
-	case info.Size() > maxRecord:
-		return nil, fmt.Errorf("record %s: %d bytes is too large", file, info.Size())
-	}
-	return io.ReadAll(io.LimitReader(f, maxRecord))
 }

@@ -257,12 +257,12 @@ func TestSweepBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := s.AddStep("lives", []byte("of the living"))
+	done, err := s.AddStep(NewID(), []byte("of the living"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	// What a builder that died leaves: a file that nobody has locked.
-	if err := os.WriteFile(filepath.Join(s.steps(), "died"), []byte("of the dead"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.steps(), id("d")), []byte("of the dead"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	sweep(t, s, []string{"step of the dead"})

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 var (
@@ -90,7 +91,7 @@ func (e *Entry) create() (*os.File, error) {
 			return nil, fmt.Errorf("create sandbox: %w", err)
 		}
 	}
-	held, err := os.OpenFile(filepath.Join(e.Dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	held, err := ownfile.OpenFile(filepath.Join(e.Dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox: %w", err)
 	}
@@ -110,9 +111,23 @@ func (e *Entry) Delete() error {
 	return errors.Join(os.RemoveAll(e.DataDir), os.RemoveAll(e.Dir))
 }
 
+// stray returns a StrayError where the sandbox's directory is something else.
+func (e *Entry) stray() error {
+	if info, err := os.Lstat(e.Dir); err == nil && !info.IsDir() {
+		return &ownfile.StrayError{Path: e.Dir, What: "not a directory"}
+	}
+	return nil
+}
+
 // Attended reports whether a process still looks after the sandbox.
 func (e *Entry) Attended() bool {
-	f, err := os.OpenFile(filepath.Join(e.Dir, lockFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if e.stray() != nil {
+		return false // it leads to another's lock, maybe
+	}
+	f, err := ownfile.Open(filepath.Join(e.Dir, lockFile))
+	if ownfile.IsStray(err) || errors.Is(err, os.ErrNotExist) {
+		return e.answers() // a monitor's lock may have been taken away from its name
+	}
 	if err != nil {
 		return false
 	}
@@ -120,10 +135,23 @@ func (e *Entry) Attended() bool {
 	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
+// answers reports whether a monitor listens.
+func (e *Entry) answers() bool {
+	c, err := e.Dial()
+	if err != nil {
+		return false
+	}
+	_ = c.Close() // nothing was asked
+	return true
+}
+
 // Claim takes over an unattended sandbox, to clean up after it. It returns nil
 // when another process has it.
 func (e *Entry) Claim() (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(e.Dir, lockFile), os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err := e.stray(); err != nil {
+		return nil, err
+	}
+	f, err := ownfile.OpenFile(filepath.Join(e.Dir, lockFile), os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +195,7 @@ func (e *Entry) Dial() (*net.UnixConn, error) {
 }
 
 func (e *Entry) viaDir(f func(dir string) error) error {
-	d, err := os.Open(e.Dir)
+	d, err := os.OpenFile(e.Dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
@@ -175,8 +203,9 @@ func (e *Entry) viaDir(f func(dir string) error) error {
 	return f(fmt.Sprintf("/proc/self/fd/%d", d.Fd()))
 }
 
-// List returns all sandboxes, newest first. A directory without a readable
-// record is listed by id alone, as dead, so that it can be removed.
+// List returns all sandboxes, newest first. What has an id for its name and no
+// readable record is listed by id alone, as dead, so that it can be removed. Other
+// names are not cpc's: see Strays.
 func (s Set) List() ([]*Entry, error) {
 	names, err := os.ReadDir(s.root())
 	if errors.Is(err, os.ErrNotExist) {
@@ -187,7 +216,14 @@ func (s Set) List() ([]*Entry, error) {
 	}
 	var all []*Entry
 	for _, d := range names {
-		r, err := read(filepath.Join(s.root(), d.Name()))
+		if !idPattern.MatchString(d.Name()) {
+			continue
+		}
+		at := filepath.Join(s.root(), d.Name())
+		r, err := read(at)
+		if stray := (&Entry{Dir: at}).stray(); stray != nil {
+			err = stray
+		}
 		if err != nil {
 			r = &Record{ID: d.Name(), Status: Dead, Outcome: Outcome{Error: err.Error()}}
 		}
@@ -195,6 +231,24 @@ func (s Set) List() ([]*Entry, error) {
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Record.Created.After(all[j].Record.Created) })
 	return all, nil
+}
+
+// Strays returns what is in the directories of sandboxes and steps and has a name
+// that cpc does not give. It is in nobody's way, and is left alone.
+func (s Set) Strays() ([]string, error) {
+	var strays []string
+	for _, dir := range []string{s.root(), s.steps()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return strays, err
+		}
+		for _, d := range entries {
+			if !idPattern.MatchString(d.Name()) {
+				strays = append(strays, filepath.Join(dir, d.Name()))
+			}
+		}
+	}
+	return strays, nil
 }
 
 // Find returns the sandbox with this name, id, or unique beginning of an id.
@@ -245,7 +299,7 @@ func (s Set) lock() (func(), error) {
 	if err := os.MkdirAll(s.root(), 0o700); err != nil {
 		return nil, fmt.Errorf("create %s: %w", s.root(), err)
 	}
-	f, err := os.OpenFile(filepath.Join(s.Dirs.State, "names.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := ownfile.OpenFile(filepath.Join(s.Dirs.State, "names.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock names: %w", err)
 	}

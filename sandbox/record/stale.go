@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // idPattern is what a sandbox id looks like.
@@ -103,7 +105,8 @@ func (s Set) Sweep(c Cleaner) error {
 	for _, e := range l.Entries {
 		held, claimErr := e.Claim()
 		switch {
-		case errors.Is(claimErr, os.ErrNotExist): // died before it had a lock
+		case errors.Is(claimErr, os.ErrNotExist), ownfile.IsStray(claimErr):
+			// It died before it had a lock, or what has the lock's name is none.
 		case claimErr != nil:
 			err = errors.Join(err, claimErr)
 			continue

@@ -11,11 +11,16 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // A build step is a sandbox that nobody attaches to. All that outlives a
 // builder that dies is the step's cgroup, so there is one file per step: it
 // says what to remove, and its lock says whether the builder still lives.
+
+// maxNote bounds what is noted of a step.
+const maxNote = 1 << 20
 
 func (s Set) steps() string { return filepath.Join(s.Dirs.State, "steps") }
 
@@ -54,7 +59,7 @@ func (s Set) buildLock(how int) (*os.File, error) {
 	if err := os.MkdirAll(s.Dirs.State, 0o700); err != nil {
 		return nil, fmt.Errorf("lock builds: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(s.Dirs.State, "builds.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := ownfile.OpenFile(filepath.Join(s.Dirs.State, "builds.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock builds: %w", err)
 	}
@@ -104,34 +109,33 @@ func (s Set) staleSteps() ([]string, error) {
 	}
 	var stale []string
 	for _, e := range entries {
-		if f := openFree(filepath.Join(s.steps(), e.Name())); f != nil {
-			_ = f.Close()
+		if idPattern.MatchString(e.Name()) && free(filepath.Join(s.steps(), e.Name())) {
 			stale = append(stale, e.Name())
 		}
 	}
 	return stale, nil
 }
 
-// openFree opens a file unless another process holds its lock.
-func openFree(file string) *os.File {
-	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// free reports whether no process holds the lock of a step's file. What is no file
+// of the user's is nobody's.
+func free(file string) bool {
+	f, err := ownfile.Open(file)
 	if err != nil {
-		return nil
+		return ownfile.IsStray(err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil
-	}
-	return f
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil
 }
 
 func (s Set) sweepStep(id string, c Cleaner) error {
 	file := filepath.Join(s.steps(), id)
-	note, err := readRegular(file)
-	if errors.Is(err, os.ErrNotExist) {
+	note, err := ownfile.Read(file, maxNote)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case ownfile.IsStray(err): // then the step is not known
+		return os.RemoveAll(file)
+	case err != nil:
 		return fmt.Errorf("step %s: %w", Short(id), err)
 	}
 	if err := c.Step(note); err != nil {
