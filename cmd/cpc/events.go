@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/internal/format"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -105,7 +105,8 @@ func (a *app) events(cmd *cobra.Command, f *eventsFlags) error {
 	return nil
 }
 
-// eventFilter makes a test of filters: of one key any, of several all must hold.
+// eventFilter makes a test of filters as docker does: of one key any must hold,
+// but of labels all; of several keys each.
 func eventFilter(filters []string) (func(journal.Event) bool, error) {
 	tests := map[string][]func(journal.Event) bool{}
 	for _, f := range filters {
@@ -116,6 +117,9 @@ func eventFilter(filters []string) (func(journal.Event) bool, error) {
 		test, err := eventTest(key, value)
 		if err != nil {
 			return nil, fmt.Errorf("--filter %q: %w", f, err)
+		}
+		if key == "label" { // docker wants all of those
+			key = f
 		}
 		tests[key] = append(tests[key], test)
 	}
@@ -153,25 +157,30 @@ func eventTest(key, value string) (func(journal.Event) bool, error) {
 			return has && (!valued || got == want)
 		}, nil
 	}
-	return nil, errors.New("unknown key, choose container, event, image, label or type")
+	if slices.Contains([]string{"config", "daemon", "network", "node", "plugin", "secret", "service", "volume"}, key) {
+		return func(journal.Event) bool { return false }, nil // nothing happens to any
+	}
+	return nil, errors.New("unknown key, choose container, event, image, label, scope or type")
 }
 
 func eventPrinter(w io.Writer, f *eventsFlags) (func(journal.Event) error, error) {
 	switch {
 	case f.json || f.format == "json":
-		enc := json.NewEncoder(visible.JSONWriter(w))
-		return func(e journal.Event) error { return enc.Encode(e) }, nil
+		return func(e journal.Event) error { return format.Line(w, e) }, nil
 	case f.format != "":
-		t, err := parseTemplate(f.format)
+		t, err := format.Parse(f.format)
 		if err != nil {
-			return nil, err
+			return nil, formatError(err)
+		}
+		if err := t.Check(journal.Event{}); err != nil { // before the first event
+			return nil, formatError(err)
 		}
 		return func(e journal.Event) error {
-			line, err := applyTemplate(t, e)
+			line, err := t.Apply(e)
 			if err != nil {
-				return fmt.Errorf("--format: %w", err)
+				return formatError(err)
 			}
-			_, err = fmt.Fprintln(w, line)
+			_, err = fmt.Fprintln(visible.Writer(w), line)
 			return err
 		}, nil
 	}

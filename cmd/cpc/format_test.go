@@ -4,69 +4,12 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
-
-type row struct{ ID, Name string }
-
-func TestPrintRows(t *testing.T) {
-	columns := []column{{"SANDBOX ID", "{{.ID}}"}, {"NAMES", "{{.Name}}"}}
-	rows := []row{{"1", "one"}, {"22", "<two>"}}
-	for _, c := range []struct {
-		name string
-		l    listing
-		rows []row
-		want string
-	}{
-		{"table", listing{}, rows, "SANDBOX ID   NAMES\n1            one\n22           <two>\n"},
-		{"empty table", listing{}, nil, "SANDBOX ID   NAMES\n"},
-		{"template", listing{format: "{{.Name}}"}, rows, "one\n<two>\n"},
-		{"escapes", listing{format: `{{.ID}}\t{{.Name}}`}, rows, "1\tone\n22\t<two>\n"},
-		{"functions", listing{format: "{{json .Name}} {{upper .Name}}"}, rows[:1], "\"one\" ONE\n"},
-		{"own table", listing{format: `table {{.Name}}\t{{.ID}}`}, rows, "NAME    ID\none     1\n<two>   22\n"},
-		{"just table", listing{format: "table"}, rows[:1], "SANDBOX ID   NAMES\n1            one\n"},
-		{"json lines", listing{format: "json"}, rows[:1], "{\"ID\":\"1\",\"Name\":\"one\"}\n"},
-		{"no json lines", listing{format: "json"}, nil, ""},
-		{"no json", listing{json: true}, nil, "[]\n"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var out bytes.Buffer
-			if err := printRows(&out, c.l, columns, c.rows); err != nil {
-				t.Fatal(err)
-			}
-			if out.String() != c.want {
-				t.Errorf("printed %q, want %q", out.String(), c.want)
-			}
-		})
-	}
-	var out bytes.Buffer
-	var back []row
-	if err := printRows(&out, listing{json: true}, columns, rows); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(out.Bytes(), &back); err != nil || len(back) != 2 || back[1] != rows[1] {
-		t.Errorf("--json: %v, %s", err, out.String())
-	}
-}
-
-func TestPrintRowsErrors(t *testing.T) {
-	for _, format := range []string{"{{.ID", "{{nosuch .ID}}", "table {{.ID"} {
-		err := printRows(&bytes.Buffer{}, listing{format: format}, nil, []row{{}})
-		if _, ok := errors.AsType[usageError](err); !ok {
-			t.Errorf("%s: error %v, want a usage error", format, err)
-		}
-	}
-	if err := printRows(&bytes.Buffer{}, listing{format: "{{.Nosuch}}"}, nil, []row{{}}); err == nil {
-		t.Error("a field that does not exist was printed")
-	}
-}
 
 func TestParseTail(t *testing.T) {
 	for s, want := range map[string]int{"all": -1, "": -1, "0": 0, "10": 10, "-1": -1, "-7": -1} {
@@ -108,13 +51,13 @@ func TestParseFilters(t *testing.T) {
 		{"name=sandbox status=running", true},
 		{"name=sandbox status=exited", false},
 	} {
-		keep, err := parseFilters(strings.Fields(c.filters))
+		keep, err := parseFilters(strings.Fields(c.filters), filterSources{})
 		if err != nil || keep(r) != c.want {
 			t.Errorf("%q: %v, want %v", c.filters, err, c.want)
 		}
 	}
 	for _, bad := range []string{"name", "nosuch=x", ""} {
-		if _, err := parseFilters([]string{bad}); err == nil {
+		if _, err := parseFilters([]string{bad}, filterSources{}); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}

@@ -62,6 +62,7 @@ type imageRow struct {
 	Bytes        int64
 	Platform     string
 	Labels       map[string]string `json:",omitempty"`
+	noImageRowFields
 }
 
 func (a *app) imagesCommand() *cobra.Command {

@@ -26,12 +26,12 @@ import (
 // inspected is a sandbox as cpc inspect shows it: docker's fields where docker
 // has one, so that scripts written for it find what they look for.
 type inspected struct {
-	ID         string    `json:"Id"`
-	Name       string    `json:"Name"`
-	Created    time.Time `json:"Created"`
-	Path       string    `json:"Path"`
-	Args       []string  `json:"Args"`
-	Image      string    `json:"Image"` // digest of the manifest
+	ID         string   `json:"Id"`
+	Name       string   `json:"Name"`
+	Created    string   `json:"Created"`
+	Path       string   `json:"Path"`
+	Args       []string `json:"Args"`
+	Image      string   `json:"Image"` // digest of the manifest
 	State      inspectedState
 	Config     inspectedConfig
 	HostConfig inspectedHost
@@ -43,6 +43,7 @@ type inspected struct {
 	// What the kernel says that the program runs under; the label is SELinux's.
 	AppArmorProfile, ProcessLabel string
 	Disk                          *inspectedDisk // nil: nothing is on one
+	noSandboxFields
 }
 
 // inspectedDisk is a record.Disk.
@@ -66,13 +67,15 @@ type inspectedState struct {
 	ExitCode      int
 	Reason        string
 	Error         string
-	StartedAt     time.Time
-	FinishedAt    time.Time
+	StartedAt     string
+	FinishedAt    string
+	noStateFields
 }
 
 type inspectedConfig struct {
 	Image       string
 	Hostname    string
+	Domainname  string `json:",omitempty"`
 	User        string
 	Env         []string
 	Cmd         []string
@@ -83,6 +86,9 @@ type inspectedConfig struct {
 	OpenStdin   bool
 	StopSignal  string
 	StopTimeout int
+
+	ExposedPorts map[string]struct{} `json:",omitempty"`
+	noConfigFields
 }
 
 type inspectedHost struct {
@@ -97,6 +103,7 @@ type inspectedHost struct {
 	Tmpfs                                  map[string]string
 	CapAdd                                 []string
 	CapDrop                                []string
+	GroupAdd                               []string `json:",omitempty"`
 	SecurityOpt                            []string
 	Runtime                                string
 	Ulimits                                []inspectedUlimit
@@ -105,6 +112,7 @@ type inspectedHost struct {
 	Init                                   bool
 	Annotations                            map[string]string `json:",omitempty"`
 	SharedIDs                              bool              // with the user's other sandboxes
+	noHostFields
 }
 
 type inspectedUlimit struct {
@@ -112,6 +120,9 @@ type inspectedUlimit struct {
 	Hard uint64
 	Soft uint64
 }
+
+// stamp is a time as docker writes it, in JSON and in templates.
+func stamp(t time.Time) string { return t.Format(time.RFC3339Nano) }
 
 func inspectUlimits(list []specs.POSIXRlimit) []inspectedUlimit {
 	out := []inspectedUlimit{}
@@ -136,13 +147,13 @@ func inspectEntrypoint(given *string) []string {
 func inspectSandbox(e *record.Entry) inspected {
 	r, s, o := e.Record, e.Record.Settings, e.Record.Outcome
 	v := inspected{
-		ID: r.ID, Name: r.Name, Created: r.Created, Image: r.ImageDigest, Mapping: r.Mapping, Cgroup: s.CgroupPath,
+		ID: r.ID, Name: r.Name, Created: stamp(r.Created), Image: r.ImageDigest, Mapping: r.Mapping, Cgroup: s.CgroupPath,
 		AppArmorProfile: s.AppArmor, ProcessLabel: s.SELinux, Disk: (*inspectedDisk)(s.Disk),
 		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Events: kept(e), Args: []string{},
 		State: inspectedState{
 			Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused, OOMKilled: o.OOMKilled, OOMVictim: o.Victim, PidsLimitHits: o.PidsHits,
 			Pid: r.PID, MonitorPid: r.MonitorPID, ExitCode: o.ExitCode, Reason: o.Reason, Error: o.Error,
-			StartedAt: r.Started, FinishedAt: r.Finished,
+			StartedAt: stamp(r.Started), FinishedAt: stamp(r.Finished),
 		},
 		Config: inspectedConfig{
 			Image: r.Image, Hostname: s.Hostname, User: s.User, Entrypoint: inspectEntrypoint(s.Entrypoint), Env: s.Env, Cmd: r.Command, WorkingDir: s.Workdir,
@@ -158,6 +169,8 @@ func inspectSandbox(e *record.Entry) inspected {
 			Annotations: s.Annotations, SharedIDs: s.SharedIDs,
 		},
 	}
+	v.Mounts = []noMount{}
+	v.NetworkSettings = noNetworkSettings{Ports: map[string][]noPort{}, Networks: map[string]noNetwork{}}
 	if len(r.Command) > 0 {
 		v.Path, v.Args = r.Command[0], r.Command[1:]
 	}
@@ -224,7 +237,7 @@ type inspectedImage struct {
 	RepoTags     []string
 	RepoDigests  []string
 	Comment      string
-	Created      *time.Time
+	Created      string `json:",omitempty"`
 	Author       string
 	Architecture string
 	Variant      string `json:",omitempty"`
@@ -233,6 +246,7 @@ type inspectedImage struct {
 	Config       inspectedImageConfig
 	RootFS       inspectedRootFS
 	History      any
+	noImageFields
 }
 
 type inspectedImageConfig struct {
@@ -240,6 +254,7 @@ type inspectedImageConfig struct {
 	Healthcheck *rootfs.Healthcheck `json:",omitempty"`
 	Shell       []string            `json:",omitempty"`
 	OnBuild     []string            `json:",omitempty"`
+	noImageConfigFields
 }
 
 type inspectedRootFS struct {
@@ -251,10 +266,13 @@ func inspectImage(img *rootfs.Image) inspectedImage {
 	c := img.Config
 	v := inspectedImage{
 		ID: img.ConfigDigest.String(), Digest: img.Digest.String(), RepoTags: []string{}, RepoDigests: []string{},
-		Created: c.Created, Author: c.Author, Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, Size: img.Size,
-		Config:  inspectedImageConfig{c.Config, c.Docker.Healthcheck, c.Docker.Shell, c.Docker.OnBuild},
+		Author: c.Author, Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, Size: img.Size,
+		Config:  inspectedImageConfig{ImageConfig: c.Config, Healthcheck: c.Docker.Healthcheck, Shell: c.Docker.Shell, OnBuild: c.Docker.OnBuild},
 		RootFS:  inspectedRootFS{c.RootFS.Type, c.RootFS.DiffIDs},
 		History: c.History,
+	}
+	if c.Created != nil {
+		v.Created = stamp(*c.Created)
 	}
 	for _, name := range familiarNames(img.Names) {
 		repository, tag := splitTag(name)

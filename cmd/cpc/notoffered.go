@@ -54,7 +54,6 @@ func commandsNotOffered() map[string]string {
 		"volume":  noHostFiles,
 		"port":    noPorts,
 		"network": "each sandbox has a network of its own. See and change what it reaches with: cpc net",
-		"info":    "see what this machine has with: cpc doctor, and what is stored with: cpc system df",
 	}
 }
 

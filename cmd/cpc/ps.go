@@ -4,10 +4,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -15,7 +12,6 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -32,113 +28,80 @@ type psRow struct {
 	Networks   string
 	Labels     string
 	Pid        int
+	noPsFields
+
+	labels map[string]string
 }
 
 // Name is what one calls it.
 func (r psRow) Name() string { return r.Names }
 
+// Label is the value of one label.
+func (r psRow) Label(name string) string { return r.labels[name] }
+
+type psFlags struct {
+	listing
+	all, latest bool
+	last        int
+	filters     []string
+}
+
 func (a *app) psCommand() *cobra.Command {
-	var l listing
-	var all bool
-	var filters []string
+	f := &psFlags{}
 	cmd := &cobra.Command{
 		Use: "ps [OPTIONS]", Aliases: []string{"list"}, Short: "List sandboxes", Args: wants(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			keep, err := parseFilters(filters)
-			if err != nil {
-				return usageError{err}
-			}
-			e, err := a.engine()
-			if err != nil {
-				return err
-			}
-			entries, err := e.Set.List()
-			if err != nil {
-				return err
-			}
-			var rows []psRow
-			for _, entry := range entries {
-				if (all || entry.Record.Status == record.Running || entry.Record.Status == record.Paused) && keep(entry.Record) {
-					rows = append(rows, newRow(entry.Record, l.noTrunc))
-				}
-			}
-			if l.quiet && l.format == "" {
-				l.format = "{{.ID}}"
-			}
-			return printRows(cmd.OutOrStdout(), l, []column{
-				{"SANDBOX ID", "{{.ID}}"},
-				{"IMAGE", "{{.Image}}"},
-				{"COMMAND", "{{.Command}}"},
-				{"CREATED", "{{.RunningFor}}"},
-				{"STATUS", "{{.Status}}"},
-				{"NAMES", "{{.Names}}"},
-			}, rows)
-		},
+		Long: `List the sandboxes that run, newest first. Filters are name=REGEXP, id=ID,
+status=STATUS, exited=CODE, ancestor=IMAGE, label=KEY[=VALUE], label!=KEY[=VALUE],
+before=SANDBOX, since=SANDBOX, network=NETWORK and health=none. Of one key any has
+to hold, of labels all.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.ps(cmd, f) },
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "Show those that have ended, too")
-	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "Show only those with `KEY=VALUE`: name, id, status, ancestor, label")
-	l.registerQuiet(cmd, "ids")
-	l.register(cmd)
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "Show those that have ended, too")
+	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "Show the one that was made last, ended or not")
+	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "Show the `N` that were made last, ended or not (default: all that run)")
+	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "Show only those with `KEY=VALUE`")
+	f.registerQuiet(cmd, "ids")
+	f.register(cmd)
 	return cmd
 }
 
-// parseFilters makes a test of all filters as docker does: of one key any must
-// hold, but of labels all; of several keys each.
-func parseFilters(filters []string) (func(*record.Record) bool, error) {
-	tests := map[string][]func(*record.Record) bool{}
-	for _, f := range filters {
-		key, value, ok := strings.Cut(f, "=")
-		if !ok {
-			return nil, fmt.Errorf("--filter %q: want KEY=VALUE", f)
-		}
-		test, err := filterTest(key, value)
-		if err != nil {
-			return nil, fmt.Errorf("--filter %q: %w", f, err)
-		}
-		if key == "label" {
-			key = f
-		}
-		tests[key] = append(tests[key], test)
+func (a *app) ps(cmd *cobra.Command, f *psFlags) error {
+	e, err := a.engine()
+	if err != nil {
+		return err
 	}
-	return func(r *record.Record) bool {
-		for _, some := range tests {
-			if !slices.ContainsFunc(some, func(t func(*record.Record) bool) bool { return t(r) }) {
-				return false
-			}
-		}
-		return true
-	}, nil
-}
-
-func filterTest(key, value string) (func(*record.Record) bool, error) {
-	switch key {
-	case "name":
-		pattern, err := regexp.Compile(value)
-		if err != nil {
-			return nil, errors.New("want a regular expression")
-		}
-		return func(r *record.Record) bool { return pattern.MatchString(r.Name) || pattern.MatchString("/"+r.Name) }, nil
-	case "id":
-		return func(r *record.Record) bool { return strings.HasPrefix(r.ID, value) }, nil
-	case "status":
-		return func(r *record.Record) bool { return string(r.Status) == value }, nil
-	case "ancestor":
-		want, err := rootfs.ParseReference(value)
-		return func(r *record.Record) bool {
-			if r.Image == value || r.ImageDigest == value {
-				return true
-			}
-			got, gotErr := rootfs.ParseReference(r.Image)
-			return err == nil && gotErr == nil && got == want
-		}, nil
-	case "label":
-		name, want, valued := strings.Cut(value, "=")
-		return func(r *record.Record) bool {
-			got, has := r.Labels[name]
-			return has && (!valued || got == want)
-		}, nil
+	keep, err := parseFilters(f.filters, a.filterSources(cmd.Context(), e))
+	if err != nil {
+		return usageError{err}
 	}
-	return nil, errors.New("unknown key, choose name, id, status, ancestor or label")
+	entries, err := e.Set.List()
+	if err != nil {
+		return err
+	}
+	if f.latest {
+		f.last = 1
+	}
+	all := f.all || f.last > 0 || wantsEnded(f.filters)
+	var rows []psRow
+	for _, entry := range entries {
+		if f.last > 0 && len(rows) == f.last {
+			break
+		}
+		if (all || entry.Record.Status == record.Running || entry.Record.Status == record.Paused) && keep(entry.Record) {
+			rows = append(rows, newRow(entry.Record, f.noTrunc))
+		}
+	}
+	if f.quiet && f.format == "" {
+		f.format = "{{.ID}}"
+	}
+	return printRows(cmd.OutOrStdout(), f.listing, []column{
+		{"SANDBOX ID", "{{.ID}}"},
+		{"IMAGE", "{{.Image}}"},
+		{"COMMAND", "{{.Command}}"},
+		{"CREATED", "{{.RunningFor}}"},
+		{"STATUS", "{{.Status}}"},
+		{"NAMES", "{{.Names}}"},
+	}, rows)
 }
 
 func newRow(r *record.Record, noTrunc bool) psRow {
@@ -150,7 +113,7 @@ func newRow(r *record.Record, noTrunc bool) psRow {
 	row := psRow{
 		ID: r.ID, Names: r.Name, Image: r.Image, Command: quoteCommand(r.Command), CreatedAt: r.Created.Format(time.RFC3339),
 		RunningFor: ago(r.Created), State: string(r.Status), Status: describe(r), Networks: r.Settings.Network,
-		Labels: strings.Join(labels, ","), Pid: r.PID,
+		Labels: strings.Join(labels, ","), Pid: r.PID, labels: r.Labels, noPsFields: noPsFields{LocalVolumes: "0"},
 	}
 	if !noTrunc {
 		row.ID = record.Short(r.ID)

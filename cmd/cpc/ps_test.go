@@ -5,7 +5,9 @@ package main
 
 import (
 	"testing"
+	"time"
 
+	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -33,31 +35,71 @@ func TestFilters(t *testing.T) {
 		{[]string{"ancestor=sha256:12"}, true},
 		{[]string{"ancestor=debian:trixie"}, false},
 	} {
-		keep, err := parseFilters(c.filters)
+		keep, err := parseFilters(c.filters, filterSources{})
 		if err != nil || keep(r) != c.want {
 			t.Errorf("%q: want %v (%v)", c.filters, c.want, err)
 		}
 	}
-	if _, err := parseFilters([]string{"name=("}); err == nil {
+	if _, err := parseFilters([]string{"name=("}, filterSources{}); err == nil {
 		t.Error("name=( is taken")
 	}
 }
 
-// TestTemplateFunctions holds docker's functions of --format.
-func TestTemplateFunctions(t *testing.T) {
-	for text, want := range map[string]string{
-		`{{json .}}`:                 `"a<b>&c"`,
-		`{{join (split . "<") "-"}}`: `a-b>&c`,
-		`{{pad . 1 2}}|`:             ` a<b>&c  |`,
-		`{{truncate . 3}}`:           `a<b`,
-		`{{truncate . 99}}`:          `a<b>&c`,
+// TestDockerFilters: the keys that docker documents are known, and what they are
+// said to be about is what they test.
+func TestDockerFilters(t *testing.T) {
+	r := exampleRecord()
+	ended := *r
+	ended.Status, ended.Outcome.ExitCode = record.Exited, 137
+	from := filterSources{
+		built: func(image string) map[string]bool {
+			return map[string]bool{r.ImageDigest: image == "aaaaaaaaaaaa" || image == "parent:1"}
+		},
+		created: func(name string) (time.Time, error) {
+			if name != "other" {
+				return time.Time{}, record.ErrNotFound
+			}
+			return r.Created.Add(time.Hour), nil
+		},
+	}
+	for filter, want := range map[string][2]bool{ // of one that runs, and one that has ended
+		"id=0123": {true, true}, "name=bo": {true, true}, "label=com.example": {true, true}, "label=com.example=v": {true, true}, "label=none": {},
+		"label!=none": {true, true}, "label!=com.example": {}, "label!=com.example=w": {true, true},
+		"exited=137": {false, true}, "exited=0": {}, "status=running": {true, false}, "status=exited": {false, true}, "status=removing": {},
+		"ancestor=debian:trixie-slim": {true, true}, "ancestor=docker.io/library/debian:trixie-slim": {true, true}, "ancestor=debian": {},
+		"ancestor=aaaaaaaaaaaa": {true, true}, "ancestor=parent:1": {true, true}, "ancestor=bbbbbbbbbbbb": {},
+		"ancestor=" + r.ImageDigest: {true, true},
+		"before=other":              {true, true}, "since=other": {}, "volume=v": {}, "publish=80": {}, "expose=80/tcp": {}, "isolation=default": {},
+		"network=allowlist": {true, true}, "network=bridge": {true, true}, "network=none": {},
+		"health=none": {true, true}, "health=healthy": {}, "is-task=false": {true, true}, "is-task=true": {},
 	} {
-		tmpl, err := parseTemplate(text)
+		keep, err := parseFilters([]string{filter}, from)
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", filter, err)
+			continue
 		}
-		if got, err := applyTemplate(tmpl, "a<b>&c"); err != nil || got != want {
-			t.Errorf("%s: %q, %v, want %q", text, got, err, want)
+		if got := [2]bool{keep(r), keep(&ended)}; got != want {
+			t.Errorf("%s: %v, want %v", filter, got, want)
+		}
+	}
+	for _, bad := range []string{"status=done", "exited=ok", "before=nobody", "health=good", "is-task=maybe", "nosuch=1"} {
+		if _, err := parseFilters([]string{bad}, from); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+	for _, key := range []string{"dangling=true", "label=a", "label=a=1", "reference=x*", "until=24h", "label!=a"} {
+		if _, err := parseImageFilters(t.Context(), nil, []string{key}); err != nil {
+			t.Errorf("images, %s: %v", key, err)
+		}
+	}
+	for key, want := range map[string]bool{
+		"container=box": true, "event=start": true, "image=debian": true, "label=com.example": true, "label=com.example=v": true, "label=com.example=w": false,
+		"type=container": true, "scope=local": true, "config=x": false, "daemon=x": false, "network=x": false, "node=x": false, "plugin=x": false,
+		"secret=x": false, "service=x": false, "volume=x": false,
+	} {
+		keep, err := eventFilter([]string{key})
+		if err != nil || keep(journal.New(r, "start", nil)) != want {
+			t.Errorf("events, %s: want %v (%v)", key, want, err)
 		}
 	}
 }

@@ -265,7 +265,10 @@ func (a *app) logoutCommand() *cobra.Command {
 }
 
 // tagRow is a tag as cpc search shows it.
-type tagRow struct{ Name, Tag string }
+type tagRow struct {
+	Name, Tag string
+	noSearchFields
+}
 
 func (a *app) searchCommand() *cobra.Command {
 	var l listing
@@ -289,7 +292,7 @@ have no search by words: docker search has no counterpart here.)`,
 			}
 			var rows []tagRow
 			for _, t := range tags {
-				rows = append(rows, tagRow{familiarName(repositoryOf(args[0])), visible.Line(t)})
+				rows = append(rows, tagRow{Name: familiarName(repositoryOf(args[0])), Tag: visible.Line(t)})
 			}
 			return printRows(cmd.OutOrStdout(), l, []column{{"NAME", "{{.Name}}"}, {"TAG", "{{.Tag}}"}}, rows)
 		},

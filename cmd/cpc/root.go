@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -113,7 +112,7 @@ func newRoot(a *app) *cobra.Command {
 	}
 	root.AddCommand(
 		a.imageGroup(), a.builderGroup(), a.buildxGroup(), a.containerGroup(), a.systemGroup(),
-		a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.versionCommand(), a.gitConnectCommand(),
+		a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.infoCommand(), a.versionCommand(), a.gitConnectCommand(),
 	)
 	root.AddCommand(strangers()...)
 	root.DisableFlagsInUseLine = true
@@ -121,24 +120,4 @@ func newRoot(a *app) *cobra.Command {
 		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
 	}
 	return root
-}
-
-// version is that of the module this program was built from; the go command
-// records the commit or tag.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "devel"
-	}
-	return strings.Trim(info.Main.Version, "()")
-}
-
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Show the version", Args: wants(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc version %s\n", version())
-			return err
-		},
-	}
 }

@@ -6,7 +6,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/format"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -184,9 +184,8 @@ type statsOutput struct {
 
 func (o *statsOutput) print(rows []statsRow, once bool) error {
 	if o.json && !once { // a line for each, as an array would never end
-		enc := json.NewEncoder(o.to)
 		for _, r := range rows {
-			if err := enc.Encode(r); err != nil {
+			if err := format.Line(o.to, r); err != nil {
 				return err
 			}
 		}

@@ -22,7 +22,7 @@ import (
 )
 
 func (a *app) systemGroup() *cobra.Command {
-	return group("system", "Look after what cpc keeps on disk", a.dfCommand(), a.systemPruneCommand(), a.checkCommand(), a.eventsCommand())
+	return group("system", "Look after what cpc keeps on disk", a.dfCommand(), a.systemPruneCommand(), a.checkCommand(), a.eventsCommand(), a.infoCommand())
 }
 
 // dfRow is a kind of thing as cpc system df shows it. The field names are docker's.
@@ -309,7 +309,7 @@ func sandboxFilter(filters []string) (func(*record.Record) bool, error) {
 			return nil, err
 		}
 	}
-	keep, err := parseFilters(plain)
+	keep, err := parseFilters(plain, filterSources{})
 	if err != nil {
 		return nil, err
 	}

@@ -8,14 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/claude-pocket-console/cpc/internal/format"
 )
 
 func (a *app) topCommand() *cobra.Command {
@@ -43,7 +43,7 @@ given, or with -ef. Process and user ids are those of the host.`,
 			if err != nil {
 				return fmt.Errorf("top %s: %w", args[0], err)
 			}
-			return printFields(cmd.OutOrStdout(), rows)
+			return format.Table(cmd.OutOrStdout(), rows)
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
@@ -110,14 +110,4 @@ func ofProcesses(lines []string, pids []int) ([][]string, error) {
 		rows = append(rows, f)
 	}
 	return rows, nil
-}
-
-func printFields(w io.Writer, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, row := range rows {
-		if _, err := fmt.Fprintln(tw, strings.Join(cells(row), "\t")); err != nil {
-			return err
-		}
-	}
-	return tw.Flush()
 }
