@@ -43,7 +43,7 @@ func (r Runtime) Create(id string, o CreateOptions) error {
 		if err != nil {
 			return err
 		}
-		l := launch{container: m.container, dir: r.dir(id), spec: m.spec.Process, init: true, detach: true, options: o, plan: m.planner()}
+		l := launch{container: m.container, dir: r.dir(id), spec: m.spec.Process, init: true, detach: true, options: o, plan: m.planner}
 		_, err = m.start(&l, (*libcontainer.Container).Start)
 		return err
 	})
@@ -79,7 +79,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
 		}
 		if op == "run" { // and not restore
-			l.plan, l.release = m.planner(), true
+			l.plan, l.release = m.planner, true
 		}
 		if s, err = m.start(&l, how); err != nil {
 			return err
@@ -191,10 +191,9 @@ func (m *making) register() (err error) {
 func (m *making) start(l *launch, how starter) (*supervisor, error) {
 	l.links = len(m.links) > 0
 	s, err := l.start(how)
-	if errors.Is(err, errLongWay) && !l.links {
+	if failed, ok := errors.AsType[longWayError](err); ok && !l.links {
 		// libcontainer does more, and says best what is wrong.
-		logrus.Debugf("quick start: %v", err)
-		l.plan = nil
+		l.plan, l.reason = nil, failed
 		if err = destroy(m.container); err == nil {
 			err = m.register()
 		}
@@ -203,6 +202,9 @@ func (m *making) start(l *launch, how starter) (*supervisor, error) {
 		}
 		l.container = m.container
 		s, err = l.start(how)
+	}
+	if err == nil && l.reason != nil {
+		err = m.tookLongWay(l.reason)
 	}
 	if err != nil {
 		return nil, discard(m.container, err)

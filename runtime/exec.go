@@ -15,7 +15,6 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/utils"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/sirupsen/logrus"
 )
 
 // ExecOptions describe a further process of a running container. It is that
@@ -73,8 +72,10 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 	}
 	s, err := r.execQuickly(id, &o, &l)
 	if s == nil {
-		logrus.Debugf("exec %s by libcontainer: %v", id, err)
-		s, err = r.execSlowly(id, &o, &l)
+		why := err
+		if s, err = r.execSlowly(id, &o, &l); err == nil {
+			r.countLongWay("exec "+id, why)
+		}
 	} else if err == nil {
 		err = s.writePidFile(o.PidFile)
 	}

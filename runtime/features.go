@@ -53,7 +53,7 @@ func VersionText(name string) string {
 
 // Features says what this runtime implements, see the features document of
 // the OCI runtime specification.
-func Features() features.Features {
+func (r Runtime) Features() features.Features {
 	yes, no := true, false
 	number, commit := version()
 	f := features.Features{
@@ -64,6 +64,9 @@ func Features() features.Features {
 		Annotations: map[string]string{
 			"io.github.claude-pocket-console.cpc-runtime.version": number,
 			"io.github.claude-pocket-console.cpc-runtime.commit":  commit,
+			// Why a process is started by libcontainer's init, and how often it was.
+			"io.github.claude-pocket-console.cpc-runtime.long-way.reasons": reasonList(),
+			"io.github.claude-pocket-console.cpc-runtime.long-way.counts":  strings.Join(r.LongWays(), " "),
 			// What callers of runc look for.
 			"org.opencontainers.runc.checkpoint.enabled": "true",
 		},

@@ -31,6 +31,7 @@ type intent struct {
 	CgroupPaths map[string]string `json:"cgroupPaths"`
 	IntelRdt    *configs.IntelRdt `json:"intelRdt,omitempty"`
 	Hooks       *configs.Hooks    `json:"hooks,omitempty"` // poststart's, see poststart
+	LongWay     Reason            `json:"longWay,omitempty"`
 }
 
 // processName is argv[0] of every init of this container until it executes the

@@ -28,7 +28,8 @@ type launch struct {
 	subreaper bool
 	release   bool    // a first process, once its terminal and pid file are there
 	plan      planner // of a first process, if it may go the quick way
-	links     bool    // and must, as libcontainer makes none
+	reason    error   // why it went the long way
+	links     bool    // and must not, as libcontainer makes none
 }
 
 // starter is one of libcontainer's ways to start a process.
@@ -82,13 +83,16 @@ func (l *launch) start(how starter) (*supervisor, error) {
 	return s, nil
 }
 
-// begin starts the process. It fails with errLongWay where the quick way did.
+// begin starts the process. Where a plan fails the error is of ReasonPlanFailed.
 func (l *launch) begin(how starter, p *libcontainer.Process) error {
-	file := l.planFile(p)
+	file, err := l.planFile(p)
 	if file == nil && l.links {
 		return errCopySymlink
 	}
 	if file == nil {
+		if err != nil && l.reason == nil {
+			l.reason = err
+		}
 		stdio := ownersOfStdio()
 		defer stdio.restore()
 		l.setHome(p)
@@ -97,25 +101,22 @@ func (l *launch) begin(how starter, p *libcontainer.Process) error {
 	defer func() { _ = file.Close() }()
 	enter.Pass(p, file)
 	if err := how(l.container, p); err != nil {
-		return fmt.Errorf("%w: %w", errLongWay, err)
+		return longWayError{ReasonPlanFailed, err}
 	}
 	return nil
 }
 
-// planFile returns nil if the process must go the long way.
-func (l *launch) planFile(p *libcontainer.Process) *os.File {
+// planFile returns nil if the process must go the long way, and why if it may
+// have gone the other.
+func (l *launch) planFile(p *libcontainer.Process) (*os.File, error) {
 	if l.plan == nil {
-		return nil
+		return nil, nil
 	}
 	plan, err := l.plan(p)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	file, err := plan.File()
-	if err != nil {
-		return nil // libcontainer says what is wrong
-	}
-	return file
+	return plan.File() // where it fails, libcontainer says what is wrong
 }
 
 func (l *launch) checkTerminal() error {

@@ -27,9 +27,6 @@ import (
 	"github.com/claude-pocket-console/cpc/runtime/enter"
 )
 
-// errLongWay: the process needs something that only libcontainer does.
-var errLongWay = errors.New("only libcontainer does this")
-
 // quickState is what an exec needs of state.json. Whatever else may be set in
 // there does not matter for one, or leads the long way (a test holds that).
 type quickState struct {
@@ -73,11 +70,16 @@ type longWay struct {
 // nothing has happened, and that the process must be started the long way, by
 // the same launch; one and an error, that the process has run and is gone.
 func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor, error) {
-	if !quickly() {
-		return nil, errLongWay
+	if err := quickly(); err != nil {
+		return nil, err
 	}
-	if o.PidfdSocket != "" || o.PreserveFDs != 0 || len(o.Cgroups) > 0 {
-		return nil, errLongWay
+	switch {
+	case o.PidfdSocket != "":
+		return nil, because(ReasonPidfd)
+	case o.PreserveFDs != 0:
+		return nil, because(ReasonDescriptors)
+	case len(o.Cgroups) > 0:
+		return nil, because(ReasonSubCgroup)
 	}
 	if err := errors.Join(r.checkRoot(), checkID(id), checkPidFile(o.PidFile)); err != nil {
 		return nil, err
@@ -86,8 +88,11 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 	if err := readJSON(filepath.Join(r.Root, id, stateFile), &s); err != nil {
 		return nil, err
 	}
-	if s.ID != id || s.Pid <= 0 || s.Config.longWay != (longWay{}) || s.RdtPath != "" {
-		return nil, errLongWay
+	if s.ID != id || s.Pid <= 0 {
+		return nil, because(ReasonState)
+	}
+	if s.Config.longWay != (longWay{}) || s.RdtPath != "" {
+		return nil, because(ReasonField)
 	}
 	p, err := o.process(s.Config.Labels)
 	if err != nil {
@@ -96,7 +101,7 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 	// Who listens on a console socket needs the time that the long way takes, to
 	// give the terminal its size before the command asks for it, if it has none yet.
 	if o.ConsoleSocket != "" && p.ConsoleSize == nil {
-		return nil, errLongWay
+		return nil, because(ReasonTerminalSize)
 	}
 	dir := filepath.Join(r.Root, id)
 	plan, err := s.plan(p)
@@ -152,9 +157,13 @@ func (s *quickState) plan(p *specs.Process) (*enter.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if lp.Label != "" || lp.Scheduler != nil || lp.IOPriority != nil || lp.CPUAffinity != nil ||
-		s.Config.RootlessEUID && len(lp.AdditionalGroups) > 0 {
-		return nil, errLongWay
+	switch {
+	case lp.Label != "":
+		return nil, because(ReasonLabel)
+	case lp.Scheduler != nil, lp.IOPriority != nil, lp.CPUAffinity != nil:
+		return nil, because(ReasonField)
+	case s.Config.RootlessEUID && len(lp.AdditionalGroups) > 0:
+		return nil, because(ReasonGroups)
 	}
 	caps := s.Config.Capabilities
 	if lp.Capabilities != nil {
@@ -206,7 +215,7 @@ func (s *quickState) namespaces() (flags int, err error) {
 		one := configs.Namespace{Type: ns.Type}
 		flag := one.Syscall()
 		if flag == 0 {
-			return 0, errLongWay
+			return 0, because(ReasonNamespace)
 		}
 		flags |= flag
 	}
@@ -254,7 +263,7 @@ func (s *quickState) openCgroup() (*os.File, error) {
 	}
 	inits, err := os.ReadFile("/proc/" + strconv.Itoa(s.Pid) + "/cgroup")
 	if err == nil && !bytes.Equal(own, inits) {
-		err = errLongWay
+		err = because(ReasonState)
 	}
 	return nil, err
 }
@@ -268,8 +277,11 @@ func (s *quickState) openInit() (*os.File, error) {
 	}
 	init := os.NewFile(uintptr(fd), "init")
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(s.Pid) + "/stat")
-	if err == nil && !alive(string(data), s.Start) || s.mayBePaused() {
-		err = errLongWay
+	switch {
+	case err == nil && !alive(string(data), s.Start):
+		err = because(ReasonState)
+	case s.mayBePaused():
+		err = because(ReasonPaused)
 	}
 	if err != nil {
 		return nil, errors.Join(err, init.Close())
@@ -327,7 +339,7 @@ func (s *quickState) prepare(pid int, limits []configs.Rlimit) error {
 // long way.
 func capabilitySets(c *configs.Capabilities) (sets enter.Capabilities, err error) {
 	if c == nil {
-		return sets, errLongWay
+		return sets, because(ReasonCapabilities)
 	}
 	known := capabilities.KnownCapabilities() // by number
 	highest := 0
@@ -344,7 +356,7 @@ func capabilitySets(c *configs.Capabilities) (sets enter.Capabilities, err error
 		for _, name := range set.names {
 			n := slices.Index(known, name)
 			if n < 0 {
-				return sets, fmt.Errorf("capability %s: %w", name, errLongWay)
+				return sets, fmt.Errorf("capability %s: %w", name, because(ReasonCapabilities))
 			}
 			*set.bits |= 1 << n
 			highest = max(highest, n)
@@ -362,7 +374,7 @@ func environment(env []string) (out []string, noHome bool, err error) {
 	for _, kv := range slices.Backward(env) {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok || name == "" || strings.ContainsRune(kv, 0) {
-			return nil, false, errLongWay
+			return nil, false, because(ReasonEnvironment)
 		}
 		if seen[name] {
 			continue

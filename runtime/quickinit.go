@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,28 +32,43 @@ const envLongWay = "CPC_RUNTIME_LONG_WAY"
 // planner makes the plan of a container's first process.
 type planner func(*libcontainer.Process) (*enter.Plan, error)
 
-// planner returns nil if there is no quick way.
-func (m *making) planner() planner {
-	if !quickly() || m.notifier != nil || unix.MountSetattr(-1, "", 0, &unix.MountAttr{}) == unix.ENOSYS { // before Linux 5.12
-		return nil
+// planner is this container's.
+func (m *making) planner(p *libcontainer.Process) (*enter.Plan, error) {
+	b := beginner{
+		id: m.id, config: m.config, links: m.links, process: p, cgroup: m.unifiedCgroup,
+		host: thisHost(cgroups.IsCgroup2UnifiedMode(), userns.RunningInUserNS()),
 	}
-	return func(p *libcontainer.Process) (*enter.Plan, error) {
-		b := beginner{id: m.id, config: m.config, links: m.links, process: p, host: thisHost(cgroups.IsCgroup2UnifiedMode(), userns.RunningInUserNS())}
-		plan, err := b.make()
-		if err != nil {
-			return nil, err
-		}
-		plan.Tell = !m.runtime.AsRunc
-		if m.config.Seccomp == nil {
-			return plan, nil
-		}
-		profile, err := json.Marshal(m.config.Seccomp)
-		if err != nil {
-			return nil, err
-		}
-		plan.Filter, err = m.runtime.filter(profile)
-		return plan, err
+	plan, err := b.make()
+	if err != nil {
+		return nil, err
 	}
+	switch err := quickly(); { // last: what else there is against it says more
+	case err != nil:
+		return nil, err
+	case m.notifier != nil:
+		return nil, because(ReasonNotify)
+	case unix.MountSetattr(-1, "", 0, &unix.MountAttr{}) == unix.ENOSYS: // before Linux 5.12
+		return nil, because(ReasonKernel)
+	}
+	plan.Tell = !m.runtime.AsRunc
+	if m.config.Seccomp == nil {
+		return plan, nil
+	}
+	profile, err := json.Marshal(m.config.Seccomp)
+	if err != nil {
+		return nil, err
+	}
+	plan.Filter, err = m.runtime.filter(profile)
+	return plan, err
+}
+
+// unifiedCgroup is the directory of the container's cgroup v2.
+func (m *making) unifiedCgroup() (string, error) {
+	state, err := m.container.State()
+	if err != nil {
+		return "", err
+	}
+	return state.CgroupPaths[""], nil
 }
 
 // beginner plans the first process of a container.
@@ -62,6 +78,7 @@ type beginner struct {
 	links   []symlink
 	process *libcontainer.Process
 	host    host
+	cgroup  func() (string, error) // directory of the container's cgroup v2
 	plan    enter.Plan
 }
 
@@ -76,7 +93,7 @@ type host struct {
 }
 
 // make says what libcontainer's init would do for a container and its first
-// process. It knows only what most containers have; errLongWay is the rest.
+// process. It knows only what most containers have; the rest goes the long way.
 func (b *beginner) make() (*enter.Plan, error) {
 	if err := b.check(); err != nil {
 		return nil, err
@@ -99,25 +116,29 @@ func (b *beginner) make() (*enter.Plan, error) {
 // check refuses what no step exists for.
 func (b *beginner) check() error {
 	c, p := b.config, b.process
-	if c.NoPivotRoot || c.ParentDeathSignal != 0 || len(c.NetDevices) > 0 || c.MountLabel != "" || len(c.Routes) > 0 ||
-		c.ProcessLabel != "" || c.IntelRdt != nil || c.MemoryPolicy != nil || len(c.TimeOffsets) > 0 ||
-		c.Scheduler != nil || c.Personality != nil || c.IOPriority != nil {
-		return errLongWay
-	}
-	for _, hooks := range c.Hooks {
-		if len(hooks) > 0 {
-			return errLongWay
+	for _, refused := range []struct {
+		reason Reason
+		is     bool
+	}{
+		{ReasonHooks, slices.ContainsFunc(slices.Collect(maps.Values(c.Hooks)), func(h configs.HookList) bool { return len(h) > 0 })},
+		{ReasonNoPivot, c.NoPivotRoot},
+		{ReasonLabel, c.MountLabel != "" || c.ProcessLabel != "" || p.Label != ""},
+		{ReasonPidfd, p.PidfdSocket != nil},
+		{ReasonDescriptors, len(p.ExtraFiles) > 0},
+		{ReasonSubCgroup, len(p.SubCgroupPaths) > 0},
+		{ReasonGroups, c.RootlessEUID && len(p.AdditionalGroups) > 0},
+		{ReasonNamespace, len(c.TimeOffsets) > 0},
+		{ReasonField, c.ParentDeathSignal != 0 || len(c.NetDevices) > 0 || len(c.Routes) > 0 || c.IntelRdt != nil || c.MemoryPolicy != nil ||
+			c.Scheduler != nil || c.Personality != nil || c.IOPriority != nil || p.Scheduler != nil || p.IOPriority != nil || p.NoNewPrivileges == nil},
+	} {
+		if refused.is {
+			return because(refused.reason)
 		}
 	}
 	for _, n := range c.Networks {
 		if n.Type != "loopback" {
-			return errLongWay
+			return because(ReasonField)
 		}
-	}
-	if p.PidfdSocket != nil || len(p.ExtraFiles) > 0 || p.Label != "" ||
-		p.Scheduler != nil || p.IOPriority != nil || len(p.SubCgroupPaths) > 0 || p.NoNewPrivileges == nil ||
-		c.RootlessEUID && len(p.AdditionalGroups) > 0 {
-		return errLongWay
 	}
 	return nil
 }
@@ -126,7 +147,7 @@ func (b *beginner) check() error {
 func (b *beginner) rights() (err error) {
 	c, p := b.config, b.process
 	if slices.Contains(strings.Split(p.Cwd, "/"), "..") {
-		return errLongWay // which makes what is missing before a ".." too
+		return because(ReasonDirectory) // libcontainer makes what is missing before a ".." too
 	}
 	umask := uint32(0o022)
 	if c.Umask != nil {
@@ -165,17 +186,17 @@ func (b *beginner) namespaces() error {
 		flag := n.Syscall()
 		switch {
 		case flag == 0 || n.Type == configs.NEWTIME:
-			return errLongWay
+			return because(ReasonNamespace)
 		case n.Path == "":
 			b.plan.Namespaces |= flag
 		case n.Type == configs.NEWUSER || n.Type == configs.NEWNS, n.Type == configs.NEWPID && ns.Contains(configs.NEWUSER):
-			return errLongWay
+			return because(ReasonNamespace)
 		default:
 			b.add(enter.Step{Kind: enter.Join, Number: uint32(flag), Text: []string{n.Path}})
 		}
 	}
 	if b.plan.Namespaces&unix.CLONE_NEWNS == 0 {
-		return errLongWay
+		return because(ReasonNamespace)
 	}
 	return nil
 }
@@ -192,7 +213,7 @@ func (b *beginner) ids() error {
 	}
 	mapsMore := !own(c.GIDMappings, b.host.gid)
 	if c.RootlessEUID && (mapsMore || !own(c.UIDMappings, b.host.uid)) {
-		return errLongWay
+		return because(ReasonIDMappings)
 	}
 	b.plan.UIDMap, b.plan.GIDMap = idMap(c.UIDMappings), idMap(c.GIDMappings)
 	if slices.Contains(c.Labels, ownerAnnotation+"=root") && b.host.resource && !b.host.inUserns {
@@ -293,7 +314,7 @@ func (b *beginner) finish() error {
 		seen := map[string]bool{}
 		for _, path := range list.paths {
 			if !clean(path) {
-				return errLongWay
+				return because(ReasonMasked)
 			}
 			if list.kind == enter.Mask && seen[path] {
 				continue
@@ -316,7 +337,7 @@ func (b *beginner) devices() error {
 			continue // it is there for the cgroup alone
 		}
 		if !clean(d.Path) {
-			return errLongWay
+			return because(ReasonDevice)
 		}
 		if d.Path == "/dev/ptmx" {
 			continue
@@ -328,10 +349,10 @@ func (b *beginner) devices() error {
 		case 'b':
 			mode |= unix.S_IFBLK
 		default:
-			return errLongWay
+			return because(ReasonDevice)
 		}
 		if d.Major < 0 || d.Minor < 0 {
-			return errLongWay
+			return because(ReasonDevice)
 		}
 		b.add(enter.Step{
 			Kind: enter.Device, Flags: flags, Number: mode, Major: uint32(d.Major), Minor: uint32(d.Minor),
@@ -371,7 +392,13 @@ func keepsGroups(labels []string) bool {
 	return slices.Contains(labels, "run.oci.keep_original_groups=1")
 }
 
-// quickly says whether anything may go the quick way.
-func quickly() bool {
-	return !logrus.IsLevelEnabled(logrus.DebugLevel) && os.Getenv(envLongWay) == "" // debugging, libcontainer says more
+// quickly returns why nothing may go the quick way.
+func quickly() error {
+	switch {
+	case os.Getenv(envLongWay) != "":
+		return because(ReasonAsked)
+	case logrus.IsLevelEnabled(logrus.DebugLevel):
+		return because(ReasonDebug)
+	}
+	return nil
 }

@@ -30,13 +30,8 @@ func (b *beginner) mounts() (locks []enter.Step, err error) {
 		if err := b.symlinks(i); err != nil {
 			return nil, err
 		}
-		if !clean(m.Destination) || strings.HasPrefix(m.Destination+"/", b.config.Rootfs+"/") ||
-			m.IDMapping != nil || m.RecAttr != nil || m.Extensions != 0 {
-			return nil, errLongWay
-		}
-		// What may be mounted there is for libcontainer to judge.
-		if m.Device == "proc" != (m.Destination == "/proc") || strings.HasPrefix(m.Destination, "/proc/") {
-			return nil, errLongWay
+		if err := b.checkMount(m); err != nil {
+			return nil, err
 		}
 		if m.Device == "cgroup" && !b.host.unified {
 			if err := b.hierarchies(m); err != nil {
@@ -48,6 +43,12 @@ func (b *beginner) mounts() (locks []enter.Step, err error) {
 		if err != nil {
 			return nil, err
 		}
+		if m.Device == "cgroup" {
+			if err := b.cgroupMount(m, s); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if m.Device == "proc" {
 			procs++
 		}
@@ -57,9 +58,68 @@ func (b *beginner) mounts() (locks []enter.Step, err error) {
 		b.add(s)
 	}
 	if procs != 1 {
-		return nil, errLongWay
+		return nil, because(ReasonProcfs)
 	}
 	return locks, b.symlinks(len(b.config.Mounts))
+}
+
+// checkMount refuses where a mount is not for a plan to judge.
+func (b *beginner) checkMount(m *configs.Mount) error {
+	switch {
+	case m.IDMapping != nil:
+		return because(ReasonIDMount)
+	case m.RecAttr != nil && !m.IsBind(), m.Extensions != 0:
+		return because(ReasonMountFlags)
+	case !clean(m.Destination), strings.HasPrefix(m.Destination+"/", b.config.Rootfs+"/"):
+		return because(ReasonMountPath)
+	// What may be mounted there is for libcontainer to judge.
+	case m.Device == "proc" != (m.Destination == "/proc"), strings.HasPrefix(m.Destination, "/proc/"):
+		return because(ReasonProcfs)
+	case b.throughLink(m.Destination):
+		return because(ReasonMountLink)
+	}
+	return nil
+}
+
+// throughLink says whether a path in the root file system leads through a symbolic
+// link, as far as that can be told before anything is mounted. A plan would fail there.
+func (b *beginner) throughLink(path string) bool {
+	root, err := unix.Open(b.config.Rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false // it is for the plan to say
+	}
+	defer func() { _ = unix.Close(root) }()
+	fd, err := unix.Openat2(root, strings.TrimPrefix(path, "/"), &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err == unix.ELOOP
+}
+
+// cgroupMount plans a mount of cgroup v2. Where that is not allowed, or is there
+// already, libcontainer binds the container's cgroup in its place, or the whole
+// hierarchy if the container has no cgroup namespace.
+func (b *beginner) cgroupMount(m *configs.Mount, s enter.Step) error {
+	source := "/sys/fs/cgroup"
+	if b.config.Namespaces.Contains(configs.NEWCGROUP) {
+		path, err := b.cgroup()
+		if err != nil {
+			return err
+		}
+		source = cmp.Or(path, source)
+	}
+	instead, err := b.step(&configs.Mount{Device: "bind", Source: source, Destination: m.Destination, Flags: unix.MS_BIND | m.Flags, PropagationFlags: m.PropagationFlags})
+	if err != nil {
+		return err
+	}
+	if s.Flags |= enter.OrNext; b.config.RootlessCgroups {
+		instead.Flags |= enter.OrMask // the cgroup could not be made
+	}
+	b.add(s)
+	b.add(instead)
+	return nil
 }
 
 // symlinks plans the links that come before a mount.
@@ -69,7 +129,7 @@ func (b *beginner) symlinks(mount int) error {
 			continue
 		}
 		if !clean(l.path) {
-			return errLongWay
+			return because(ReasonMountPath)
 		}
 		b.add(enter.Step{Kind: enter.Link, Text: []string{l.target, l.path}})
 	}
@@ -98,7 +158,7 @@ func (b *beginner) hierarchies(m *configs.Mount) error {
 	const flags = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
 	own := b.config.Cgroups
 	if own == nil || own.Systemd || b.config.Namespaces.Contains(configs.NEWCGROUP) || m.Data != "" {
-		return errLongWay
+		return because(ReasonCgroupMount)
 	}
 	mounts, err := cgroups.GetCgroupMounts(false)
 	if err != nil {
@@ -112,7 +172,7 @@ func (b *beginner) hierarchies(m *configs.Mount) error {
 	for i, h := range mounts {
 		name := filepath.Base(h.Mountpoint)
 		if strings.Contains(name, ",") { // which has links to it
-			return errLongWay
+			return because(ReasonCgroupMount)
 		}
 		all = append(all, &configs.Mount{
 			Source: paths[i], Device: "bind", Destination: filepath.Join(m.Destination, name),
@@ -144,11 +204,11 @@ func (b *beginner) cgroupPaths(mounts []cgroups.Mount) (paths []string, err erro
 	for _, h := range mounts {
 		path := cmp.Or(made[h.Subsystems[0]], made[cgroups.CgroupNamePrefix+h.Subsystems[0]])
 		if h.Root != "/" || !strings.HasPrefix(path, h.Mountpoint+"/") {
-			return nil, errLongWay
+			return nil, because(ReasonCgroupMount)
 		}
 		if b.config.RootlessCgroups {
 			if mayMake(path) {
-				return nil, errLongWay
+				return nil, because(ReasonCgroupMount)
 			}
 			dir, err := h.GetOwnCgroup(own)
 			if err != nil {
@@ -181,12 +241,9 @@ func (b *beginner) mountStep(m *configs.Mount) (s enter.Step, err error) {
 		s.Flags = enter.CopyMode
 	case "sysfs", "devpts", "mqueue":
 	case "cgroup":
-		if kind = "cgroup2"; b.config.Namespaces.PathOf(configs.NEWCGROUP) != "" ||
-			!b.config.Namespaces.Contains(configs.NEWCGROUP) {
-			return s, errLongWay
-		}
+		kind = "cgroup2"
 	default:
-		return s, errLongWay
+		return s, because(ReasonFileSystem)
 	}
 	flags := m.Flags
 	if flags&unix.MS_RDONLY != 0 {
@@ -208,7 +265,7 @@ func (b *beginner) mountStep(m *configs.Mount) (s enter.Step, err error) {
 	options := strings.Split(m.Data, ",")
 	for _, o := range options {
 		if key, value, set := strings.Cut(o, "="); key == "" || set && value == "" {
-			return s, errLongWay
+			return s, because(ReasonMountFlags)
 		}
 	}
 	s.Number, s.Text = uint32(len(options)), append(s.Text, options...)
@@ -229,9 +286,17 @@ func (b *beginner) bindStep(m *configs.Mount) (s enter.Step, err error) {
 		}
 	}
 	s = enter.Step{Kind: enter.Bind, Text: []string{m.Source, m.Destination, string(request)}}
-	if !strings.HasPrefix(m.Source, "/") || m.Destination == "/dev" || m.Device != "bind" || m.Data != "" ||
-		m.Flags&^(known|unix.MS_RELATIME) != 0 || m.ClearedFlags&^known != 0 {
-		return s, errLongWay
+	if !strings.HasPrefix(m.Source, "/") || m.Destination == "/dev" {
+		return s, because(ReasonMountPath)
+	}
+	if m.Device != "bind" || m.Data != "" || m.Flags&^(known|unix.MS_RELATIME) != 0 || m.ClearedFlags&^known != 0 {
+		return s, because(ReasonMountFlags)
+	}
+	if rec := m.RecAttr; rec != nil {
+		if rec.Propagation != 0 || rec.Userns_fd != 0 || rec.Attr_set>>32 != 0 || rec.Attr_clr>>32 != 0 {
+			return s, because(ReasonMountFlags)
+		}
+		s.Major, s.Minor = uint32(rec.Attr_set), uint32(rec.Attr_clr)
 	}
 	if m.Flags&unix.MS_REC != 0 {
 		s.Flags = enter.Recursive
@@ -276,7 +341,7 @@ func mountAttr(flags int) (attr uint64, err error) {
 		}
 	}
 	if flags != 0 || times > 1 {
-		return 0, errLongWay
+		return 0, because(ReasonMountFlags)
 	}
 	return attr, nil
 }

@@ -114,6 +114,15 @@ func bundles(b *bench) map[string]func(*specs.Spec) {
 			s.Linux.RootfsPropagation = "private"
 		},
 		"shared": func(s *specs.Spec) { s.Linux.RootfsPropagation = "shared" },
+		// As "spec --rootless" has it: the host's /sys, whose cgroups are mounted over.
+		"rootless": func(s *specs.Spec) {
+			for i, m := range s.Mounts {
+				if m.Destination == "/sys" {
+					s.Mounts[i] = specs.Mount{Destination: "/sys", Type: "none", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}}
+				}
+			}
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/host", Type: "bind", Source: filepath.Join(b.dir, "host"), Options: []string{"rbind", "rro", "rnosuid"}})
+		},
 	}
 	if names := strings.Fields(os.Getenv(envBundles)); len(names) > 0 {
 		maps.DeleteFunc(all, func(name string, _ func(*specs.Spec)) bool { return !slices.Contains(names, name) })
@@ -139,7 +148,7 @@ func TestStartSame(t *testing.T) {
 // The same in a view of the cgroups that is unified, with and without a user
 // namespace.
 func TestStartSameUnified(t *testing.T) {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && os.Getenv(envUnified) == "" {
 		t.Skip("needs root")
 	}
 	if os.Getenv(envUnified) == "" {
@@ -152,10 +161,14 @@ func TestStartSameUnified(t *testing.T) {
 		}
 		return
 	}
-	inSettings(t, func(b *bench) {
+	test := func(b *bench) {
 		for name, change := range bundles(b) {
-			for _, userns := range []bool{true, false} {
-				b.t.Run(fmt.Sprintf("%s/%v", name, userns), func(t *testing.T) {
+			for _, without := range []specs.LinuxNamespaceType{"", specs.UserNamespace, specs.CgroupNamespace} {
+				few := name == "podman" || name == "rootless" // have what matters here
+				if without == specs.UserNamespace && b.name == plain || !few && (without == specs.CgroupNamespace || b.name == plain) {
+					continue
+				}
+				b.t.Run(fmt.Sprintf("%s/without %s", name, without), func(t *testing.T) {
 					both := func(s *specs.Spec) {
 						change(s)
 						s.Linux.Resources = nil // there are no controllers
@@ -163,15 +176,27 @@ func TestStartSameUnified(t *testing.T) {
 							Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 							Options: []string{"rprivate", "nosuid", "noexec", "nodev", "relatime", "ro"},
 						})
-						if !userns {
-							s.Linux.UIDMappings, s.Linux.GIDMappings, s.Linux.Namespaces = nil, nil, s.Linux.Namespaces[1:]
+						s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == without })
+						if without == specs.UserNamespace {
+							s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
 						}
 					}
 					b.bothWays(t, both)
 				})
 			}
 		}
-	})
+	}
+	if os.Getenv(envSetting) == plain {
+		test(newBench(t, setting{name: plain, base: uint32(os.Getuid()), size: 1}))
+		return
+	}
+	inSettings(t, test)
+	cmd := exec.Command(filepath.Join(os.Getenv(envTools), "test"), "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), envSetting+"="+plain)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54321}}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("an ordinary user: %v\n%s", err, out)
+	}
 }
 
 // The same with the cgroups of a host that has several hierarchies, as they are
@@ -363,10 +388,15 @@ func differences(long, quick string) string {
 	// The number of a namespace, and of a pipe.
 	numbers := regexp.MustCompile(`\[\d+\]`)
 	count := map[string]int{}
-	for line := range strings.Lines(numbers.ReplaceAllString(long, "[]")) {
+	same := func(text string) string {
+		// Nor how many cgroups the host has just now.
+		cgroups := regexp.MustCompile(`(?m)^(path /sys/fs/cgroup .* )\d+ *$`)
+		return cgroups.ReplaceAllString(numbers.ReplaceAllString(text, "[]"), "$1")
+	}
+	for line := range strings.Lines(same(long)) {
 		count[line]++
 	}
-	for line := range strings.Lines(numbers.ReplaceAllString(quick, "[]")) {
+	for line := range strings.Lines(same(quick)) {
 		count[line]--
 	}
 	var diff strings.Builder

@@ -18,7 +18,7 @@ import (
 )
 
 // State is what state and list tell of a container: the OCI state and a few
-// fields more, the same as runc's.
+// fields more, the same as runc's but for the last, which runc's name does without.
 type State struct {
 	Version     string            `json:"ociVersion"`
 	ID          string            `json:"id"`
@@ -29,6 +29,7 @@ type State struct {
 	Created     time.Time         `json:"created"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Owner       string            `json:"owner"`
+	LongWay     Reason            `json:"longWay,omitempty"` // why libcontainer's init started it
 }
 
 // State returns the state of one container.
@@ -66,6 +67,9 @@ func (r Runtime) state(id string) (State, error) {
 	}
 	if status == libcontainer.Stopped {
 		s.Pid = 0
+	}
+	if !r.AsRunc {
+		s.LongWay = r.longWayOf(id)
 	}
 	return s, nil
 }

@@ -7,19 +7,17 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
-
-	"github.com/claude-pocket-console/cpc/runtime"
 )
 
 func featuresCommand() command {
 	return command{
 		name:  "features",
 		about: "Print what this runtime implements, as the OCI features document",
-		setup: func(*flag.FlagSet) func(global, []string) (int, error) {
-			return func(global, []string) (int, error) {
+		setup: func(*flag.FlagSet) func(g global, _ []string) (int, error) {
+			return func(g global, _ []string) (int, error) {
 				enc := json.NewEncoder(os.Stdout)
 				enc.SetIndent("", "  ")
-				return 0, enc.Encode(runtime.Features())
+				return 0, enc.Encode(g.Features())
 			}
 		},
 	}

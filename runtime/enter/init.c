@@ -176,7 +176,7 @@ static void write_map(pid_t pid, const char *name, const char *value)
 
 static void join_keyring(const struct process *c)
 {
-	char text[256];
+	char text[512];	/* an id is part of it */
 	unsigned int permissions;
 	long ring, n;
 

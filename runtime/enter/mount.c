@@ -63,6 +63,43 @@ static void propagate(int tree, char **flags, uint32_t n, const char *path)
 	}
 }
 
+/* is_there says whether a mount of the same file system is right here. The calls that
+ * take descriptors would put the other on top; mount(2) has EBUSY for it. */
+static int is_there(int tree, int at, const char *path)
+{
+	struct stat new, old;
+	struct statx here;
+
+	must(fstat(tree, &new), path);
+	must(fstat(at, &old), path);
+	must(statx(at, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_INO, &here), path);
+	return new.st_dev == old.st_dev && here.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+/* create returns a mount of a file system that is set up, attached; -1 where that is
+ * not allowed or there already, and the next step is for that. */
+static int create(const struct step *s, int fs, int at, const char *path)
+{
+	int may_fail = s->flags & OR_NEXT, fd = -1;
+	long result = syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+
+	if (result == 0)
+		result = fd = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, (unsigned int)s->set);
+	if (result >= 0 && may_fail && is_there(fd, at, path)) {
+		errno = EBUSY;
+		result = -1;
+	}
+	if (result >= 0)
+		result = syscall(SYS_move_mount, fd, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	if (result < 0 && !(may_fail && (errno == EPERM || errno == EBUSY)))
+		fail(path);
+	close(fs);
+	close(at);
+	if (result < 0 && fd >= 0)
+		close(fd);
+	return result < 0 ? -1 : fd;
+}
+
 /* mount_new: type, source, destination, options; number of them are options,
  * what follows is propagation. */
 int mount_new(const struct step *s, char **t)
@@ -84,10 +121,9 @@ int mount_new(const struct step *s, char **t)
 		must(syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "ro", NULL, 0), path);
 	for (uint32_t i = 0; i < s->number; i++)
 		option(fs, t[3 + i], path);
-	must(syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), path);
-	fd = must(syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, (unsigned int)s->set), path);
-	close(fs);
-	attach(fd, at, path);
+	fd = create(s, fs, at, path);
+	if (fd < 0)
+		return fd;
 	propagate(fd, t + 3 + s->number, s->strings - 3 - s->number, path);
 	if (s->flags & PROC)
 		proc_fd = must(fcntl(fd, F_DUPFD_CLOEXEC, 3), path);
@@ -131,12 +167,19 @@ int bind_mount(const struct step *s, char **t)
 		tree = syscall(SYS_open_tree, fd, "", flags | AT_EMPTY_PATH);
 		close(fd);
 	}
+	if (tree < 0 && errno == ENOENT && s->flags & OR_MASK) {
+		close(open_directory(t[1], NULL));
+		mask_path(t[1]);
+		return -1;
+	}
 	must(tree, t[0]);
 	must(fstat(tree, &what), t[0]);
 	attach(tree, S_ISDIR(what.st_mode) ? open_directory(t[1], NULL) : open_file(t[1]), t[1]);
 	propagate(tree, t + 3, s->strings - 3, t[1]);
 	if (s->clear)
 		set_flags(tree, s, t[1]);
+	if (s->major | s->minor)
+		must(set_attr(tree, AT_RECURSIVE, s->major, s->minor, 0), t[1]);
 	return tree;
 }
 

@@ -267,6 +267,8 @@ void take_steps(struct process *c)
 		if (fd >= 0 && !(s->flags & KEEP))
 			close(fd);
 		free(t);
+		if (fd >= 0 && s->flags & OR_NEXT && i + 1 < c->p.steps)
+			free(strings(c, &c->steps[++i])); /* not needed */
 	}
 	free(kept);
 	umask(c->p.umask);

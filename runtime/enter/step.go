@@ -49,6 +49,8 @@ const (
 	Recursive               // Bind
 	BindsDevice             // as mknod(2) is not allowed
 	Replace                 // what is there
+	OrNext                  // step, a Bind, where a Mount is not allowed or there already
+	OrMask                  // the destination, if a Bind's source is not there
 )
 
 // Step is one thing to do for a container's root file system. It is carried out
@@ -58,7 +60,7 @@ type Step struct {
 	Flags        uint32
 	Number       uint32
 	Set, Clear   uint64 // MOUNT_ATTR_* of a mount; a Bind without Clear keeps its source's
-	Major, Minor uint32 // of a Device; see Console
+	Major, Minor uint32 // of a Device; see Console; of a Bind, MOUNT_ATTR_* to set and clear in the whole tree
 	UID, GID     uint32
 	Text         []string
 }

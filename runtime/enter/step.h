@@ -20,6 +20,8 @@ enum { /* of step.flags */
 	RECURSIVE = 16,
 	NEEDS_BIND = 32,	/* mknod is not allowed */
 	REPLACE = 64,
+	OR_NEXT = 128,	/* step, where this mount is not allowed or there already */
+	OR_MASK = 256,	/* the destination, if the source is not there */
 };
 
 /* The fixed part of a step; its strings follow with those of the others. */
@@ -27,7 +29,7 @@ struct step {
 	uint32_t kind, flags, strings;
 	uint32_t number;	/* a step, a mode, flags of mount(2) or CLONE_NEW* */
 	uint64_t set, clear;	/* MOUNT_ATTR_* */
-	uint32_t major, minor, uid, gid;
+	uint32_t major, minor, uid, gid; /* of a BIND, major and minor are set and cleared in the whole tree */
 };
 
 /* Descriptors of the container's root and of its procfs, O_PATH; -1 until there. */
