@@ -4,6 +4,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +20,9 @@ import (
 // ErrNotRunning reports that the sandbox has ended.
 var ErrNotRunning = errors.New("sandbox is not running")
 
-// open sends a request to a sandbox's monitor.
-func (e *Engine) open(name string, req wire.RequestBody) (*Session, error) {
+// open sends a request to a sandbox's monitor. The connection ends with ctx, and
+// when there is no more point in waiting for an answer (patience).
+func (e *Engine) open(ctx context.Context, name string, req wire.RequestBody) (*Session, error) {
 	entry, err := e.Set.Find(name)
 	if err != nil {
 		return nil, err
@@ -37,6 +39,7 @@ func (e *Engine) open(name string, req wire.RequestBody) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{ID: r.ID, Name: r.Name, conn: wire.New(c), entry: entry}
+	s.bePatient(ctx, r.MonitorPID, limitOf(req))
 	if err := s.conn.WriteJSON(wire.Request, req); err != nil {
 		_ = s.Close() // it ends at this moment, or has ended
 		if gone := e.whyGone(r.ID); gone != nil {
@@ -45,6 +48,15 @@ func (e *Engine) open(name string, req wire.RequestBody) (*Session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// limitOf is how long a request may go unanswered. To stop and to wait takes as
+// long as the program does, unless it is killed.
+func limitOf(req wire.RequestBody) time.Duration {
+	if req.Op == wire.OpWait || req.Op == wire.OpStop && (unix.Signal(req.Signal) != unix.SIGKILL || req.Timeout != 0) {
+		return 0
+	}
+	return answerTakes
 }
 
 // deathTakes is how long a monitor that was killed may hold on to its lock
@@ -81,46 +93,51 @@ func (e *Engine) SweepDead(id string) error {
 }
 
 // Attach connects to the program of a running sandbox.
-func (e *Engine) Attach(name string, size *wire.Size) (*Session, error) {
-	return e.stream(name, wire.RequestBody{Op: wire.OpAttach, Size: size})
+func (e *Engine) Attach(ctx context.Context, name string, size *wire.Size) (*Session, error) {
+	return e.stream(ctx, name, wire.RequestBody{Op: wire.OpAttach, Size: size})
 }
 
 // Exec starts a further program in a running sandbox.
-func (e *Engine) Exec(name string, req wire.ExecRequest, stdin bool, size *wire.Size) (*Session, error) {
-	return e.stream(name, wire.RequestBody{Op: wire.OpExec, Exec: &req, Stdin: stdin, Size: size})
+func (e *Engine) Exec(ctx context.Context, name string, req wire.ExecRequest, stdin bool, size *wire.Size) (*Session, error) {
+	return e.stream(ctx, name, wire.RequestBody{Op: wire.OpExec, Exec: &req, Stdin: stdin, Size: size})
 }
 
 // Export writes the root file system of a running sandbox as a tar.
-func (e *Engine) Export(name string, w io.Writer) error {
-	s, err := e.stream(name, wire.RequestBody{Op: wire.OpExport})
+func (e *Engine) Export(ctx context.Context, name string, w io.Writer) error {
+	s, err := e.stream(ctx, name, wire.RequestBody{Op: wire.OpExport})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
 	_, err = s.receive(Streams{Out: w}, nil)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	return err
 }
 
-func (e *Engine) stream(name string, req wire.RequestBody) (*Session, error) {
-	s, err := e.open(name, req)
+func (e *Engine) stream(ctx context.Context, name string, req wire.RequestBody) (*Session, error) {
+	s, err := e.open(ctx, name, req)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.awaitStart(); err != nil {
-		return nil, errors.Join(err, s.Close())
+		_ = s.Close()
+		return nil, err
 	}
 	return s, nil
 }
 
 // Signal sends a signal to the sandbox's program.
-func (e *Engine) Signal(name string, sig unix.Signal) error {
-	return e.ask("kill", name, wire.RequestBody{Op: wire.OpSignal, Signal: int(sig)})
+func (e *Engine) Signal(ctx context.Context, name string, sig unix.Signal) error {
+	return e.ask(ctx, "kill", name, wire.RequestBody{Op: wire.OpSignal, Signal: int(sig)})
 }
 
 // Stop asks the sandbox's program to end with its stop signal, kills it after
 // timeout seconds (never, if negative), and returns when all is taken down.
-func (e *Engine) Stop(name string, sig unix.Signal, timeout int) error {
-	s, err := e.open(name, wire.RequestBody{Op: wire.OpStop, Signal: int(sig), Timeout: timeout})
+func (e *Engine) Stop(ctx context.Context, name string, sig unix.Signal, timeout int) error {
+	s, err := e.open(ctx, name, wire.RequestBody{Op: wire.OpStop, Signal: int(sig), Timeout: timeout})
 	if errors.Is(err, ErrNotRunning) {
 		return nil
 	}
@@ -129,7 +146,7 @@ func (e *Engine) Stop(name string, sig unix.Signal, timeout int) error {
 	}
 	defer s.Close()
 	if _, err = s.receive(Streams{}, nil); err == nil {
-		s.AwaitEnd()
+		err = s.AwaitEnd()
 	} else if errors.Is(err, ErrMonitorGone) && errors.Is(e.whyGone(s.ID), ErrNotRunning) {
 		return nil // it was ending already when we asked
 	}
@@ -137,7 +154,7 @@ func (e *Engine) Stop(name string, sig unix.Signal, timeout int) error {
 }
 
 // Wait returns how the sandbox ended, once it has.
-func (e *Engine) Wait(name string) (wire.ExitBody, error) {
+func (e *Engine) Wait(ctx context.Context, name string) (wire.ExitBody, error) {
 	entry, err := e.Set.Find(name)
 	if err != nil {
 		return wire.ExitBody{}, err
@@ -146,7 +163,7 @@ func (e *Engine) Wait(name string) (wire.ExitBody, error) {
 	if exit, ok := outcome(entry.Record); ok {
 		return exit, nil
 	}
-	exit, err := e.awaitExit(id)
+	exit, err := e.awaitExit(ctx, id)
 	if err == nil {
 		return exit, nil
 	}
@@ -166,8 +183,8 @@ func outcome(r *record.Record) (exit wire.ExitBody, ended bool) {
 	return wire.ExitBody{Code: r.Outcome.ExitCode, Reason: r.Outcome.Reason}, r.Status == record.Exited
 }
 
-func (e *Engine) awaitExit(id string) (wire.ExitBody, error) {
-	s, err := e.open(id, wire.RequestBody{Op: wire.OpWait})
+func (e *Engine) awaitExit(ctx context.Context, id string) (wire.ExitBody, error) {
+	s, err := e.open(ctx, id, wire.RequestBody{Op: wire.OpWait})
 	if err != nil {
 		return wire.ExitBody{}, err
 	}
@@ -179,8 +196,9 @@ func (e *Engine) awaitExit(id string) (wire.ExitBody, error) {
 var ErrRunning = errors.New("sandbox is running")
 
 // Remove removes what is known of a sandbox that has ended. With force a
-// running one is killed first, and one that does not exist is no error.
-func (e *Engine) Remove(name string, force bool) error {
+// running one is killed first, and one that does not exist is no error. A
+// monitor that does not answer is killed too, and cleaned up after.
+func (e *Engine) Remove(ctx context.Context, name string, force bool) error {
 	entry, err := e.Set.Find(name)
 	if errors.Is(err, record.ErrNotFound) && force {
 		return nil
@@ -193,7 +211,10 @@ func (e *Engine) Remove(name string, force bool) error {
 		if !force {
 			return fmt.Errorf("%w: %s", ErrRunning, name)
 		}
-		err := e.Stop(id, unix.SIGKILL, 0)
+		err := e.Stop(ctx, id, unix.SIGKILL, 0)
+		if _, unanswered := errors.AsType[*UnansweredError](err); unanswered {
+			err = killMonitor(entry)
+		}
 		if err != nil && !errors.Is(err, ErrMonitorGone) && !errors.Is(err, ErrNotRunning) && !errors.Is(err, record.ErrNotFound) {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"sync"
 
 	"github.com/claude-pocket-console/cpc/internal/beside"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
@@ -31,6 +32,8 @@ type Engine struct {
 	IDs     userns.IDs
 	Runtime string // path of the OCI runtime
 	Set     record.Set
+
+	sweeping sync.Mutex // one sweep at a time: each is for all sandboxes
 
 	init string // path of the cpc-runtime that serves as --init
 }

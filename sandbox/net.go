@@ -18,15 +18,15 @@ import (
 
 // Network asks a running sandbox's monitor about its network. The answer's
 // type is by request: netns.Status, gateway.Answer or network.Change.
-func (e *Engine) Network(name string, req wire.NetRequest, answer any) error {
-	s, err := e.open(name, wire.RequestBody{Op: wire.OpNet, Net: &req})
+func (e *Engine) Network(ctx context.Context, name string, req wire.NetRequest, answer any) error {
+	s, err := e.open(ctx, name, wire.RequestBody{Op: wire.OpNet, Net: &req})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	t, payload, err := s.conn.ReadFrame()
 	if err != nil {
-		return errors.Join(e.whyGone(s.ID), err)
+		return s.unanswered(e, err)
 	}
 	if t == wire.Failure {
 		return failure(payload)

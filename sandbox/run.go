@@ -117,12 +117,14 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 	s := &Session{ID: id, Name: entry.Record.Name, Notes: plan.Notes, conn: wire.New(files.takeOwner()), entry: entry, MonitorPID: cmd.Process.Pid}
 	files.close() // so that the end of the monitor is the end of the connection
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	s.bePatient(ctx, s.MonitorPID, 0)
 	err = s.awaitStart()
 	if !stop() {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		_ = s.Close()
+		return nil, err
 	}
 	if req.Detach {
 		return s, s.Close()

@@ -29,8 +29,9 @@ type Session struct {
 	// Notes are weaker guarantees of this host that a person should know of.
 	Notes []string
 
-	conn  *wire.Conn
-	entry *record.Entry
+	conn     *wire.Conn
+	entry    *record.Entry
+	patience *patience // while an answer is waited for; or nil
 
 	// Bundle is the config.json of a dry run, in which nothing is started.
 	Bundle json.RawMessage
@@ -72,7 +73,7 @@ func (s *Session) awaitStart() error {
 	for {
 		t, payload, err := s.conn.ReadFrame()
 		if err != nil {
-			return ErrMonitorGone
+			return s.brokenOff()
 		}
 		switch t {
 		case wire.Started:
@@ -81,6 +82,7 @@ func (s *Session) awaitStart() error {
 				return err
 			}
 			s.PID, s.TTY = b.PID, b.TTY
+			s.patience.end()
 			s.Notes = append(s.Notes, b.Notes...)
 			return nil
 		case wire.Reply:
@@ -106,7 +108,10 @@ func failure(payload []byte) error {
 
 // Close lets go of the connection. On a session that Run returned for a
 // sandbox that is not detached this ends the sandbox.
-func (s *Session) Close() error { return s.conn.Close() }
+func (s *Session) Close() error {
+	s.patience.end()
+	return s.conn.Close()
+}
 
 // Stream connects the streams until the program ends, and returns how it did.
 // The error is ErrDetached when the person left, a SignalError when a signal
@@ -221,7 +226,7 @@ func (s *Session) receive(st Streams, taken chan<- struct{}) (wire.ExitBody, err
 	for {
 		t, payload, err := s.conn.ReadFrame()
 		if err != nil {
-			return exit, ErrMonitorGone
+			return exit, s.brokenOff()
 		}
 		switch t {
 		case wire.Stdout:
@@ -255,11 +260,11 @@ func writeAll(w io.Writer, p []byte) error {
 }
 
 // AwaitEnd returns when the monitor has let go of the connection, which it
-// does when nothing of the sandbox is left.
-func (s *Session) AwaitEnd() {
+// does when nothing of the sandbox is left. The error is that of patience.
+func (s *Session) AwaitEnd() error {
 	for {
 		if _, _, err := s.conn.ReadFrame(); err != nil {
-			return
+			return s.patience.reason()
 		}
 	}
 }

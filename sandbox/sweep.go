@@ -23,6 +23,8 @@ func (e *Engine) Sweep() error {
 // SweepCounting is Sweep, and says of how many sandboxes, builds and steps of
 // builds there was something left.
 func (e *Engine) SweepCounting() (int, error) {
+	e.sweeping.Lock()
+	defer e.sweeping.Unlock()
 	if err := e.thawDying(); err != nil {
 		return 0, err
 	}

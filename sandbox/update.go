@@ -4,7 +4,7 @@
 package sandbox
 
 import (
-	"errors"
+	"context"
 	"fmt"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
@@ -15,7 +15,7 @@ import (
 
 // Update changes the limits of a running sandbox. The limits that change sees
 // are those that are enforced. On an error they still are.
-func (e *Engine) Update(name string, change func(*cgroups.Limits) error) error {
+func (e *Engine) Update(ctx context.Context, name string, change func(*cgroups.Limits) error) error {
 	entry, err := e.Set.Find(name)
 	if err != nil {
 		return err
@@ -42,29 +42,29 @@ func (e *Engine) Update(name string, change func(*cgroups.Limits) error) error {
 	if len(missing) > 0 {
 		return fmt.Errorf("update %s: %w", name, &LimitsError{Missing: missing, Running: true})
 	}
-	return e.ask("update", name, wire.RequestBody{Op: wire.OpUpdate, Limits: &limits})
+	return e.ask(ctx, "update", name, wire.RequestBody{Op: wire.OpUpdate, Limits: &limits})
 }
 
 // Pause stops all processes of a sandbox.
-func (e *Engine) Pause(name string) error {
-	return e.ask("pause", name, wire.RequestBody{Op: wire.OpPause})
+func (e *Engine) Pause(ctx context.Context, name string) error {
+	return e.ask(ctx, "pause", name, wire.RequestBody{Op: wire.OpPause})
 }
 
 // Unpause lets a paused sandbox go on.
-func (e *Engine) Unpause(name string) error {
-	return e.ask("unpause", name, wire.RequestBody{Op: wire.OpUnpause})
+func (e *Engine) Unpause(ctx context.Context, name string) error {
+	return e.ask(ctx, "unpause", name, wire.RequestBody{Op: wire.OpUnpause})
 }
 
 // ask makes a request that has one reply.
-func (e *Engine) ask(op, name string, req wire.RequestBody) error {
-	s, err := e.open(name, req)
+func (e *Engine) ask(ctx context.Context, op, name string, req wire.RequestBody) error {
+	s, err := e.open(ctx, name, req)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	t, payload, err := s.conn.ReadFrame()
 	if err != nil {
-		return errors.Join(e.whyGone(s.ID), err)
+		return s.unanswered(e, err)
 	}
 	if t == wire.Failure {
 		return fmt.Errorf("%s %s: %w", op, name, failure(payload))

@@ -116,7 +116,7 @@ func loadImages(ctx context.Context, store *rootfs.Store, input string, o rootfs
 	if st, err := os.Stat(input); err == nil && st.IsDir() {
 		return store.LoadDir(ctx, input, o)
 	}
-	in, err := openInput(input)
+	in, err := openInput(ctx, input)
 	if err != nil {
 		return nil, err
 	}

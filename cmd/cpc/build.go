@@ -162,7 +162,7 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err != nil {
 		return err
 	}
-	from, err := newContextSource(store, net.Policy)
+	from, err := newContextSource(ctx, store, net.Policy)
 	if err != nil {
 		return err
 	}
@@ -277,7 +277,7 @@ func (f *buildFlags) options(ctx context.Context, from *build.ContextSource, con
 		return nil, nil, usageError{err}
 	}
 	o := &build.Options{
-		Stdin: os.Stdin, Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache, AlwaysPull: f.pull, NoCacheStages: f.noCacheFilter,
+		Stdin: stdin(ctx), Tags: f.tags, Args: args, Target: f.target, NoCache: f.noCache, AlwaysPull: f.pull, NoCacheStages: f.noCacheFilter,
 	}
 	if o.Labels, err = pairs("label", f.labels); err != nil {
 		return nil, nil, usageError{err}

@@ -54,7 +54,7 @@ func (a *app) builderPruneCommand() *cobra.Command {
 				return usageError{err}
 			}
 			return a.inStore(func(store *rootfs.Store) error {
-				if err := p.confirm("the build cache"); err != nil {
+				if err := p.confirm(cmd.Context(), "the build cache"); err != nil {
 					return err
 				}
 				before, err := store.Usage(cmd.Context())

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -29,14 +30,14 @@ func newBuildRules(spec policy.Spec) (outbound.Rules, error) {
 }
 
 // newContextSource gets contexts as the rules allow.
-func newContextSource(store *rootfs.Store, spec policy.Spec) (*build.ContextSource, error) {
+func newContextSource(ctx context.Context, store *rootfs.Store, spec policy.Spec) (*build.ContextSource, error) {
 	rules, err := newBuildRules(spec)
 	if err != nil {
 		return nil, err
 	}
 	connect, err := connectCommand()
 	return &build.ContextSource{
-		Store: store, Stdin: os.Stdin, Agent: os.Getenv("SSH_AUTH_SOCK"), Egress: rules, Connect: connect,
+		Store: store, Stdin: stdin(ctx), Agent: os.Getenv("SSH_AUTH_SOCK"), Egress: rules, Connect: connect,
 	}, err
 }
 
@@ -87,7 +88,7 @@ func (a *app) gitConnectCommand() *cobra.Command {
 			if !ok {
 				return usageError{fmt.Errorf("%s: only cpc build uses this", connectName)}
 			}
-			return outbound.Through(cmd.Context(), proxy, net.JoinHostPort(args[0], args[1]), os.Stdin, os.Stdout)
+			return outbound.Through(cmd.Context(), proxy, net.JoinHostPort(args[0], args[1]), stdin(cmd.Context()), os.Stdout)
 		},
 	}
 }

@@ -26,7 +26,7 @@ type connection struct {
 
 // connect connects the session to this process's standard streams until it
 // ends. The terminal is as it was when connect returns, however that is.
-func connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
+func (a *app) connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 	st := sandbox.Streams{Out: os.Stdout, Err: os.Stderr}
 	if c.out != nil {
 		st.Out = c.out
@@ -37,6 +37,7 @@ func connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 	stop := make(chan struct{})
 	defer close(stop)
 	st.Signals = signals(s.TTY, c.proxy, stop)
+	defer a.ends.hold()() // from here on they are the session's
 	if s.TTY && c.stdin && terminal.Is(os.Stdin) {
 		restore, err := terminal.Raw(os.Stdin)
 		if err != nil {

@@ -99,10 +99,7 @@ func (a *app) events(cmd *cobra.Command, f *eventsFlags) error {
 	if err := events.Follow(ctx, each); err != nil {
 		return err
 	}
-	if cmd.Context().Err() != nil { // Ctrl-C is how one ends it
-		return exitStatus(130)
-	}
-	return nil
+	return cmd.Context().Err() // Ctrl-C is how one ends it
 }
 
 // eventFilter makes a test of filters as docker does: of one key any must hold,

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -25,7 +26,7 @@ func (a *app) execCommand() *cobra.Command {
 		Use:   "exec [OPTIONS] SANDBOX COMMAND [ARG...]",
 		Short: "Run a further command in a running sandbox",
 		Args:  wants(2, many),
-		RunE:  func(_ *cobra.Command, args []string) error { return a.exec(f, args) },
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.exec(cmd.Context(), f, args) },
 	}
 	fs := cmd.Flags()
 	fs.SetInterspersed(false)
@@ -40,7 +41,7 @@ func (a *app) execCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) exec(f *execFlags, args []string) error {
+func (a *app) exec(ctx context.Context, f *execFlags, args []string) error {
 	req := wire.ExecRequest{Args: args[1:], User: f.user, Workdir: f.workdir, TTY: f.tty, Detach: f.detach}
 	for _, file := range f.envFiles {
 		env, err := readEnvFile(file)
@@ -65,7 +66,7 @@ func (a *app) exec(f *execFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := e.Exec(args[0], req, f.interactive && !f.detach, ourSize())
+	s, err := e.Exec(ctx, args[0], req, f.interactive && !f.detach, ourSize())
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func (a *app) exec(f *execFlags, args []string) error {
 	if f.detach {
 		return nil
 	}
-	exit, err := connect(s, connection{stdin: f.interactive, keys: keys, proxy: true})
+	exit, err := a.connect(s, connection{stdin: f.interactive, keys: keys, proxy: true})
 	if err != nil {
 		return ended(err)
 	}
@@ -99,7 +100,7 @@ func (a *app) attachCommand() *cobra.Command {
 		Use:   "attach [OPTIONS] SANDBOX",
 		Short: "Connect to the program of a running sandbox",
 		Args:  wants(1, 1),
-		RunE:  func(_ *cobra.Command, args []string) error { return a.attach(f, args[0]) },
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.attach(cmd.Context(), f, args[0]) },
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
@@ -107,7 +108,7 @@ func (a *app) attachCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) attach(f *attachFlags, name string) error {
+func (a *app) attach(ctx context.Context, f *attachFlags, name string) error {
 	keys, err := parseKeys(f.detachKeys)
 	if err != nil {
 		return usageError{err}
@@ -116,12 +117,12 @@ func (a *app) attach(f *attachFlags, name string) error {
 	if err != nil {
 		return err
 	}
-	s, err := e.Attach(name, ourSize())
+	s, err := e.Attach(ctx, name, ourSize())
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	exit, err := connect(s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY})
+	exit, err := a.connect(s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY})
 	if err != nil {
 		return ended(err)
 	}

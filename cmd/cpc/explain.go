@@ -6,6 +6,7 @@ package main
 import (
 	"archive/tar"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -124,12 +125,23 @@ func explain(err error) (code int, hint string) {
 	if limits, ok := errors.AsType[*sandbox.LimitsError](err); ok {
 		return defaultFailure, limitsHint(limits)
 	}
+	if late, ok := errors.AsType[*sandbox.UnansweredError](err); ok {
+		return defaultFailure, unansweredHint(late)
+	}
 	for _, h := range hints() {
 		if errors.Is(err, h.err) {
 			return h.code, h.hint
 		}
 	}
 	return defaultFailure, ""
+}
+
+func unansweredHint(e *sandbox.UnansweredError) string {
+	hint := "End and remove the sandbox with: cpc rm -f " + e.Name
+	if e.Stopped {
+		return fmt.Sprintf("Let it go on with: kill -CONT %d\n%s", e.PID, hint)
+	}
+	return hint
 }
 
 func limitsHint(e *sandbox.LimitsError) string {

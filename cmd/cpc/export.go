@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ of a sandbox that has ended.`,
 		Args:    wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.inside == nil {
-				done, err := a.exportSandbox(args[0], output)
+				done, err := a.exportSandbox(cmd.Context(), args[0], output)
 				if done || err != nil {
 					return err
 				}
@@ -47,7 +48,7 @@ of a sandbox that has ended.`,
 }
 
 // exportSandbox exports a sandbox, if there is one of that name.
-func (a *app) exportSandbox(name, output string) (done bool, err error) {
+func (a *app) exportSandbox(ctx context.Context, name, output string) (done bool, err error) {
 	e, err := a.engine()
 	if err != nil {
 		return false, err
@@ -55,5 +56,5 @@ func (a *app) exportSandbox(name, output string) (done bool, err error) {
 	if _, err := e.Set.Find(name); errors.Is(err, record.ErrNotFound) {
 		return false, nil
 	}
-	return true, writeOutput(output, privately, func(w io.Writer) error { return e.Export(name, w) })
+	return true, writeOutput(output, privately, func(w io.Writer) error { return e.Export(ctx, name, w) })
 }

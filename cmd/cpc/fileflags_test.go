@@ -192,7 +192,7 @@ func readDockerfileFlag(t *testing.T) {
 
 func readInput(t *testing.T) {
 	t.Helper()
-	in, err := openInput(pipe(t, "archive"))
+	in, err := openInput(t.Context(), pipe(t, "archive"))
 	if err != nil {
 		t.Error(err)
 		return

@@ -5,6 +5,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -217,9 +218,9 @@ func (a *app) tagCommand() *cobra.Command {
 	}
 }
 
-func openInput(name string) (io.ReadCloser, error) {
+func openInput(ctx context.Context, name string) (io.ReadCloser, error) {
 	if name != "-" {
 		return os.Open(filepath.Clean(name))
 	}
-	return io.NopCloser(os.Stdin), nil
+	return stdin(ctx), nil
 }

@@ -43,7 +43,7 @@ func importImage(cmd *cobra.Command, store *rootfs.Store, args []string, f *impo
 	if o.Platform, err = optionalPlatform(f.platform); err != nil {
 		return err
 	}
-	in, err := openInput(args[0])
+	in, err := openInput(cmd.Context(), args[0])
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -28,24 +28,14 @@ func (a *app) engine() (*sandbox.Engine, error) {
 	return e, nil
 }
 
-// each does something to every named sandbox and prints the names for which
-// it worked; errors do not keep it from the rest.
+// each does something to every named sandbox, side by side, and prints the names
+// for which it worked; errors do not keep it from the rest.
 func (a *app) each(cmd *cobra.Command, names []string, do func(e *sandbox.Engine, name string) error) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
-	var failed error
-	for _, name := range names {
-		if err := do(e, name); err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		if _, err := fmt.Fprintln(cmd.OutOrStdout(), name); err != nil {
-			return err
-		}
-	}
-	return failed
+	return sideBySide(cmd.OutOrStdout(), names, func(name string) (string, error) { return name, do(e, name) })
 }
 
 func (a *app) stopCommand() *cobra.Command {
@@ -73,7 +63,7 @@ func (a *app) stopCommand() *cobra.Command {
 			if given {
 				wait = timeout
 			}
-			return e.Stop(entry.Record.ID, sig, wait)
+			return e.Stop(cmd.Context(), entry.Record.ID, sig, wait)
 		})
 	}
 	return cmd
@@ -99,7 +89,7 @@ func (a *app) killCommand() *cobra.Command {
 			if err != nil {
 				return usageError{flagError("--signal", err)}
 			}
-			return a.each(cmd, args, func(e *sandbox.Engine, sandbox string) error { return e.Signal(sandbox, sig) })
+			return a.each(cmd, args, func(e *sandbox.Engine, sandbox string) error { return e.Signal(cmd.Context(), sandbox, sig) })
 		},
 	}
 	cmd.Flags().StringVarP(&name, "signal", "s", "KILL", "`SIGNAL` to send, by name or number")
@@ -115,18 +105,10 @@ func (a *app) waitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var failed error
-			for _, name := range args {
-				exit, err := e.Wait(name)
-				if err != nil {
-					failed = errors.Join(failed, err)
-					continue
-				}
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), exit.Code); err != nil {
-					return err
-				}
-			}
-			return failed
+			return sideBySide(cmd.OutOrStdout(), args, func(name string) (string, error) {
+				exit, err := e.Wait(cmd.Context(), name)
+				return strconv.Itoa(exit.Code), err
+			})
 		},
 	}
 }
@@ -137,7 +119,7 @@ func (a *app) rmCommand() *cobra.Command {
 		Use: "rm [OPTIONS] SANDBOX...", Short: "Remove the records and logs of sandboxes that have ended",
 		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Remove(name, force) })
+			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Remove(cmd.Context(), name, force) })
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Kill them first, and do not mind if there are none")

@@ -6,7 +6,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,11 +27,7 @@ func (a *app) logsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logs [OPTIONS] SANDBOX", Short: "Show what a sandbox has printed", Args: wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := a.logs(cmd.Context(), f, args[0])
-			if errors.Is(err, context.Canceled) {
-				return exitStatus(130)
-			}
-			return err
+			return a.logs(cmd.Context(), f, args[0])
 		},
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "Go on until the sandbox ends")

@@ -67,7 +67,7 @@ func (a *app) netShowCommand() *cobra.Command {
 			var failed error
 			for _, name := range args {
 				s := netState{Sandbox: name}
-				if err := e.Network(name, wire.NetRequest{Do: wire.NetShow}, &s.Status); err != nil {
+				if err := e.Network(cmd.Context(), name, wire.NetRequest{Do: wire.NetShow}, &s.Status); err != nil {
 					if len(args) > 1 && !strings.Contains(err.Error(), name) {
 						err = fmt.Errorf("%s: %w", name, err)
 					}
@@ -129,7 +129,7 @@ func (a *app) netChangeCommand(do, short string) *cobra.Command {
 				return err
 			}
 			var c network.Change
-			if err := e.Network(args[0], wire.NetRequest{Do: do, Rules: args[1:]}, &c); err != nil {
+			if err := e.Network(cmd.Context(), args[0], wire.NetRequest{Do: do, Rules: args[1:]}, &c); err != nil {
 				return err
 			}
 			if do == wire.NetAllow {
@@ -194,7 +194,7 @@ one would not be let out to.`,
 					return usageError{err}
 				}
 				w := netAnswer{Host: host, Port: port}
-				if err := e.Network(args[0], wire.NetRequest{Do: wire.NetTest, Host: host, Port: port}, &w.Answer); err != nil {
+				if err := e.Network(cmd.Context(), args[0], wire.NetRequest{Do: wire.NetTest, Host: host, Port: port}, &w.Answer); err != nil {
 					return err
 				}
 				answers = append(answers, w)
@@ -249,7 +249,7 @@ func (a *app) netLogCommand() *cobra.Command {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			err = e.Decisions(cmd.Context(), args[0], follow, func(d event.Event) error {
+			return e.Decisions(cmd.Context(), args[0], follow, func(d event.Event) error {
 				if denied && d.Verdict == event.Allowed {
 					return nil
 				}
@@ -259,10 +259,6 @@ func (a *app) netLogCommand() *cobra.Command {
 				_, err := fmt.Fprintln(out, visible.Line(decisionLine(d)))
 				return err
 			})
-			if errors.Is(err, context.Canceled) {
-				return exitStatus(130)
-			}
-			return err
 		},
 	}
 	fs := cmd.Flags()

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -62,13 +63,13 @@ func (a *app) learn(cmd *cobra.Command, f *runFlags, args []string, asJSON bool)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = e.Remove(s.ID, true) }()
+	defer func() { _ = e.Remove(context.WithoutCancel(cmd.Context()), s.ID, true) }()
 	defer s.Close()
-	exit, err := connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr})
+	exit, err := a.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr})
 	if err != nil {
 		return ended(err)
 	}
-	s.AwaitEnd()
+	_ = s.AwaitEnd()
 	rules, err := learnt(cmd.Context(), e, s.ID)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -155,7 +156,7 @@ func (a *app) login(cmd *cobra.Command, server string, f *loginFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
-	cred, err := f.credentials(host)
+	cred, err := f.credentials(cmd.Context(), host)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func (a *app) login(cmd *cobra.Command, server string, f *loginFlags) error {
 }
 
 // credentials asks for what was not given.
-func (f *loginFlags) credentials(host string) (registry.Credentials, error) {
+func (f *loginFlags) credentials(ctx context.Context, host string) (registry.Credentials, error) {
 	c := registry.Credentials{Username: f.user, Password: f.password}
 	if f.password != "" {
 		if f.stdin {
@@ -187,7 +188,7 @@ func (f *loginFlags) credentials(host string) (registry.Credentials, error) {
 			return c, usageError{errors.New("--password-stdin needs --username")}
 		}
 		const longest = 64 << 10
-		data, err := io.ReadAll(io.LimitReader(os.Stdin, longest))
+		data, err := io.ReadAll(io.LimitReader(stdin(ctx), longest))
 		if err != nil {
 			return c, err
 		}
@@ -199,11 +200,11 @@ func (f *loginFlags) credentials(host string) (registry.Credentials, error) {
 	if f.stdin {
 		return c, errors.New("log in: the password on standard input is empty")
 	}
-	return askCredentials(host, c)
+	return askCredentials(ctx, host, c)
 }
 
 // askCredentials asks on the terminal.
-func askCredentials(host string, c registry.Credentials) (registry.Credentials, error) {
+func askCredentials(ctx context.Context, host string, c registry.Credentials) (registry.Credentials, error) {
 	fd := int(os.Stdin.Fd())
 	if !term.IsTerminal(fd) {
 		return c, usageError{errors.New("log in: no terminal to ask on: give --username and --password-stdin")}
@@ -215,7 +216,7 @@ func askCredentials(host string, c registry.Credentials) (registry.Credentials, 
 			prompt = "Username (" + visible.Line(old.Username) + "): "
 		}
 		fmt.Fprint(stderr(), prompt)
-		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		line, err := bufio.NewReader(stdin(ctx)).ReadString('\n')
 		if err != nil {
 			return c, fmt.Errorf("log in: %w", err)
 		}

@@ -8,13 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/sdnotify"
+	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
@@ -23,31 +22,54 @@ type app struct {
 	runtime string  // --runtime
 	inside  *worker // set in the copy of cpc that works in U0
 	systemd sdnotify.Notifier
+	ends    *ends
 }
 
 // execute runs the command line and returns its exit status.
 func execute(args []string, inside *worker) int {
-	a := &app{inside: inside, systemd: sdnotify.Take()}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
+	takes := endTakes
+	if inside != nil {
+		takes = workerEndTakes
+	}
+	a := &app{inside: inside, systemd: sdnotify.Take(), ends: watchEnds(takes)}
+	defer a.ends.stop()
+	restore := terminal.Remember(os.Stdin)
+	over := make(chan int, 1)
+	go func() { over <- a.command(args) }()
+	select {
+	case status := <-over:
+		return status
+	case <-a.ends.late:
+		restore()
+		return a.ends.status()
+	}
+}
+
+// command runs the command line to its end and returns its exit status.
+func (a *app) command(args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
 	root.SetOut(stdout())
 	root.SetErr(stderr())
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := root.ExecuteContextC(a.ends.ctx)
 	if err == nil {
 		return 0
 	}
-	if status, ok := errors.AsType[exitStatus](err); ok {
+	interrupted := a.ends.status()
+	status, said := errors.AsType[exitStatus](err)
+	switch {
+	case interrupted != 0 && (said || errors.Is(err, context.Canceled)):
+		return interrupted
+	case said:
 		return int(status)
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return 128 + int(unix.SIGINT)
 	}
 	code, hint := explain(err)
 	fmt.Fprintf(stderr(), "%s: %s\n", cmd.CommandPath(), visible.Text(err.Error()))
 	if hint != "" {
 		fmt.Fprintln(stderr(), visible.Text(hint))
+	}
+	if interrupted != 0 {
+		return interrupted
 	}
 	return ownStatus(cmd, code)
 }

@@ -97,7 +97,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		a.tellReady(s, req)
 		defer a.tellEnd(req)
 	}
-	return f.follow(e, s, req, keys)
+	return a.follow(e, s, req, keys)
 }
 
 // tellReady tells systemd that the program runs and, where this process is not
@@ -136,7 +136,7 @@ func (f *runFlags) start(ctx context.Context, e *sandbox.Engine, req sandbox.Run
 	}
 	_, err = file.WriteString(s.ID)
 	if err = errors.Join(err, file.Close()); err != nil {
-		return nil, errors.Join(flagError("--cidfile", err), s.Close(), e.Remove(s.ID, true))
+		return nil, errors.Join(flagError("--cidfile", err), s.Close(), e.Remove(context.WithoutCancel(ctx), s.ID, true))
 	}
 	return s, nil
 }
@@ -153,7 +153,7 @@ func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
 }
 
 // follow stays with the sandbox as long as the person wants to.
-func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
+func (a *app) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
 	if req.DryRun {
 		return printJSON(stdout(), s.Bundle)
 	}
@@ -162,14 +162,14 @@ func (f *runFlags) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.Run
 		_, err := fmt.Fprintln(stdout(), s.ID)
 		return err
 	}
-	exit, err := connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true})
+	exit, err := a.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true})
 	if errors.Is(err, sandbox.ErrMonitorGone) {
 		return errors.Join(err, e.SweepDead(s.ID))
 	}
 	if err != nil {
 		return ended(err)
 	}
-	s.AwaitEnd()
+	_ = s.AwaitEnd()
 	tellReason(stderr(), "cpc run", s.Name, exit.Reason)
 	if exit.Code != 0 {
 		network.TellRefusals(stderr(), exit.Refusals, network.Hint{Who: "the sandbox", Command: "cpc run", Asked: req.Network.Asked})

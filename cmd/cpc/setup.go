@@ -208,7 +208,7 @@ func (f *setupFlags) agreed(cmd *cobra.Command) error {
 		return errors.New("nothing was changed: there is no terminal to ask at; add --yes")
 	}
 	fmt.Fprint(stderr(), "Go on? [y/N] ")
-	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	answer, err := bufio.NewReader(stdin(cmd.Context())).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}

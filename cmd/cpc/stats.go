@@ -86,7 +86,7 @@ func (a *app) stats(cmd *cobra.Command, f *statsFlags, names []string) error {
 	}
 	for first := true; ; first = false {
 		if err := pause(cmd.Context(), wait); err != nil {
-			return exitStatus(130)
+			return err
 		}
 		now, err := e.Loads(names)
 		// A sandbox that is gone by now is no error, unless all are.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -190,14 +189,17 @@ func (p *pruning) register(cmd *cobra.Command) {
 var errDeclined = exitStatus(defaultFailure)
 
 // confirm asks, unless --force says not to.
-func (p *pruning) confirm(warning string) error {
+func (p *pruning) confirm(ctx context.Context, warning string) error {
 	if p.force {
 		return nil
 	}
 	fmt.Fprintf(stderr(), "WARNING! This will remove %s.\nAre you sure you want to continue? [y/N] ", warning)
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if errors.Is(err, io.EOF) {
+	line, err := bufio.NewReader(stdin(ctx)).ReadString('\n')
+	if err != nil {
 		fmt.Fprintln(stderr())
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
 		return errDeclined
@@ -215,7 +217,7 @@ func (a *app) imagePruneCommand() *cobra.Command {
 				if p.all {
 					warning = "all images that no sandbox uses"
 				}
-				if err := p.confirm(warning); err != nil {
+				if err := p.confirm(cmd.Context(), warning); err != nil {
 					return err
 				}
 				freed, err := p.images(cmd, store)
@@ -255,7 +257,7 @@ func (a *app) containerPruneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "prune [OPTIONS]", Short: "Remove what is known of sandboxes that have ended", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := p.confirm("all sandboxes that have ended"); err != nil {
+			if err := p.confirm(cmd.Context(), "all sandboxes that have ended"); err != nil {
 				return err
 			}
 			return errors.Join(a.pruneSandboxes(cmd, &p), tellFreed(cmd, 0))
@@ -286,7 +288,7 @@ func (a *app) pruneSandboxes(cmd *cobra.Command, p *pruning) error {
 		if r.Status != record.Exited && r.Status != record.Dead || !keep(r) {
 			continue
 		}
-		if err := e.Remove(r.ID, false); err != nil {
+		if err := e.Remove(cmd.Context(), r.ID, false); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
@@ -326,7 +328,7 @@ func (a *app) systemPruneCommand() *cobra.Command {
 				if p.all {
 					warning = "all sandboxes that have ended, images that no sandbox uses and the build cache"
 				}
-				if err := p.confirm(warning); err != nil {
+				if err := p.confirm(cmd.Context(), warning); err != nil {
 					return err
 				}
 				if err := a.pruneSandboxes(cmd, &p); err != nil {

@@ -28,7 +28,7 @@ limit is read back from the kernel; if one is refused, the old ones stay.`,
 				return usageError{err}
 			}
 			return a.each(cmd, args, func(e *sandbox.Engine, name string) error {
-				return e.Update(name, func(l *cgroups.Limits) error { return f.apply(cmd.Flags(), l) })
+				return e.Update(cmd.Context(), name, func(l *cgroups.Limits) error { return f.apply(cmd.Flags(), l) })
 			})
 		},
 	}
@@ -40,7 +40,7 @@ func (a *app) pauseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "pause SANDBOX...", Short: "Stop all processes of sandboxes for a while", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Pause(name) })
+			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Pause(cmd.Context(), name) })
 		},
 	}
 }
@@ -49,7 +49,7 @@ func (a *app) unpauseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "unpause SANDBOX...", Short: "Let paused sandboxes go on", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Unpause(name) })
+			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Unpause(cmd.Context(), name) })
 		},
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	goruntime "runtime"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +48,7 @@ func (a *app) inU0(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(a.ends.ctx)
 	defer cancel()
 	ids := userns.Discover()
 	var base uint32
@@ -80,21 +79,14 @@ func (a *app) inU0(args []string) error {
 	if err != nil {
 		return err
 	}
-	return waitWorker(cmd)
+	return a.waitWorker(cmd)
 }
 
-// waitWorker waits for the copy, which gets the terminal's signals itself.
-func waitWorker(cmd *exec.Cmd) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	defer signal.Stop(signals)
-	go func() {
-		for s := range signals {
-			if s != unix.SIGINT {
-				_ = cmd.Process.Signal(s)
-			}
-		}
-	}()
+// waitWorker waits for the copy, and passes on the signal that is to end this
+// process. What comes from a terminal the copy gets itself, too.
+func (a *app) waitWorker(cmd *exec.Cmd) error {
+	stop := context.AfterFunc(a.ends.ctx, func() { _ = cmd.Process.Signal(unix.Signal(a.ends.first.Load())) })
+	defer stop()
 	err := cmd.Wait()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {

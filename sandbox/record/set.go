@@ -119,12 +119,16 @@ func (e *Entry) stray() error {
 	return nil
 }
 
+// LockFile is what the sandbox's monitor, and nobody else, has open for as long
+// as it lives.
+func (e *Entry) LockFile() string { return filepath.Join(e.Dir, lockFile) }
+
 // Attended reports whether a process still looks after the sandbox.
 func (e *Entry) Attended() bool {
 	if e.stray() != nil {
 		return false // it leads to another's lock, maybe
 	}
-	f, err := ownfile.Open(filepath.Join(e.Dir, lockFile))
+	f, err := ownfile.Open(e.LockFile())
 	if ownfile.IsStray(err) || errors.Is(err, os.ErrNotExist) {
 		return e.answers() // a monitor's lock may have been taken away from its name
 	}
@@ -151,7 +155,7 @@ func (e *Entry) Claim() (*os.File, error) {
 	if err := e.stray(); err != nil {
 		return nil, err
 	}
-	f, err := ownfile.OpenFile(filepath.Join(e.Dir, lockFile), os.O_RDWR, 0)
+	f, err := ownfile.OpenFile(e.LockFile(), os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
