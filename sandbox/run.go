@@ -21,8 +21,10 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
+	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
+	"github.com/claude-pocket-console/cpc/seccomp"
 )
 
 // RunRequest is a sandbox to start.
@@ -102,9 +104,13 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 			return nil, errors.Join(err, entry.Delete())
 		}
 	}
+	var sharesKeyring *bool
+	if e.IDs.Mode != idmap.Root && process.IsOwn(e.Runtime) && seccomp.Refuses(profile, seccomp.KeyCalls()...) {
+		sharesKeyring = &task.SharesKeyring
+	}
 	cmd, err := userns.Start(userns.Child{
 		Role: monitor.Role, Args: []string{entry.Record.Name}, IDs: e.IDs, Detached: true, Stderr: files.diagnostics,
-		Files: files.list(),
+		Files: files.list(), SharesKeyring: sharesKeyring,
 		Body: func(pid int) (any, error) {
 			task.Record.MonitorPID = pid
 			return task, plan.OpenScope(context.Background(), pid)

@@ -47,7 +47,11 @@ type Child struct {
 	// the others have the parent's, and die with it.
 	Detached bool
 	Stderr   *os.File // for a detached child; nil means /dev/null
-	IDs      IDs
+	// SharesKeyring, if not nil, asks for the session keyring that the user's
+	// sandboxes have in common, of a detached child, and is set to whether it has
+	// it before Body is called.
+	SharesKeyring *bool
+	IDs           IDs
 }
 
 // Start starts the child and hands over to it. The child of an attached kind
@@ -63,7 +67,11 @@ func Start(c Child) (*exec.Cmd, error) {
 		_ = r.Close()
 		return nil, err
 	}
-	err = cmd.Start()
+	if c.SharesKeyring != nil && c.Detached { // others die with the thread that starts them
+		*c.SharesKeyring, err = startSharing(cmd)
+	} else {
+		err = cmd.Start()
+	}
 	_ = r.Close()
 	if err != nil {
 		return nil, cloneError(c.Role, err)

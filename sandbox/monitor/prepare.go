@@ -165,7 +165,7 @@ func (m *monitor) create() error {
 			return err
 		}
 	}
-	m.oci = &process.Runtime{Path: r.Settings.Runtime, Dir: m.entry.Dir, ID: r.ID}
+	m.oci = &process.Runtime{Path: r.Settings.Runtime, Dir: m.entry.Dir, ID: r.ID, KeepKeyring: m.task.SharesKeyring}
 	m.later(m.task.Plan.Remove)
 	m.later(func() error { return m.oci.Delete(context.Background()) })
 	m.note("create", nil)

@@ -50,10 +50,13 @@ type Task struct {
 	Options bundle.Options `json:"options"`
 	Plan    cgroups.Plan   `json:"plan"`
 	// Seccomp is the loaded profile; nil only if the options say unconfined.
-	Seccomp  *specs.LinuxSeccomp `json:"seccomp,omitempty"`
-	Network  network.Options     `json:"network"`
-	Init     string              `json:"init,omitempty"` // cpc-runtime's path, for --init
-	Size     *wire.Size          `json:"size,omitempty"`
-	DryRun   bool                `json:"dryRun,omitempty"` // answer with the bundle's config.json
-	Detached bool                `json:"detached"`
+	Seccomp *specs.LinuxSeccomp `json:"seccomp,omitempty"`
+	// SharesKeyring: the monitor's session keyring is that of all of the user's
+	// sandboxes, and serves this one, which cannot reach it.
+	SharesKeyring bool            `json:"sharesKeyring,omitempty"`
+	Network       network.Options `json:"network"`
+	Init          string          `json:"init,omitempty"` // cpc-runtime's path, for --init
+	Size          *wire.Size      `json:"size,omitempty"`
+	DryRun        bool            `json:"dryRun,omitempty"` // answer with the bundle's config.json
+	Detached      bool            `json:"detached"`
 }

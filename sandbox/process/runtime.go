@@ -28,6 +28,8 @@ type Runtime struct {
 	Path string // the program
 	Dir  string // of the sandbox, also the working directory; holds bundle/
 	ID   string // of the container
+	// KeepKeyring gives the container this process's session keyring.
+	KeepKeyring bool
 
 	runs atomic.Int64 // numbers log files
 }
@@ -174,6 +176,9 @@ func (o *Runtime) Create(ctx context.Context, files [3]*os.File, console string)
 	args := []string{"create", "--bundle", "bundle", "--pid-file", pidFile}
 	if console != "" {
 		args = append(args, "--console-socket", o.consoleSocket(console))
+	}
+	if o.KeepKeyring {
+		args = append(args, "--no-new-keyring")
 	}
 	if err := o.run(ctx, files, append(args, o.ID)...); err != nil {
 		return 0, err

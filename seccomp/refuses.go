@@ -1,0 +1,45 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package seccomp
+
+import (
+	"slices"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Refuses reports whether a filter lets none of the system calls happen, whatever
+// their arguments are. In doubt it does not; no filter refuses nothing.
+func Refuses(filter *specs.LinuxSeccomp, calls ...string) bool {
+	if filter == nil {
+		return false
+	}
+	for _, call := range calls {
+		refused := refusing(filter.DefaultAction)
+		for _, rule := range filter.Syscalls {
+			switch {
+			case !slices.Contains(rule.Names, call):
+			case !refusing(rule.Action):
+				return false
+			case len(rule.Args) == 0:
+				refused = true
+			}
+		}
+		if !refused {
+			return false
+		}
+	}
+	return true
+}
+
+func refusing(a specs.LinuxSeccompAction) bool {
+	switch a {
+	case specs.ActErrno, specs.ActKill, specs.ActKillThread, specs.ActKillProcess, specs.ActTrap:
+		return true
+	}
+	return false // also a supervisor's answer, which may be to go on
+}
+
+// KeyCalls are the system calls by which a program reaches keys and keyrings.
+func KeyCalls() []string { return []string{"add_key", "keyctl", "request_key"} }
