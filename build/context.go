@@ -100,6 +100,9 @@ func (t *tree) readIgnore(dockerfile string, inContext bool) error {
 // hostile context does not block.
 func openRegular(root *os.Root, name string) (*os.File, error) {
 	info, err := root.Stat(name)
+	if escapes(err) {
+		return nil, errors.New("a symbolic link leads out of the build context; put the file itself there")
+	}
 	if err != nil {
 		return nil, err
 	}

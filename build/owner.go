@@ -19,27 +19,44 @@ import (
 // maxAccounts bounds /etc/passwd and /etc/group of an image.
 const maxAccounts = 4 << 20
 
+// noAccountError is a name that the image's account files do not have.
+type noAccountError struct{ kind, name, file string }
+
+func (e *noAccountError) Error() string {
+	return fmt.Sprintf("no %s %q in the image's %s", e.kind, visible(e.name), e.file)
+}
+
+func isNoAccount(err error) bool {
+	_, ok := errors.AsType[*noAccountError](err)
+	return ok
+}
+
 // resolveOwner reads USER[:GROUP], by name in the image's own account files or
 // by number. Without a group a number is its own group, as docker has it; a
-// name's group is the account's.
+// name's group is the account's. With a noAccountError comes what is known: root
+// stands for a name that is not.
 func resolveOwner(image *tree, spec string) (owner, error) {
 	name, group, hasGroup := strings.Cut(spec, ":")
 	var o owner
+	var missing error
 	if name == "" && !hasGroup {
 		return o, fmt.Errorf("owner %q is empty", spec)
 	}
 	if name != "" {
 		var err error
-		if o, err = image.account(name); err != nil {
+		if o, err = image.account(name); err != nil && !isNoAccount(err) {
 			return o, err
 		}
+		missing = err
 	}
 	if !hasGroup || group == "" {
-		return o, nil
+		return o, missing
 	}
 	gid, err := image.groupID(group)
-	o.gid = gid
-	return o, err
+	if !isNoAccount(err) {
+		o.gid = gid
+	}
+	return o, errors.Join(missing, err)
 }
 
 func (t *tree) account(name string) (owner, error) {
@@ -55,7 +72,7 @@ func (t *tree) account(name string) (owner, error) {
 		return owner{}, fmt.Errorf("read /etc/passwd of the image: %w", err)
 	}
 	if len(found) == 0 {
-		return owner{}, withHint(fmt.Errorf("no user %q in the image's /etc/passwd", visible(name)),
+		return owner{}, withHint(&noAccountError{"user", name, "/etc/passwd"},
 			"create it in an earlier RUN step, or give a number")
 	}
 	return checkIDs(found[0].Uid, found[0].Gid)
@@ -74,7 +91,7 @@ func (t *tree) groupID(name string) (uint32, error) {
 		return 0, fmt.Errorf("read /etc/group of the image: %w", err)
 	}
 	if len(found) == 0 {
-		return 0, withHint(fmt.Errorf("no group %q in the image's /etc/group", visible(name)),
+		return 0, withHint(&noAccountError{"group", name, "/etc/group"},
 			"create it in an earlier RUN step, or give a number")
 	}
 	o, err := checkIDs(found[0].Gid, found[0].Gid)

@@ -77,7 +77,11 @@ func newPlan(d *dockerfile, o planOptions) (*plan, error) {
 		o.platform = HostPlatform()
 	}
 	p := &plan{file: d, args: o.args, platform: o.platform, contexts: o.contexts, hostNetwork: o.hostNetwork, warnings: slices.Clone(d.warnings)}
-	p.globals = platformArgs(o.platform, o.target)
+	stage := o.target
+	if stage == "" {
+		stage = d.stages[len(d.stages)-1].Name
+	}
+	p.globals = platformArgs(o.platform, stage)
 	for name := range p.globals {
 		if v, ok := o.args[name]; ok {
 			p.globals[name] = v

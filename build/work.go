@@ -279,7 +279,12 @@ func (w *work) writeFiles(ctx context.Context, m *rootfs.Mounted) (err error) {
 	t.warn = w.stage.b.Progress.Warn
 	if d := w.op.Workdir; d != nil {
 		if d.User != "" {
-			if t.made, err = resolveOwner(t.tree, d.User); err != nil {
+			t.made, err = resolveOwner(t.tree, d.User)
+			if isNoAccount(err) { // as in BuildKit; a RUN step would fail
+				t.warn(fmt.Sprintf("USER %s: %v; WORKDIR belongs to root", visible(d.User), err))
+				err = nil
+			}
+			if err != nil {
 				return fmt.Errorf("USER %s: %w", visible(d.User), err)
 			}
 		}

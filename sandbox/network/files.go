@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/claude-pocket-console/cpc/netns"
@@ -54,6 +55,9 @@ func (o Options) names(hostname, mode string, n *netns.Net) (hosts, resolv strin
 	}
 	if own, err := readHostFile("/etc/hosts"); err == nil {
 		hosts = own + netns.HostLines(o.Hosts)
+		if !slices.Contains(strings.Fields(own), hostname) {
+			hosts += "127.0.1.1\t" + hostname + "\n"
+		}
 	}
 	own, err := readHostFile("/etc/resolv.conf")
 	if err != nil && len(o.DNS.Servers) == 0 {

@@ -34,6 +34,18 @@ func TestFilesWithoutNetwork(t *testing.T) {
 	}
 }
 
+// TestFilesOfHost: on the host's network a sandbox finds its own name, too.
+func TestFilesOfHost(t *testing.T) {
+	f, err := Options{}.WriteFiles(t.TempDir(), "box-of-the-test", "host", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(f.Hosts)
+	if err != nil || !strings.Contains(string(raw), "\tbox-of-the-test\n") {
+		t.Errorf("hosts: %q, %v", raw, err)
+	}
+}
+
 func TestResolvConfOfHost(t *testing.T) {
 	const own = "# mine\nnameserver 192.0.2.1\nsearch a.example\noptions ndots:1"
 	for name, c := range map[string]struct {
