@@ -13,21 +13,23 @@ import (
 	"os/exec"
 
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // xzMagic starts a file that xz made.
 const xzMagic = "\xfd7zXZ\x00"
 
-// isArchive reports whether ADD would unpack p: a tar, compressed or not.
-func (t *tree) isArchive(p string) (found bool, err error) {
-	f, err := t.root.Open(p)
+// isArchive reports whether ADD would unpack a file: a tar, compressed or not.
+func isArchive(t *files.Tree, e *files.Entry) (found bool, err error) {
+	f, err := t.OpenFile(e)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	plain, err := decompress(f)
 	if errors.Is(err, exec.ErrNotFound) {
-		return false, withHint(fmt.Errorf("%s: the program xz is not installed", visible(p)), "install it: sudo apt-get install xz-utils")
+		return false, withHint(fmt.Errorf("%s: the program xz is not installed", visible(e.Path)), "install it: sudo apt-get install xz-utils")
 	}
 	if err != nil {
 		return false, nil

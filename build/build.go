@@ -20,6 +20,8 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/rootfs"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // Runner executes the command of a RUN step in a sandbox.
@@ -218,8 +220,8 @@ func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index
 type builder struct {
 	Options
 	plan     *plan
-	context  *tree
-	named    map[string]*tree // the contexts that are directories
+	context  *files.Tree
+	named    map[string]*files.Tree // the contexts that are directories
 	epoch    time.Time
 	names    []string
 	schedule *schedule
@@ -240,7 +242,7 @@ func newBuilder(o Options) *builder {
 	if o.Used == nil {
 		o.Used = new([]digest.Digest)
 	}
-	return &builder{Options: o, images: map[string]*once{}, named: map[string]*tree{}, first: len(*o.Used)}
+	return &builder{Options: o, images: map[string]*once{}, named: map[string]*files.Tree{}, first: len(*o.Used)}
 }
 
 func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
@@ -271,7 +273,7 @@ func (b *builder) openContexts() (err error) {
 	if b.context, err = openContext(b.ContextDir, b.Dockerfile, b.InContext); err != nil {
 		return err
 	}
-	b.context.warn = b.Progress.Warn
+	b.context.Warn = b.Progress.Warn
 	for name, c := range b.Contexts {
 		if c.Dir == "" {
 			continue
@@ -280,8 +282,8 @@ func (b *builder) openContexts() (err error) {
 		if err != nil {
 			return fmt.Errorf("build context %s: %w", visible(name), err)
 		}
-		t.name = "the build context " + visible(name)
-		t.warn = b.Progress.Warn
+		t.Name = "the build context " + visible(name)
+		t.Warn = b.Progress.Warn
 		b.named[name] = t
 	}
 	return nil

@@ -16,6 +16,8 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // takeCaches takes what cache mounts the step wants, each once and always in
@@ -59,7 +61,7 @@ func (p *preparer) cache(ctx context.Context, m *mountOp) error {
 		return err
 	}
 	p.work.undo = append(p.work.undo, func() error { return detach(at) })
-	t, err := openTarget(at, p.work.stage.b.Mapping)
+	t, err := files.OpenWriter(at, p.work.stage.b.Mapping)
 	if err != nil {
 		return err
 	}
@@ -76,12 +78,12 @@ func (p *preparer) cache(ctx context.Context, m *mountOp) error {
 		p.add(m, at)
 		return nil
 	}
-	t.name = "the cache " + visible(m.ID)
+	t.Name = "the cache " + visible(m.ID)
 	sub, err := p.place()
 	if err != nil {
 		return err
 	}
-	if err := p.work.pin(t.tree, m.Source, sub); err != nil {
+	if err := p.work.pin(t.Tree, m.Source, sub); err != nil {
 		return err
 	}
 	p.add(m, sub)
@@ -105,31 +107,30 @@ func (p *preparer) cacheKey(ctx context.Context, m *mountOp) (digest.Digest, err
 }
 
 // fill gives a new cache directory its owner, mode and first contents.
-func (p *preparer) fill(ctx context.Context, m *mountOp, t *target) error {
+func (p *preparer) fill(ctx context.Context, m *mountOp, t *files.Writer) error {
 	if m.From.Kind != fromScratch {
 		from, err := p.tree(ctx, m)
 		if err != nil {
 			return err
 		}
-		entries, err := from.entries(cmpDot(strings.TrimLeft(m.Source, "/")))
+		entries, err := from.Entries(files.Dot(strings.TrimLeft(m.Source, "/")))
 		if err != nil {
 			return err
 		}
 		s := &source{tree: from, entries: entries}
 		if !s.isDir() {
-			return fmt.Errorf("%s in %s: not a directory", visible(m.Source), from.name)
+			return fmt.Errorf("%s in %s: not a directory", visible(m.Source), from.Name)
 		}
-		c := &copier{op: &copyOp{}, target: t, ctx: ctx}
-		if err := c.contents(s, "."); err != nil {
+		if err := t.Contents(ctx, s.tree, s.entries, "."); err != nil {
 			return err
 		}
 	}
-	o := owner{m.UID, m.GID}
+	o := files.Owner{UID: m.UID, GID: m.GID}
 	if p.work.stage.b.Mapping.Mode == idmap.Single {
-		o = owner{}
+		o = files.Owner{}
 	}
-	if err := t.setOwner(".", o); err != nil {
+	if err := t.SetOwner(".", o); err != nil {
 		return err
 	}
-	return t.chmod(".", m.mode(0o755))
+	return t.Chmod(".", m.mode(0o755))
 }

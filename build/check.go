@@ -134,7 +134,7 @@ func (b *builder) lint(ctx context.Context) error {
 			return scratchConfig(platform), true
 		}
 		return b.baseConfig(ctx, from.Image, platform)
-	}, b.context.leavesOut)
+	}, b.context.LeavesOut)
 }
 
 // baseConfig is the configuration of an image that is here, or that can be asked for.

@@ -16,13 +16,15 @@ import (
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // maxIgnore bounds .dockerignore; matching costs its length times the context.
 const maxIgnore = 256 << 10
 
 // openContext opens the context directory and reads its ignore file.
-func openContext(dir, dockerfile string, inContext bool) (*tree, error) {
+func openContext(dir, dockerfile string, inContext bool) (*files.Tree, error) {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("build context %s: no such directory", visible(dir))
@@ -41,12 +43,12 @@ func openContext(dir, dockerfile string, inContext bool) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build context: %w", err)
 	}
-	t, err := openTree(resolved, "the build context")
+	t, err := files.Open(resolved, "the build context")
 	if err != nil {
 		return nil, err
 	}
-	t.strict = true
-	if err := t.readIgnore(dockerfile, inContext); err != nil {
+	t.Strict = true
+	if err := readIgnore(t, dockerfile, inContext); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
@@ -54,9 +56,9 @@ func openContext(dir, dockerfile string, inContext bool) (*tree, error) {
 
 // readIgnore reads DOCKERFILE.dockerignore beside the Dockerfile or, without
 // one, the context's .dockerignore.
-func (t *tree) readIgnore(dockerfile string, inContext bool) error {
+func readIgnore(t *files.Tree, dockerfile string, inContext bool) error {
 	inside := func(name string) func() (io.ReadCloser, error) {
-		return func() (io.ReadCloser, error) { return openRegular(t.root, name) }
+		return func() (io.ReadCloser, error) { return openRegular(t.Root, name) }
 	}
 	name, err := "", fs.ErrNotExist
 	var data []byte
@@ -92,7 +94,7 @@ func (t *tree) readIgnore(dockerfile string, inContext bool) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", visible(name), err)
 	}
-	t.ignore, t.exceptions = m, m.Exclusions()
+	t.Ignore = m
 	return nil
 }
 
@@ -100,7 +102,7 @@ func (t *tree) readIgnore(dockerfile string, inContext bool) error {
 // hostile context does not block.
 func openRegular(root *os.Root, name string) (*os.File, error) {
 	info, err := root.Stat(name)
-	if escapes(err) {
+	if files.Escapes(err) {
 		return nil, errors.New("a symbolic link leads out of the build context; put the file itself there")
 	}
 	if err != nil {

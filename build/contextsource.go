@@ -143,11 +143,7 @@ func (c *ContextSource) stream(ctx context.Context, r io.Reader, name string) (*
 		}
 		return &Fetched{Dir: dir, Dockerfile: strings.NewReader(string(data))}, nil
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(extract(ctx, plain, root), root.Close()); err != nil {
+	if err := extract(ctx, plain, dir); err != nil {
 		return nil, fmt.Errorf("build context from %s: %w", visible(name), err)
 	}
 	return &Fetched{Dir: dir}, nil
@@ -173,7 +169,7 @@ func (c *ContextSource) git(ctx context.Context, ref *dfgitutil.GitRef) (*Fetche
 		return nil, fmt.Errorf("build context: %w", err)
 	}
 	// The path has no symlinks any more, and nobody else writes there.
-	return &Fetched{Dir: filepath.Join(t.dir, sub)}, t.Close()
+	return &Fetched{Dir: filepath.Join(t.Dir, sub)}, t.Close()
 }
 
 func (c *ContextSource) url(ctx context.Context, address string) (*Fetched, error) {

@@ -4,11 +4,12 @@
 package build
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 // Error is what is wrong with a Dockerfile or with one of its steps. Its text
@@ -62,16 +63,7 @@ func (e *Error) Error() string {
 // Unwrap gives access to the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// hinted carries a hint from where the cause is known to where the position is.
-type hinted struct {
-	error
-	hint string
-}
-
-// Unwrap gives access to the cause.
-func (h *hinted) Unwrap() error { return h.error }
-
-func withHint(err error, hint string) error { return &hinted{error: err, hint: hint} }
+func withHint(err error, text string) error { return hint.With(err, text) }
 
 const (
 	excerptLines = 2
@@ -81,10 +73,7 @@ const (
 
 // fault makes an Error of err for the lines start to end of d.
 func (d *dockerfile) fault(loc []parser.Range, err error) *Error {
-	e := &Error{File: d.name, Err: err}
-	if h, ok := errors.AsType[*hinted](err); ok {
-		e.Hint = h.hint
-	}
+	e := &Error{File: d.name, Err: err, Hint: hint.Of(err)}
 	if len(loc) == 0 {
 		return e
 	}

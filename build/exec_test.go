@@ -43,7 +43,7 @@ type bed struct {
 // baseDockerfile makes the image that testdata/build builds on.
 const baseDockerfile = `FROM scratch
 COPY helper /bin/sh
-COPY --chmod=0644 <<passwd <<group /etc/
+COPY <<passwd <<group /etc/
 root:x:0:0::/root:/bin/sh
 app:x:1000:1001::/app:/bin/sh
 passwd
@@ -168,6 +168,8 @@ func setup(t *testing.T, dir, script string) {
 			err = os.MkdirAll(p, 0o755)
 		case "symlink":
 			err = os.Symlink(w[2], p)
+		case "hardlink":
+			err = os.Link(filepath.Join(dir, w[2]), p)
 		case "chmod":
 			var bits uint64
 			bits, err = strconv.ParseUint(w[2], 8, 32)

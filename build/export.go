@@ -5,16 +5,22 @@ package build
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/inode"
 	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
 
 // ExportOptions say how the files of an image are written down.
@@ -23,122 +29,90 @@ type ExportOptions struct {
 	Mapping idmap.Mapping
 	// Epoch is the latest time that a file gets; zero: no limit.
 	Epoch time.Time
-	// Prefix is put before the names in a tar; "" or a directory.
-	Prefix string
+	// Warn, if set, is told what could not be kept, and what to look after.
+	Warn func(string)
+}
+
+func (o ExportOptions) warn(msg string) {
+	if o.Warn != nil {
+		o.Warn(msg)
+	}
 }
 
 // ExportDir writes the files of an image into a directory, as the caller's own:
-// what is there already is replaced file by file, and a symlink in the
-// directory or in the image leads nothing out of it.
-func ExportDir(ctx context.Context, img *rootfs.Image, dir string, o ExportOptions) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // docker's mode
+// what is there already is replaced file by file, and a symlink in the directory
+// or in the image leads nothing out of it. A new directory that holds programs
+// with set-id bits or capabilities is open to the caller only: they are the
+// caller's now, and whoever runs them gets the caller's rights.
+func ExportDir(ctx context.Context, img *rootfs.Image, dir string, o ExportOptions) (err error) {
+	_, err = os.Lstat(dir)
+	made := errors.Is(err, fs.ErrNotExist)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
-	out, err := os.OpenRoot(dir)
+	w, err := files.OpenWriter(dir, o.Mapping)
 	if err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
-	defer out.Close()
-	return o.each(ctx, img, func(from *tree, e entry) error { return writeOut(from, e, out) })
+	defer func() { err = errors.Join(err, w.Close()) }()
+	w.Own, w.Latest, w.Warn = true, o.Epoch, o.warn
+	powers := false
+	if err := o.copyAll(ctx, img, w, &powers); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	switch {
+	case powers && made:
+		o.warn(fmt.Sprintf("output %s: it holds programs with set-id bits or capabilities, so that only you can open it", visible(dir)))
+	case powers:
+		o.warn(fmt.Sprintf("output %s: it holds programs with set-id bits or capabilities, which are yours now; close it to other users", visible(dir)))
+	case made:
+		return os.Chmod(dir, 0o755) //nolint:gosec // docker's mode
+	}
+	return nil
+}
+
+// copyAll copies the files of an image, and says whether any has rights of its own.
+func (o ExportOptions) copyAll(ctx context.Context, img *rootfs.Image, w *files.Writer, powers *bool) error {
+	return o.look(ctx, img, func(root string) (err error) {
+		t, err := files.Open(root, "the image")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, t.Close()) }()
+		t.Lenient, t.Warn, t.ID = true, o.warn, o.Mapping.FromCaller
+		entries, err := t.Entries(".")
+		if err != nil {
+			return err
+		}
+		err = w.Contents(ctx, t, entries, ".")
+		for i := range entries {
+			e := &entries[i]
+			_, capable := e.Attrs[inode.Capability]
+			*powers = *powers || capable || e.IsRegular() && e.Mode&(unix.S_ISUID|unix.S_ISGID) != 0
+		}
+		return err
+	})
 }
 
 // ExportTar writes the files of an image as a tar.
 func ExportTar(ctx context.Context, img *rootfs.Image, w io.Writer, o ExportOptions) error {
-	tw := tar.NewWriter(w)
-	err := o.each(ctx, img, func(from *tree, e entry) error { return tarOut(from, e, tw, o.Prefix) })
-	if err != nil {
-		return err
-	}
-	return tw.Close()
-}
-
-// each calls visit for all files of an image, parents before children.
-func (o ExportOptions) each(ctx context.Context, img *rootfs.Image, visit func(*tree, entry) error) error {
 	if len(img.Manifest.Layers) == 0 {
-		return nil
+		return tar.NewWriter(w).Close()
 	}
-	return o.Store.Look(ctx, img, func(root *os.Root) error {
-		t := &tree{name: "the image", dir: root.Name(), root: root, ids: callerIDs(o.Mapping), warn: func(string) {}, lenient: true}
-		entries, err := t.entries(".")
+	return o.look(ctx, img, func(root string) error {
+		buf := bufio.NewWriterSize(w, 256<<10)
+		err := layer.Pack(ctx, buf, root, layer.PackOptions{Mapping: o.Mapping, Live: true, Latest: o.Epoch, Warn: o.Warn})
 		if err != nil {
-			return err
+			return fmt.Errorf("output: %w", err)
 		}
-		for _, e := range entries[1:] {
-			if err := ctx.Err(); err != nil {
-				return context.Cause(ctx)
-			}
-			if !o.Epoch.IsZero() && e.mtime.After(o.Epoch) {
-				e.mtime = o.Epoch
-			}
-			if err := visit(t, e); err != nil {
-				return fmt.Errorf("output %s: %w", visible(e.rel), err)
-			}
-		}
-		return nil
+		return buf.Flush()
 	})
 }
 
-func writeOut(from *tree, e entry, out *os.Root) error {
-	switch {
-	case e.mode.IsDir():
-		if err := out.MkdirAll(e.rel, 0o755); err != nil {
-			return err
-		}
-		return out.Chmod(e.rel, e.mode.Perm()|0o700)
-	case e.link != "":
-		if err := makeRoom(out, e.rel); err != nil {
-			return err
-		}
-		return out.Symlink(e.link, e.rel)
+// look shows the files of an image; one without layers has none.
+func (o ExportOptions) look(ctx context.Context, img *rootfs.Image, show func(root string) error) error {
+	if len(img.Manifest.Layers) == 0 {
+		return nil
 	}
-	if err := makeRoom(out, e.rel); err != nil {
-		return err
-	}
-	in, err := from.root.Open(e.path)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	f, err := out.OpenFile(e.rel, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, in)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := out.Chmod(e.rel, e.mode.Perm()); err != nil {
-		return err
-	}
-	return out.Chtimes(e.rel, e.mtime, e.mtime)
-}
-
-func tarOut(from *tree, e entry, tw *tar.Writer, prefix string) error {
-	h := &tar.Header{
-		Name: path.Join(prefix, e.rel), Mode: int64(unixMode(e.mode)), Uid: int(e.owner.uid), Gid: int(e.owner.gid),
-		ModTime: e.mtime, Typeflag: tar.TypeReg, Format: tar.FormatPAX,
-	}
-	switch {
-	case e.mode.IsDir():
-		h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
-		return tw.WriteHeader(h)
-	case e.link != "":
-		h.Typeflag, h.Linkname = tar.TypeSymlink, e.link
-		return tw.WriteHeader(h)
-	}
-	in, err := from.root.Open(e.path)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	h.Size = info.Size()
-	if err := tw.WriteHeader(h); err != nil {
-		return err
-	}
-	_, err = io.CopyN(tw, in, h.Size)
-	return err
+	return o.Store.Look(ctx, img, func(root *os.Root) error { return show(root.Name()) })
 }

@@ -20,6 +20,11 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/claude-pocket-console/cpc/internal/outbound"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/build/files"
+	"github.com/claude-pocket-console/cpc/internal/inode"
 )
 
 const (
@@ -150,13 +155,13 @@ func (w *work) download(ctx context.Context, address string, c *copyOp) (source,
 	if err != nil {
 		return source{}, fmt.Errorf("fetch %s: %w", bounded(visible(u.Redacted()), 200), err)
 	}
-	t, err := openTree(dir, "the download of "+bounded(visible(u.Redacted()), 200))
+	t, err := files.Open(dir, "the download of "+bounded(visible(u.Redacted()), 200))
 	if err != nil {
 		return source{}, err
 	}
 	w.undo = append(w.undo, t.Close)
-	e := entry{path: "file", mode: 0o600, mtime: got.Time, sum: got.Sum}
-	return source{tree: t, base: name, entries: []entry{e}}, nil
+	e := files.Entry{Path: "file", Sum: got.Sum, Inode: inode.Inode{Mode: unix.S_IFREG | 0o600, Time: got.Time}}
+	return source{tree: t, base: name, entries: []files.Entry{e}}, nil
 }
 
 // download is one URL to fetch into a file.

@@ -21,6 +21,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 
 	"github.com/claude-pocket-console/cpc/internal/outbound"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // refName is what may be asked of a remote: it can be taken for no option.
@@ -306,21 +308,21 @@ func knownHosts(dir string) string {
 
 // gitTree opens the part of a checked-out repository that its address names,
 // resolved inside of it, whatever symlinks the repository has (CVE-2026-33748).
-func gitTree(dir string, ref *dfgitutil.GitRef) (*tree, string, error) {
-	t, err := openTree(dir, "the repository "+bounded(visible(ref.Remote), 200))
+func gitTree(dir string, ref *dfgitutil.GitRef) (*files.Tree, string, error) {
+	t, err := files.Open(dir, "the repository "+bounded(visible(ref.Remote), 200))
 	if err != nil {
 		return nil, "", err
 	}
-	sub, err := t.resolve(cmpDot(ref.SubDir))
+	sub, err := t.Resolve(files.Dot(ref.SubDir))
 	if err != nil {
 		return nil, "", errors.Join(err, t.Close())
 	}
-	info, err := t.root.Lstat(sub)
+	info, err := t.Root.Lstat(sub)
 	if err == nil && !info.IsDir() {
 		err = errors.New("not a directory")
 	}
 	if err != nil {
-		return nil, "", errors.Join(fmt.Errorf("subdirectory %s of %s: %w", visible(ref.SubDir), t.name, errNoSource), t.Close())
+		return nil, "", errors.Join(fmt.Errorf("subdirectory %s of %s: %w", visible(ref.SubDir), t.Name, files.ErrNoSource), t.Close())
 	}
 	return t, sub, nil
 }
@@ -364,7 +366,7 @@ func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *copyOp)
 		return source{}, err
 	}
 	w.undo = append(w.undo, t.Close)
-	entries, err := t.entries(sub)
+	entries, err := t.Entries(sub)
 	if err != nil {
 		return source{}, err
 	}
@@ -373,16 +375,13 @@ func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *copyOp)
 }
 
 // gitModes gives files the modes that git knows: 644 and 755.
-func gitModes(entries []entry) []entry {
+func gitModes(entries []files.Entry) []files.Entry {
 	for i := range entries {
-		e := &entries[i]
-		switch {
-		case e.mode.IsDir():
-			e.mode = e.mode.Type() | 0o755
-		case e.mode&0o111 != 0 && e.link == "":
-			e.mode = 0o755
-		case e.link == "":
-			e.mode = 0o644
+		switch e := &entries[i]; {
+		case e.IsDir(), e.IsRegular() && e.Mode&0o111 != 0:
+			e.SetBits(0o755)
+		case e.IsRegular():
+			e.SetBits(0o644)
 		}
 	}
 	return entries

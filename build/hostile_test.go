@@ -16,6 +16,8 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // marker makes a file on the host that no build may ever see, and returns the
@@ -122,7 +124,7 @@ func TestPinRace(t *testing.T) {
 				_ = unix.Renameat2(int(root.Fd()), "real", int(root.Fd()), "link", unix.RENAME_EXCHANGE)
 			}
 		})
-		tr, err := openTree(dir, "the tree")
+		tr, err := files.Open(dir, "the tree")
 		if err != nil {
 			t.Fatal(err)
 		}

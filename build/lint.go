@@ -15,7 +15,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/util/suggest"
-	"github.com/moby/patternmatcher"
 )
 
 // Finding is what one of BuildKit's build checks found in a Dockerfile.
@@ -271,20 +270,4 @@ func (s *stagePlanner) lintVariables(lint *linter.Linter, x *expander, loc []par
 		near, _ := suggest.Search(name, slices.Sorted(maps.Keys(x.values)), true)
 		lint.Run(&linter.RuleUndefinedVar, loc, linter.RuleUndefinedVar.Format(name, near))
 	}
-}
-
-// wholeContextIgnored are patterns that leave nothing of a context.
-var wholeContextIgnored = []string{"*", "**", "**/*"}
-
-// leavesOut reports whether .dockerignore surely leaves a source out: with !
-// lines that cannot be said.
-func (t *tree) leavesOut(src string) bool {
-	if t.ignore == nil || t.exceptions {
-		return false
-	}
-	if src == "." || src == "/" {
-		return slices.ContainsFunc(t.ignore.Patterns(), func(p *patternmatcher.Pattern) bool { return slices.Contains(wholeContextIgnored, p.String()) })
-	}
-	out, err := t.ignored(strings.TrimPrefix(src, "/"))
-	return out && err == nil
 }

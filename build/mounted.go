@@ -19,6 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/rootfs"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // Mount is what a step finds at a place of its own: a directory or file that
@@ -35,7 +37,7 @@ type Mount struct {
 // binding is the source of a mount once it is open.
 type binding struct {
 	op     *mountOp
-	tree   *tree
+	tree   *files.Tree
 	source source
 }
 
@@ -78,19 +80,12 @@ func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
 		return "", err
 	}
 	p := strings.TrimLeft(b.op.Source, "/")
-	entries, err := b.tree.entries(cmpDot(p))
+	entries, err := b.tree.Entries(files.Dot(p))
 	if err != nil {
 		return "", err
 	}
 	b.source = source{tree: b.tree, entries: entries}
 	return digestSources(ctx, []source{b.source})
-}
-
-func cmpDot(p string) string {
-	if p == "" {
-		return "."
-	}
-	return p
 }
 
 // prepareMounts makes the sources of all mounts and returns them with the
@@ -182,7 +177,7 @@ func (p *preparer) bind(ctx context.Context, m *mountOp) error {
 }
 
 // tree is the mounted files of the stage or image that m is of.
-func (p *preparer) tree(ctx context.Context, m *mountOp) (*tree, error) {
+func (p *preparer) tree(ctx context.Context, m *mountOp) (*files.Tree, error) {
 	for _, b := range p.work.bindings {
 		if b.op == m && b.tree != nil {
 			return b.tree, nil
@@ -204,37 +199,37 @@ func (p *preparer) copyContext(ctx context.Context, s *source, at string) (strin
 	if err := os.Mkdir(at, 0o755); err != nil {
 		return "", err
 	}
-	t, err := openTarget(at, p.work.stage.b.Mapping)
+	t, err := files.OpenWriter(at, p.work.stage.b.Mapping)
 	if err != nil {
 		return "", err
 	}
 	defer t.Close()
-	if err := t.setOwner(".", owner{}); err != nil {
+	if err := t.SetOwner(".", files.Owner{}); err != nil {
 		return "", err
 	}
-	if err := t.chmod(".", 0o755); err != nil {
+	if err := t.Chmod(".", 0o755); err != nil {
 		return "", err
 	}
-	c := &copier{op: &copyOp{}, target: t, clamp: p.work.stage.b.epoch, ctx: ctx}
+	t.Latest = p.work.stage.b.epoch
 	if s.isDir() {
-		return at, c.contents(s, ".")
+		return at, t.Contents(ctx, s.tree, s.entries, ".")
 	}
 	const name = "file"
-	return filepath.Join(at, name), c.put(s.tree, s.entries[0], name)
+	return filepath.Join(at, name), t.Put(s.tree, &s.entries[0], name)
 }
 
 // pin mounts what is at name in t onto the new path at. The name is resolved
 // once, by the kernel, inside of t: whoever changes symlinks there afterwards
 // changes nothing any more (CVE-2024-23651).
-func (w *work) pin(t *tree, name, at string) (err error) {
-	root, err := t.root.Open(".")
+func (w *work) pin(t *files.Tree, name, at string) (err error) {
+	root, err := t.Root.Open(".")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	fd, err := openInside(int(root.Fd()), cmpDot(strings.TrimLeft(name, "/")))
+	fd, err := openInside(int(root.Fd()), files.Dot(strings.TrimLeft(name, "/")))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("%s: %w in %s", visible(name), errNoSource, t.name)
+		return fmt.Errorf("%s: %w in %s", visible(name), files.ErrNoSource, t.Name)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", visible(name), err)
@@ -250,7 +245,7 @@ func (w *work) pin(t *tree, name, at string) (err error) {
 	case info.Mode().IsRegular():
 		err = os.WriteFile(at, nil, 0o600)
 	default:
-		return fmt.Errorf("%s in %s: not a regular file or directory", visible(name), t.name)
+		return fmt.Errorf("%s in %s: not a regular file or directory", visible(name), t.Name)
 	}
 	if err != nil {
 		return err

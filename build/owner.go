@@ -14,6 +14,8 @@ import (
 	"github.com/moby/sys/user"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // maxAccounts bounds /etc/passwd and /etc/group of an image.
@@ -35,16 +37,16 @@ func isNoAccount(err error) bool {
 // by number. Without a group a number is its own group, as docker has it; a
 // name's group is the account's. With a noAccountError comes what is known: root
 // stands for a name that is not.
-func resolveOwner(image *tree, spec string) (owner, error) {
+func resolveOwner(image *files.Tree, spec string) (files.Owner, error) {
 	name, group, hasGroup := strings.Cut(spec, ":")
-	var o owner
+	var o files.Owner
 	var missing error
 	if name == "" && !hasGroup {
 		return o, fmt.Errorf("owner %q is empty", spec)
 	}
 	if name != "" {
 		var err error
-		if o, err = image.account(name); err != nil && !isNoAccount(err) {
+		if o, err = account(image, name); err != nil && !isNoAccount(err) {
 			return o, err
 		}
 		missing = err
@@ -52,37 +54,37 @@ func resolveOwner(image *tree, spec string) (owner, error) {
 	if !hasGroup || group == "" {
 		return o, missing
 	}
-	gid, err := image.groupID(group)
+	gid, err := groupID(image, group)
 	if !isNoAccount(err) {
-		o.gid = gid
+		o.GID = gid
 	}
 	return o, errors.Join(missing, err)
 }
 
-func (t *tree) account(name string) (owner, error) {
+func account(t *files.Tree, name string) (files.Owner, error) {
 	if n, numeric, err := dockerflag.ParseID(name); numeric || err != nil {
-		return owner{n, n}, err
+		return files.Owner{UID: n, GID: n}, err
 	}
-	data, err := t.accountFile("etc/passwd")
+	data, err := accountFile(t, "etc/passwd")
 	if err != nil {
-		return owner{}, err
+		return files.Owner{}, err
 	}
 	found, err := user.ParsePasswdFilter(bytes.NewReader(data), func(u user.User) bool { return u.Name == name })
 	if err != nil {
-		return owner{}, fmt.Errorf("read /etc/passwd of the image: %w", err)
+		return files.Owner{}, fmt.Errorf("read /etc/passwd of the image: %w", err)
 	}
 	if len(found) == 0 {
-		return owner{}, withHint(&noAccountError{"user", name, "/etc/passwd"},
+		return files.Owner{}, withHint(&noAccountError{"user", name, "/etc/passwd"},
 			"create it in an earlier RUN step, or give a number")
 	}
 	return checkIDs(found[0].Uid, found[0].Gid)
 }
 
-func (t *tree) groupID(name string) (uint32, error) {
+func groupID(t *files.Tree, name string) (uint32, error) {
 	if n, numeric, err := dockerflag.ParseID(name); numeric || err != nil {
 		return n, err
 	}
-	data, err := t.accountFile("etc/group")
+	data, err := accountFile(t, "etc/group")
 	if err != nil {
 		return 0, err
 	}
@@ -95,24 +97,24 @@ func (t *tree) groupID(name string) (uint32, error) {
 			"create it in an earlier RUN step, or give a number")
 	}
 	o, err := checkIDs(found[0].Gid, found[0].Gid)
-	return o.gid, err
+	return o.GID, err
 }
 
 // checkIDs refuses what a hostile account file may hold.
-func checkIDs(uid, gid int) (owner, error) {
+func checkIDs(uid, gid int) (files.Owner, error) {
 	if uid < 0 || gid < 0 || uint64(uid) > 1<<32-2 || uint64(gid) > 1<<32-2 {
-		return owner{}, fmt.Errorf("ids %d:%d in the image's account files are out of range", uid, gid)
+		return files.Owner{}, fmt.Errorf("ids %d:%d in the image's account files are out of range", uid, gid)
 	}
-	return owner{uint32(uid), uint32(gid)}, nil
+	return files.Owner{UID: uint32(uid), GID: uint32(gid)}, nil
 }
 
 // accountFile reads a file of the image; a missing one is empty.
-func (t *tree) accountFile(name string) ([]byte, error) {
-	resolved, err := t.resolve(name)
+func accountFile(t *files.Tree, name string) ([]byte, error) {
+	resolved, err := t.Resolve(name)
 	if err != nil {
 		return nil, err
 	}
-	data, err := readBounded(func() (io.ReadCloser, error) { return openRegular(t.root, resolved) }, maxAccounts)
+	data, err := readBounded(func() (io.ReadCloser, error) { return openRegular(t.Root, resolved) }, maxAccounts)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // TestOwnerNumbers: a number is an id, whatever names the image has given.
@@ -23,16 +25,16 @@ func TestOwnerNumbers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	image, err := openTree(dir, "the image")
+	image, err := files.Open(dir, "the image")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer image.root.Close()
-	for spec, want := range map[string]owner{
+	defer image.Close()
+	for spec, want := range map[string][2]uint32{
 		"1001": {1001, 1001}, "1001:1001": {1001, 1001}, "app": {7, 8}, "app:staff": {7, 50}, "app:1001": {7, 1001}, ":1001": {0, 1001},
 		"4294967294": {4294967294, 4294967294},
 	} {
-		if got, err := resolveOwner(image, spec); err != nil || got != want {
+		if got, err := resolveOwner(image, spec); err != nil || got != (files.Owner{UID: want[0], GID: want[1]}) {
 			t.Errorf("%s: %v, %v; want %v", spec, got, err, want)
 		}
 	}

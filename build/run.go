@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/rootfs"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // mountPoints are what a runtime creates in a root file system so that it can
@@ -34,12 +36,12 @@ func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
 	if b.Runner == nil {
 		return errors.New("no runner for RUN steps")
 	}
-	t, err := openTarget(m.Root, b.Mapping)
+	t, err := files.OpenWriter(m.Root, b.Mapping)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	if _, err := t.mkdirAll(run.Dir); err != nil {
+	if _, err := t.MkdirAll(run.Dir); err != nil {
 		return fmt.Errorf("working directory %s: %w", visible(run.Dir), err)
 	}
 	if err := w.emulate(); err != nil {
@@ -120,17 +122,17 @@ type seen struct {
 // look notes which mount points exist, and what the directories are like that
 // they are in. A runtime follows symlinks inside the root file system when it
 // makes a mount point, so that is where they are looked for.
-func look(t *target, mounts []Mount) (*seen, error) {
+func look(t *files.Writer, mounts []Mount) (*seen, error) {
 	s := &seen{at: map[string]*attributes{}}
 	for _, p := range slices.Concat(mountPoints, pathsTo(mounts)) {
-		dir, err := t.resolve(path.Dir(p))
+		dir, err := t.Resolve(path.Dir(p))
 		if err != nil {
 			return nil, err
 		}
 		resolved := path.Join(dir, path.Base(p))
 		s.order = append(s.order, resolved)
 		for _, p := range []string{dir, resolved} {
-			if s.at[p], err = t.attributes(p); err != nil {
+			if s.at[p], err = attributesOf(t, p); err != nil {
 				return nil, err
 			}
 		}
@@ -154,8 +156,8 @@ func pathsTo(mounts []Mount) []string {
 }
 
 // attributes returns nil if there is nothing at p.
-func (t *target) attributes(p string) (*attributes, error) {
-	info, err := t.root.Lstat(p)
+func attributesOf(t *files.Writer, p string) (*attributes, error) {
+	info, err := t.Root.Lstat(p)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	}
@@ -171,13 +173,13 @@ func (t *target) attributes(p string) (*attributes, error) {
 
 // strip removes the mount points that are new and empty, children first, and
 // returns the directories they were in that are as they were otherwise.
-func (s *seen) strip(t *target) ([]string, error) {
+func (s *seen) strip(t *files.Writer) ([]string, error) {
 	var touched []string
 	for _, p := range slices.Backward(s.order) {
 		if s.at[p] != nil {
 			continue
 		}
-		removed, err := t.removeEmpty(p)
+		removed, err := removeEmpty(t, p)
 		if err != nil {
 			return nil, err
 		}
@@ -187,7 +189,7 @@ func (s *seen) strip(t *target) ([]string, error) {
 	}
 	var same []string
 	for _, dir := range touched {
-		now, err := t.attributes(dir)
+		now, err := attributesOf(t, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -200,9 +202,9 @@ func (s *seen) strip(t *target) ([]string, error) {
 
 // removeEmpty removes an empty file or directory; it leaves all else alone. The
 // step may have put symlinks on the way, which os.Root does not let out.
-func (t *target) removeEmpty(p string) (bool, error) {
-	info, err := t.root.Lstat(p)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || escapes(err) {
+func removeEmpty(t *files.Writer, p string) (bool, error) {
+	info, err := t.Root.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || files.Escapes(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -211,7 +213,7 @@ func (t *target) removeEmpty(p string) (bool, error) {
 	if !info.IsDir() && (!info.Mode().IsRegular() || info.Size() > 0) {
 		return false, nil
 	}
-	err = t.root.Remove(p)
+	err = t.Root.Remove(p)
 	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
 		return false, nil
 	}

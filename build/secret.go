@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // maxSecret is the size that BuildKit allows, too.
@@ -106,13 +108,13 @@ func (p *preparer) file(m *mountOp, data []byte, mode uint32) error {
 
 // own gives a file or socket the owner and mode that the mount says.
 func (p *preparer) own(m *mountOp, at string, mode uint32) error {
-	t, err := openTarget(filepath.Dir(at), p.work.stage.b.Mapping)
+	t, err := files.OpenWriter(filepath.Dir(at), p.work.stage.b.Mapping)
 	if err != nil {
 		return err
 	}
 	name := filepath.Base(at)
-	if err = t.setOwner(name, owner{m.UID, m.GID}); err == nil {
-		err = t.chmod(name, mode)
+	if err = t.SetOwner(name, files.Owner{UID: m.UID, GID: m.GID}); err == nil {
+		err = t.Chmod(name, mode)
 	}
 	return errors.Join(err, t.Close())
 }

@@ -6,7 +6,6 @@ package build
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -172,19 +171,4 @@ func dirBits(isDir bool) uint32 {
 		return 0o6000
 	}
 	return 0
-}
-
-// unixMode is the permission, set-id and sticky bits of a Go mode.
-func unixMode(m os.FileMode) uint32 {
-	bits := uint32(m.Perm())
-	if m&os.ModeSetuid != 0 {
-		bits |= unix.S_ISUID
-	}
-	if m&os.ModeSetgid != 0 {
-		bits |= unix.S_ISGID
-	}
-	if m&os.ModeSticky != 0 {
-		bits |= unix.S_ISVTX
-	}
-	return bits
 }

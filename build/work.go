@@ -18,6 +18,8 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
+
+	"github.com/claude-pocket-console/cpc/build/files"
 )
 
 // work is one step that changes files: its scratch directories and mounts.
@@ -27,7 +29,7 @@ type work struct {
 	op      *op
 	info    StepInfo
 	sources []source
-	from    *tree
+	from    *files.Tree
 	// bindings are the sources of a RUN's bind mounts.
 	bindings []*binding
 	// touched are directories that were only changed by making mount points.
@@ -182,7 +184,7 @@ func (w *work) layersOf(ctx context.Context, from origin) ([]rootfs.LayerDescrip
 	return img.LayerDescriptors(), "image " + visible(from.Image), nil
 }
 
-func (w *work) openFrom(ctx context.Context, from origin) (*tree, error) {
+func (w *work) openFrom(ctx context.Context, from origin) (*files.Tree, error) {
 	switch from.Kind {
 	case fromContext, fromScratch:
 		return w.stage.b.context, nil
@@ -202,13 +204,13 @@ func (w *work) openFrom(ctx context.Context, from origin) (*tree, error) {
 }
 
 // mountedTree opens a mounted root to read from, until the step is over.
-func (w *work) mountedTree(m *rootfs.Mounted, name string) (*tree, error) {
-	t, err := openTree(m.Root, name)
+func (w *work) mountedTree(m *rootfs.Mounted, name string) (*files.Tree, error) {
+	t, err := files.Open(m.Root, name)
 	if err != nil {
 		return nil, err
 	}
 	w.undo = append(w.undo, t.Close)
-	t.ids, t.warn = callerIDs(w.stage.b.Mapping), w.stage.b.Progress.Warn
+	t.ID, t.Warn = w.stage.b.Mapping.FromCaller, w.stage.b.Progress.Warn
 	return t, nil
 }
 
@@ -271,40 +273,45 @@ func clampTimes(upper string, epoch time.Time) error {
 
 // writeFiles does COPY, ADD and WORKDIR in the mounted root.
 func (w *work) writeFiles(ctx context.Context, m *rootfs.Mounted) (err error) {
-	t, err := openTarget(m.Root, w.stage.b.Mapping)
+	t, err := files.OpenWriter(m.Root, w.stage.b.Mapping)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	t.warn = w.stage.b.Progress.Warn
+	t.Warn = w.stage.b.Progress.Warn
 	if d := w.op.Workdir; d != nil {
 		if d.User != "" {
-			t.made, err = resolveOwner(t.tree, d.User)
+			made, err := resolveOwner(t.Tree, d.User)
 			if isNoAccount(err) { // as in BuildKit; a RUN step would fail
-				t.warn(fmt.Sprintf("USER %s: %v; WORKDIR belongs to root", visible(d.User), err))
+				t.Warn(fmt.Sprintf("USER %s: %v; WORKDIR belongs to root", visible(d.User), err))
 				err = nil
 			}
 			if err != nil {
 				return fmt.Errorf("USER %s: %w", visible(d.User), err)
 			}
+			t.Made.Owner = &made
 		}
-		_, err := t.mkdirAll(d.Path)
+		_, err := t.MkdirAll(d.Path)
 		return err
 	}
 	c := w.op.Copy
 	if c.Chown != "" {
-		o, err := resolveOwner(t.tree, c.Chown)
+		o, err := resolveOwner(t.Tree, c.Chown)
 		if err != nil {
 			return fmt.Errorf("--chown=%s: %w", visible(c.Chown), err)
 		}
-		t.owner, t.made = &o, o
+		t.Owner, t.Made.Owner = &o, &o
 	}
 	if c.Chmod != "" {
 		mode, err := parseMode(c.Chmod)
 		if err != nil {
 			return err
 		}
-		t.mode = &mode
+		t.Mode = mode.apply
+		if mode.octal { // a symbolic one needs bits to start from
+			bits := mode.bits & 0o777 // as in BuildKit
+			t.Made.Bits = &bits
+		}
 	}
 	staging := ""
 	if c.Add {
@@ -312,31 +319,7 @@ func (w *work) writeFiles(ctx context.Context, m *rootfs.Mounted) (err error) {
 			return err
 		}
 	}
-	cp := &copier{op: c, target: t, staging: staging, clamp: w.stage.b.epoch, ctx: ctx}
+	t.Latest = w.stage.b.epoch
+	cp := &copier{op: c, target: t, staging: staging, ctx: ctx}
 	return cp.copy(w.sources)
-}
-
-// callerIDs gives the image ids of a file in a mounted root.
-func callerIDs(m idmap.Mapping) func(uid, gid uint32) (owner, error) {
-	return func(uid, gid uint32) (owner, error) {
-		if m.Mode == idmap.Single {
-			return owner{}, nil
-		}
-		if uid < m.Base || uid-m.Base >= m.Size || gid < m.Base || gid-m.Base >= m.Size {
-			return owner{}, fmt.Errorf("ids %d:%d are not the image's", uid, gid)
-		}
-		return owner{uid - m.Base, gid - m.Base}, nil
-	}
-}
-
-// storeIDs gives the image ids of a file as the store keeps it.
-func storeIDs(m idmap.Mapping) func(uid, gid uint32) (owner, error) {
-	return func(uid, gid uint32) (owner, error) {
-		u, err := m.FromStore(uid)
-		if err != nil {
-			return owner{}, err
-		}
-		g, err := m.FromStore(gid)
-		return owner{u, g}, err
-	}
 }

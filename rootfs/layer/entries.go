@@ -10,41 +10,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"path"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/inode"
 )
 
-// ownership is what an entry's owner is on disk.
-type ownership struct{ uid, gid int }
-
-func (u *unpacker) owner(hdr *tar.Header) (ownership, error) {
-	uid, err := u.storeID(hdr.Uid)
+// inode is what an entry says of a file, with the ids that it has on disk.
+func (u *unpacker) inode(hdr *tar.Header) (inode.Inode, error) {
+	n, err := describe(hdr)
+	if err == nil {
+		err = n.MapIDs(u.o.Mapping.ToStore)
+	}
 	if err != nil {
-		return ownership{}, fmt.Errorf("owner: user %w", err)
+		return n, fmt.Errorf("owner: %w", err)
 	}
-	gid, err := u.storeID(hdr.Gid)
-	if err != nil {
-		return ownership{}, fmt.Errorf("owner: group %w", err)
-	}
-	return ownership{uid, gid}, nil
-}
-
-func (u *unpacker) storeID(id int) (int, error) {
-	if id < 0 || id > math.MaxUint32 {
-		return 0, fmt.Errorf("id %d: not an id", id)
-	}
-	on, err := u.o.Mapping.ToStore(uint32(id))
-	return int(on), err
-}
-
-func modTime(hdr *tar.Header) unix.Timespec {
-	ts, err := unix.TimeToTimespec(hdr.ModTime)
-	if err != nil || hdr.ModTime.IsZero() {
-		return unix.Timespec{}
-	}
-	return ts
+	return n, nil
 }
 
 // clear removes what is at t, unless it is a directory and one is wanted.
@@ -68,8 +50,8 @@ func (u *unpacker) clear(t target, wantDir bool) (whiteout, kept bool, err error
 	return isWhiteout(&st), false, unix.Unlinkat(t.at, t.base, 0)
 }
 
-func (u *unpacker) file(t target, hdr *tar.Header, own ownership, content io.Reader) (err error) {
-	if u.bytes += hdr.Size; u.bytes > u.limits.Bytes || u.bytes < 0 {
+func (u *unpacker) file(t target, n *inode.Inode, content io.Reader) (err error) {
+	if u.bytes += n.Size; u.bytes > u.limits.Bytes || u.bytes < 0 {
 		return fmt.Errorf("files of the layer are larger than the limit of %d bytes", u.limits.Bytes)
 	}
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
@@ -84,14 +66,13 @@ func (u *unpacker) file(t target, hdr *tar.Header, own ownership, content io.Rea
 		return err
 	}
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	if err := u.write(fd, content, hdr.Size); err != nil {
+	if err := u.write(fd, content, n.Size); err != nil {
 		return err
 	}
-	if err := u.describe(fd, hdr, own); err != nil {
+	if err := u.apply(fd, t.name, n); err != nil {
 		return err
 	}
-	mtime := modTime(hdr)
-	return unix.UtimesNanoAt(t.at, t.base, []unix.Timespec{mtime, mtime}, unix.AT_SYMLINK_NOFOLLOW)
+	return n.TouchOpen(fd)
 }
 
 // write copies size bytes; stretches of zeroes become holes.
@@ -135,19 +116,14 @@ func writeAll(fd int, p []byte, off int64) error {
 	return nil
 }
 
-// describe sets owner, mode and attributes of an open file or directory. The
-// order matters: a change of owner clears set-id bits and capabilities.
-func (u *unpacker) describe(fd int, hdr *tar.Header, own ownership) error {
-	if err := unix.Fchown(fd, own.uid, own.gid); err != nil {
-		return fmt.Errorf("change owner to %d:%d: %w", own.uid, own.gid, err)
-	}
-	if err := unix.Fchmod(fd, uint32(hdr.Mode)&0o7777); err != nil {
-		return fmt.Errorf("change mode: %w", err)
-	}
-	return u.setAttributes(fd, hdr)
+// apply makes an open file or directory what the entry called name says.
+func (u *unpacker) apply(fd int, name string, n *inode.Inode) error {
+	return n.Apply(fd, func(attr string, err error) {
+		u.warn(fmt.Sprintf("%s: attribute %s not kept: %v", quote(name), quote(attr), err))
+	})
 }
 
-func (u *unpacker) dir(t target, hdr *tar.Header, own ownership) (err error) {
+func (u *unpacker) dir(t target, n *inode.Inode) (err error) {
 	err = unix.Mkdirat(t.at, t.base, 0o700)
 	whiteout := false
 	if errors.Is(err, unix.EEXIST) {
@@ -169,23 +145,23 @@ func (u *unpacker) dir(t target, hdr *tar.Header, own ownership) (err error) {
 			return err
 		}
 	}
-	return u.finishDir(fd, t.name, hdr, own)
+	return u.finishDir(fd, t.name, n)
 }
 
 func (u *unpacker) rootDir(hdr *tar.Header) error {
-	own, err := u.owner(hdr)
+	n, err := u.inode(hdr)
 	if err != nil {
 		return err
 	}
-	return u.finishDir(u.root, ".", hdr, own)
+	return u.finishDir(u.root, ".", &n)
 }
 
-func (u *unpacker) finishDir(fd int, name string, hdr *tar.Header, own ownership) error {
+func (u *unpacker) finishDir(fd int, name string, n *inode.Inode) error {
 	if u.names += int64(len(name)) + dirCost; u.names > maxDirNames {
 		return errors.New("too many directories with long names")
 	}
-	u.dirs = append(u.dirs, dirTime{name, modTime(hdr)})
-	return u.describe(fd, hdr, own)
+	u.dirs = append(u.dirs, dirTime{name, n.Time})
+	return u.apply(fd, name, n)
 }
 
 // finishDirs sets the times of directories. One that has since been replaced
@@ -202,7 +178,7 @@ func (u *unpacker) finishDirs(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("set times of %s: %w", quote(d.name), err)
 		}
-		err = futimens(fd, d.mtime)
+		err = (&inode.Inode{Time: d.mtime}).TouchOpen(fd)
 		if err = errors.Join(err, unix.Close(fd)); err != nil {
 			return fmt.Errorf("set times of %s: %w", quote(d.name), err)
 		}
@@ -210,39 +186,15 @@ func (u *unpacker) finishDirs(ctx context.Context) error {
 	return nil
 }
 
-func (u *unpacker) symlink(t target, hdr *tar.Header, own ownership) error {
-	if hdr.Linkname == "" || len(hdr.Linkname) > maxPath {
+// node makes a symbolic link or a named pipe.
+func (u *unpacker) node(t target, n *inode.Inode) error {
+	if n.IsSymlink() && (n.Link == "" || len(n.Link) > maxPath) {
 		return errors.New("symbolic link with a malformed target")
 	}
 	if _, _, err := u.clear(t, false); err != nil {
 		return err
 	}
-	if err := unix.Symlinkat(hdr.Linkname, t.at, t.base); err != nil {
-		return err
-	}
-	return u.finishNode(t, hdr, own)
-}
-
-func (u *unpacker) fifo(t target, hdr *tar.Header, own ownership) error {
-	if _, _, err := u.clear(t, false); err != nil {
-		return err
-	}
-	if err := unix.Mknodat(t.at, t.base, unix.S_IFIFO|0o600, 0); err != nil {
-		return err
-	}
-	if err := u.finishNode(t, hdr, own); err != nil {
-		return err
-	}
-	return unix.Fchmodat(t.at, t.base, uint32(hdr.Mode)&0o7777, 0)
-}
-
-// finishNode sets owner and times of what cannot be opened.
-func (u *unpacker) finishNode(t target, hdr *tar.Header, own ownership) error {
-	if err := unix.Fchownat(t.at, t.base, own.uid, own.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("change owner to %d:%d: %w", own.uid, own.gid, err)
-	}
-	mtime := modTime(hdr)
-	return unix.UtimesNanoAt(t.at, t.base, []unix.Timespec{mtime, mtime}, unix.AT_SYMLINK_NOFOLLOW)
+	return n.Make(t.at, t.base, false)
 }
 
 // hardLink links to an entry of the same layer. A link to a symbolic link is

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/inode"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 )
 
@@ -220,10 +221,10 @@ func TestUnpackMetadata(t *testing.T) {
 		if err != nil || kept["user.note"] != "a\x00b" || len(kept) != 2 {
 			t.Errorf("attributes: %q %v", kept, err)
 		}
-		if got := kept[capability]; got != "\x01\x00\x00\x02"+capData[4:20] {
+		if got := kept[inode.Capability]; got != "\x01\x00\x00\x02"+capData[4:20] {
 			t.Errorf("capability: %q", got)
 		}
-		all, err := listAttributes(int(f.Fd()))
+		_, all, err := inode.Attributes(int(f.Fd()))
 		if err != nil || len(all) != 2 {
 			t.Errorf("attributes on disk: %q %v", all, err)
 		}

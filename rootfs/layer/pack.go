@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/inode"
 )
 
 // PackOptions are the options of Pack.
@@ -32,6 +33,8 @@ type PackOptions struct {
 	// change it at any time. What vanishes meanwhile is left out, and device
 	// nodes are.
 	Live bool
+	// Latest, if set, is the latest time that a file gets.
+	Latest time.Time
 }
 
 // Changed reports whether the upper directory says that anything differs from
@@ -64,19 +67,17 @@ func Pack(ctx context.Context, w io.Writer, upper string, o PackOptions) (err er
 	defer func() { err = errors.Join(err, unix.Close(root)) }()
 	p := &packer{
 		ctx: ctx, root: root, o: o, opaque: opaqueName(o.Mapping),
-		tw: tar.NewWriter(w), links: make(map[inode]string),
+		tw: tar.NewWriter(w), links: make(map[inode.Key]string),
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(root, &st); err != nil {
+	n, err := inode.Stat(root)
+	if err != nil {
 		return fmt.Errorf("stat %s: %w", upper, err)
 	}
-	if err := p.dir(".", &st); err != nil {
+	if err := p.dir(".", &n); err != nil {
 		return fmt.Errorf("pack %s: %w", upper, err)
 	}
 	return p.tw.Close()
 }
-
-type inode struct{ dev, ino uint64 }
 
 type packer struct {
 	ctx    context.Context
@@ -84,37 +85,46 @@ type packer struct {
 	o      PackOptions
 	opaque string
 	tw     *tar.Writer
-	links  map[inode]string
+	links  map[inode.Key]string
 	bytes  int64
 }
 
-// header returns what is common to entries of every type.
-func (p *packer) header(name string, st *unix.Stat_t) (*tar.Header, error) {
+// write writes the entry of a file, which is described with the ids that it has
+// on disk. First is the name that the tar has of it already; "" for none.
+func (p *packer) write(name string, n *inode.Inode, first string) error {
 	from := p.o.Mapping.FromStore
 	if p.o.Live {
 		from = p.o.Mapping.FromCaller
 	}
-	uid, err := from(st.Uid)
-	if err != nil {
-		return nil, fmt.Errorf("%s: user %w", quote(name), err)
+	in := *n
+	if err := in.MapIDs(from); err != nil {
+		return fmt.Errorf("%s: %w", quote(name), err)
 	}
-	gid, err := from(st.Gid)
-	if err != nil {
-		return nil, fmt.Errorf("%s: group %w", quote(name), err)
+	if !p.o.Latest.IsZero() && in.Time.After(p.o.Latest) {
+		in.Time = p.o.Latest
 	}
-	return &tar.Header{
-		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(uid), Gid: int(gid),
-		ModTime: time.Unix(st.Mtim.Unix()), Format: tar.FormatPAX,
-	}, nil
+	hdr, lost := header(name, &in)
+	if first != "" {
+		hdr.Typeflag, hdr.Linkname, hdr.Size = tar.TypeLink, first, 0
+	}
+	for _, attr := range lost {
+		p.warn(fmt.Sprintf("%s: a layer cannot hold the attribute %s", quote(name), quote(attr)))
+	}
+	if !p.o.Live && (belowWhiteout(path.Dir(name)) || strings.HasPrefix(path.Base(name), whPrefix)) {
+		setRecord(hdr, paxPlain, "1")
+		p.warn(fmt.Sprintf("%s: to other programs, a name in a layer that starts with %s stands for a removal", quote(name), whPrefix))
+	}
+	return p.put(hdr)
 }
 
-func (p *packer) dir(name string, st *unix.Stat_t) error {
+func (p *packer) dir(name string, in *inode.Inode) error {
 	fd, err := p.open(name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
 	d := os.NewFile(uintptr(fd), name)
 	attrs, opaque, err := attributes(fd, p.opaque)
+	in.Attrs = attrs
 	var names []string
 	if err == nil {
 		names, err = d.Readdirnames(-1)
@@ -122,19 +132,11 @@ func (p *packer) dir(name string, st *unix.Stat_t) error {
 	if err = errors.Join(err, d.Close()); err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
-	hdr, err := p.header(strings.TrimPrefix(name+"/", "./"), st)
-	if err != nil {
-		return err
-	}
-	if name == "." {
-		hdr.Name = "./"
-	}
-	hdr.Typeflag = tar.TypeDir
-	if err := p.write(hdr, attrs); err != nil {
+	if err := p.write(name+"/", in, ""); err != nil {
 		return err
 	}
 	if opaque {
-		if err := p.marker(path.Join(name, whOpaque), st); err != nil {
+		if err := p.marker(path.Join(name, whOpaque), in); err != nil {
 			return err
 		}
 	}
@@ -164,45 +166,27 @@ func (p *packer) vanished(err error) bool {
 	return p.o.Live && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, errChanged))
 }
 
-// stat looks at a name of the tree, and at where a symbolic link points.
-func (p *packer) stat(name string) (st unix.Stat_t, target string, err error) {
+// stat describes a name of the tree, but for attributes.
+func (p *packer) stat(name string) (inode.Inode, error) {
 	fd, err := p.open(name, unix.O_PATH)
 	if err != nil {
-		return st, "", err
+		return inode.Inode{}, err
 	}
-	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		buf := make([]byte, maxPath+1)
-		var n int
-		if n, err = unix.Readlinkat(fd, "", buf); err == nil {
-			target = string(buf[:n])
-		}
-	}
-	return st, target, errors.Join(err, unix.Close(fd))
+	n, err := inode.Stat(fd)
+	return n, errors.Join(err, unix.Close(fd))
 }
 
 // marker writes the empty file that stands for a removal.
-func (p *packer) marker(name string, st *unix.Stat_t) error {
-	return p.write(&tar.Header{
-		Typeflag: tar.TypeReg, Name: name, ModTime: time.Unix(st.Mtim.Unix()), Format: tar.FormatPAX,
-	}, nil)
+func (p *packer) marker(name string, n *inode.Inode) error {
+	return p.put(&tar.Header{Typeflag: tar.TypeReg, Name: name, ModTime: n.Time, Format: tar.FormatPAX})
 }
 
-func (p *packer) write(hdr *tar.Header, attrs map[string]string) error {
+func (p *packer) put(hdr *tar.Header) error {
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
 	if len(strings.TrimSuffix(hdr.Name, "/")) > maxPath {
 		return fmt.Errorf("%s: name is longer than %d bytes", quote(hdr.Name), maxPath)
-	}
-	for name, value := range attrs {
-		if strings.Contains(name, "=") {
-			p.warn(fmt.Sprintf("%s: a layer cannot hold the attribute %s", quote(hdr.Name), quote(name)))
-			continue
-		}
-		if hdr.PAXRecords == nil {
-			hdr.PAXRecords = make(map[string]string, len(attrs))
-		}
-		hdr.PAXRecords[paxXattr+name] = value
 	}
 	if err := p.tw.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("%s: %w", quote(hdr.Name), err)
@@ -211,49 +195,36 @@ func (p *packer) write(hdr *tar.Header, attrs map[string]string) error {
 }
 
 func (p *packer) entry(name string) error {
-	st, target, err := p.stat(name)
+	n, err := p.stat(name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
-	base := path.Base(name)
-	if isWhiteout(&st) && !p.o.Live {
-		return p.marker(path.Join(path.Dir(name), whPrefix+base), &st)
+	if n.Type() == unix.S_IFCHR && n.Device == 0 && !p.o.Live {
+		return p.marker(path.Join(path.Dir(name), whPrefix+path.Base(name)), &n)
 	}
-	if strings.HasPrefix(base, whPrefix) {
-		return fmt.Errorf("%s: a layer cannot hold a name that starts with %s", quote(name), whPrefix)
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return p.dir(name, &st)
-	}
-	if st.Nlink > 1 {
-		key := inode{st.Dev, st.Ino}
-		if first, ok := p.links[key]; ok {
-			return p.hardLink(name, first, &st)
-		}
-		p.links[key] = name
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		return p.file(name, &st)
-	case unix.S_IFLNK:
-		return p.symlink(name, target, &st)
-	case unix.S_IFIFO:
-		hdr, err := p.header(name, &st)
-		if err != nil {
-			return err
-		}
-		hdr.Typeflag = tar.TypeFifo
-		return p.write(hdr, nil)
+	switch n.Type() {
+	case unix.S_IFDIR:
+		return p.dir(name, &n)
 	case unix.S_IFSOCK:
-		delete(p.links, inode{st.Dev, st.Ino})
 		p.warn(fmt.Sprintf("%s: a layer cannot hold a socket", quote(name)))
 		return nil
+	case unix.S_IFREG, unix.S_IFLNK, unix.S_IFIFO:
+	default:
+		if p.o.Live {
+			return nil
+		}
+		return fmt.Errorf("%s: a layer may not hold a device node", quote(name))
 	}
-	if p.o.Live {
-		delete(p.links, inode{st.Dev, st.Ino})
-		return nil
+	if n.Shared() {
+		if first, ok := p.links[n.Key]; ok {
+			return p.write(name, &n, first)
+		}
+		p.links[n.Key] = name
 	}
-	return fmt.Errorf("%s: a layer may not hold a device node", quote(name))
+	if n.IsRegular() {
+		return p.file(name)
+	}
+	return p.write(name, &n, "")
 }
 
 func (p *packer) warn(msg string) {
@@ -262,58 +233,33 @@ func (p *packer) warn(msg string) {
 	}
 }
 
-func (p *packer) hardLink(name, first string, st *unix.Stat_t) error {
-	hdr, err := p.header(name, st)
-	if err != nil {
-		return err
-	}
-	hdr.Typeflag, hdr.Linkname = tar.TypeLink, first
-	return p.write(hdr, nil)
-}
-
-func (p *packer) symlink(name, target string, st *unix.Stat_t) error {
-	hdr, err := p.header(name, st)
-	if err != nil {
-		return err
-	}
-	hdr.Typeflag, hdr.Linkname = tar.TypeSymlink, target
-	return p.write(hdr, nil)
-}
-
-func (p *packer) file(name string, st *unix.Stat_t) (err error) {
+func (p *packer) file(name string) (err error) {
 	fd, err := p.open(name, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer func() { err = errors.Join(err, f.Close()) }()
-	var now unix.Stat_t
-	if err := unix.Fstat(fd, &now); err != nil {
-		return fmt.Errorf("%s: %w", quote(name), err)
+	n, err := inode.Stat(fd)
+	if err == nil && !n.IsRegular() {
+		err = errChanged
 	}
-	if now.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Errorf("%s: %w", quote(name), errChanged)
+	if err == nil {
+		n.Attrs, _, err = attributes(fd, p.opaque)
 	}
-	st.Size = now.Size
-	hdr, err := p.header(name, &now)
-	if err != nil {
-		return err
-	}
-	attrs, _, err := attributes(fd, p.opaque)
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
 	most := p.o.Limits.withDefaults().Bytes
-	if p.bytes += st.Size; p.bytes > most || p.bytes < 0 {
+	if p.bytes += n.Size; p.bytes > most || p.bytes < 0 {
 		return fmt.Errorf("%s: files of the layer are larger than the limit of %d bytes", quote(name), most)
 	}
-	hdr.Typeflag, hdr.Size = tar.TypeReg, st.Size
-	if err := p.write(hdr, attrs); err != nil {
+	if err := p.write(name, &n, ""); err != nil {
 		return err
 	}
-	n, err := io.CopyN(p.tw, ctxReader{p.ctx, f}, st.Size)
+	got, err := io.CopyN(p.tw, ctxReader{p.ctx, f}, n.Size)
 	if errors.Is(err, io.EOF) && p.o.Live { // shorter by now
-		_, err = io.CopyN(p.tw, zeroes{}, st.Size-n)
+		_, err = io.CopyN(p.tw, zeroes{}, n.Size-got)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)

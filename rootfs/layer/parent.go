@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -146,14 +145,4 @@ func (u *unpacker) dropWhiteout(t target) (bool, error) {
 
 func openDir(at int, base string) (int, error) {
 	return unix.Openat(at, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-}
-
-// futimens sets both times of an open file; utimensat(2) without a path.
-func futimens(fd int, t unix.Timespec) error {
-	ts := [2]unix.Timespec{t, t}
-	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,9 @@ type UnpackOptions struct {
 	// Whole: the stream must have the mark that ends a tar stream. For one
 	// whose digest is not known, that shows whether it is all there.
 	Whole bool
+	// Plain: the tar is no layer. Names that stand for removals in a layer are
+	// files' here.
+	Plain bool
 	// Warn, if set, is told what could not be kept and why.
 	Warn func(string)
 }
@@ -82,7 +86,7 @@ type unpacker struct {
 // dirTime is a directory whose times are set when all that is in it is there.
 type dirTime struct {
 	name  string
-	mtime unix.Timespec
+	mtime time.Time
 }
 
 func (u *unpacker) stream(in *boundedReader) error {
@@ -123,14 +127,23 @@ func quote(name string) string {
 }
 
 // cleanName returns name as a path relative to the layer's root, "." for the
-// root itself. Absolute names are taken to be below it, as tar and docker do.
+// root itself. Absolute names are taken to be below it, as tar and docker do, and
+// "a/../b" is b, whatever a is.
 func cleanName(name string) (string, error) {
 	if name == "" || strings.ContainsRune(name, 0) {
 		return "", errors.New("malformed name")
 	}
+	depth := 0
 	for part := range strings.SplitSeq(name, "/") {
-		if part == ".." {
-			return "", errors.New(`name with ".."`)
+		switch part {
+		case "", ".":
+		case "..":
+			depth--
+		default:
+			depth++
+		}
+		if depth < 0 {
+			return "", errors.New(`name with ".." that leads out`)
 		}
 		if len(part) > maxName {
 			return "", fmt.Errorf("name has a part of more than %d bytes", maxName)
@@ -162,14 +175,15 @@ func (u *unpacker) entry(hdr *tar.Header, content io.Reader) error {
 	}
 	dir, base := path.Split(name)
 	dir = path.Clean("/" + dir)[1:]
-	if strings.HasPrefix(dir, whPrefix) || strings.Contains(dir, "/"+whPrefix) {
-		return errors.New("name below a whiteout")
+	plain := u.o.Plain || hdr.PAXRecords[paxPlain] != ""
+	if !plain && belowWhiteout(dir) {
+		return belowMeta(dir)
 	}
 	at, err := u.parent(dir)
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(base, whPrefix) {
+	if !plain && strings.HasPrefix(base, whPrefix) {
 		return u.whiteout(at, base)
 	}
 	return u.make(target{at: at, base: base, name: name}, hdr, content)
@@ -182,26 +196,36 @@ type target struct {
 }
 
 func (u *unpacker) make(t target, hdr *tar.Header, content io.Reader) error {
-	own, err := u.owner(hdr)
+	n, err := u.inode(hdr)
 	if err != nil {
 		return err
 	}
 	delete(u.leftOut, t.name)
 	switch hdr.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		return u.file(t, hdr, own, content)
+		return u.file(t, &n, content)
 	case tar.TypeDir:
-		return u.dir(t, hdr, own)
-	case tar.TypeSymlink:
-		return u.symlink(t, hdr, own)
+		return u.dir(t, &n)
 	case tar.TypeLink:
 		return u.hardLink(t, hdr)
-	case tar.TypeFifo:
-		return u.fifo(t, hdr, own)
+	case tar.TypeSymlink, tar.TypeFifo:
+		return u.node(t, &n)
 	case tar.TypeChar, tar.TypeBlock:
 		return u.device(t, hdr)
 	}
 	return fmt.Errorf("entry of unknown type %q", hdr.Typeflag)
+}
+
+// warn tells what could not be kept, but not of every file of a large layer.
+func (u *unpacker) warn(msg string) {
+	const most = 10
+	if u.warned++; u.o.Warn == nil || u.warned > most {
+		return
+	}
+	if u.warned == most {
+		msg += " (no more of these are shown)"
+	}
+	u.o.Warn(msg)
 }
 
 // device leaves a device node out: a sandbox has a /dev of its own, and to no
@@ -209,7 +233,7 @@ func (u *unpacker) make(t target, hdr *tar.Header, content io.Reader) error {
 // A character device with the number 0 is overlayfs's form of a whiteout, which
 // a layer has that was made of an overlay's files.
 func (u *unpacker) device(t target, hdr *tar.Header) error {
-	if hdr.Typeflag == tar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0 {
+	if hdr.Typeflag == tar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0 && !u.o.Plain {
 		return u.whiteout(t.at, whPrefix+t.base)
 	}
 	if _, _, err := u.clear(t, false); err != nil {

@@ -35,6 +35,23 @@ func isWhiteout(st *unix.Stat_t) bool {
 	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 }
 
+// belowWhiteout reports whether a directory of a layer has a name that stands for
+// a removal.
+func belowWhiteout(dir string) bool {
+	return strings.HasPrefix(dir, whPrefix) || strings.Contains(dir, "/"+whPrefix)
+}
+
+// belowMeta lets what aufs left in its own directories pass, which no other
+// program has looked at for years; nothing else can be below a whiteout.
+func belowMeta(dir string) error {
+	for part := range strings.SplitSeq(dir, "/") {
+		if strings.HasPrefix(part, whMeta) {
+			return nil
+		}
+	}
+	return errors.New("name below a whiteout")
+}
+
 func (u *unpacker) markOpaque(fd int) error {
 	if err := unix.Fsetxattr(fd, u.opaque, []byte("y"), 0); err != nil {
 		return fmt.Errorf("mark directory as opaque (%s): %w", u.opaque, err)

@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package build
+package files
 
 import (
 	"bytes"
@@ -32,7 +32,7 @@ func FuzzIgnore(f *testing.F) {
 		if err != nil {
 			return
 		}
-		tr := &tree{ignore: m}
+		tr := &Tree{Ignore: m}
 		_, _ = tr.ignored(name)
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("took %v", took)
