@@ -93,6 +93,7 @@ func (b *bed) tarContext(t *testing.T, data []byte) string {
 }
 
 func (b *bed) exporting(t *testing.T) ExportOptions {
+	t.Helper()
 	return ExportOptions{Store: b.store, Mapping: b.mapping, Warn: func(msg string) {
 		if !strings.Contains(msg, "set-id bits") {
 			t.Error(msg)
