@@ -54,7 +54,8 @@ type order struct {
 	SNI          string
 	N            int
 	Wait         time.Duration // for a connection; 0 is patience
-	Names, Addrs []string      // of "oneport"
+	Names, Addrs []string      // of "oneport"; arguments and environment of "command"
+	Dir          string        // of "command" and "client"
 }
 
 type result struct {
@@ -141,6 +142,10 @@ func obey(o order) (r result, err error) {
 		return hold(o)
 	case "noise":
 		noise(o)
+	case "command":
+		return command(o)
+	case "client":
+		return goClient(o)
 	case "flood":
 		for range o.N {
 			_, _ = (&net.Dialer{Timeout: patience}).Dial("tcp", o.Addr)

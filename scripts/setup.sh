@@ -60,6 +60,15 @@ table() {
 			qemu-user-static qemu-aarch64-static
 			xz-utils xz
 			mmdebstrap mmdebstrap
+			curl curl
+			python3-requests /usr/lib/python3/dist-packages/requests
+			python3-httpx /usr/lib/python3/dist-packages/httpx
+			python3-h2 /usr/lib/python3/dist-packages/h2
+			python3-aiohttp /usr/lib/python3/dist-packages/aiohttp
+			python3-websockets /usr/lib/python3/dist-packages/websockets
+			python3-grpcio /usr/lib/python3/dist-packages/grpc
+			nodejs node
+			npm npm
 		END
 		;;
 	base)
@@ -205,6 +214,18 @@ setup_subids() {
 	as_root "$*" "$@"
 }
 
+# The packages of npm that test clients use, as their lock file says.
+setup_modules() {
+	from=$root/netns/testdata/clients to=$root/.cache/clients
+	if [ -d "$to/node_modules" ] && cmp -s "$from/package-lock.json" "$to/package-lock.json"; then return; fi
+	say "fetching npm packages for the tests into .cache/clients"
+	rm -rf "$to"
+	mkdir -p "$to.new"
+	cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$to.new"
+	(cd "$to.new" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >&2)
+	mv "$to.new" "$to"
+}
+
 case ${1:-} in
 run | test | base | vm | bench) ;;
 *)
@@ -224,3 +245,4 @@ if [ -n "$packages" ]; then
 fi
 setup_subids
 setup_go
+if [ "$1" = test ]; then setup_modules; fi
