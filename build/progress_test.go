@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	rule "github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 func TestVisible(t *testing.T) {
@@ -147,7 +149,7 @@ func screen(t *testing.T, out string, width int) []string {
 	}
 	var shown []string
 	for _, l := range lines {
-		if w := columns(string(l)); w > width {
+		if w := rule.Width(string(l)); w > width {
 			t.Errorf("line of %d columns on a terminal of %d: %q", w, width, string(l))
 		}
 		shown = append(shown, string(l))
@@ -223,14 +225,6 @@ func TestTerminalFailure(t *testing.T) {
 	p.Close(nil)
 	if !strings.Contains(buf.String(), "long cause\n") {
 		t.Errorf("got %q", buf.String())
-	}
-}
-
-func TestColumns(t *testing.T) {
-	for s, want := range map[string]int{"abc": 3, "漢字": 4, "e\u0301": 1, "✅ ✨": 5, "⚠\ufe0f": 2, "ﾊﾟ": 2, "🦀": 2, "…": 1} {
-		if got := columns(s); got != want {
-			t.Errorf("%q: %d columns, want %d", s, got, want)
-		}
 	}
 }
 

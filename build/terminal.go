@@ -10,9 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
-	"golang.org/x/text/width"
+	rule "github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 const (
@@ -134,7 +133,7 @@ func (t *terminal) Done(s StepInfo, o Outcome) {
 	}
 	_, width := t.size()
 	var b strings.Builder
-	b.WriteString(t.paint(color, mark) + " " + fit(title(s), width-len(mark)-len(note)-3) + "  " + note + "\n")
+	b.WriteString(t.paint(color, mark) + " " + rule.Fit(title(s), width-len(mark)-len(note)-3) + "  " + note + "\n")
 	if o.Err != nil && !o.Canceled {
 		for _, line := range step.tail { // whole, as what is wrong may stand at the end
 			b.WriteString(t.paint("2", "  | ") + line + "\n")
@@ -194,9 +193,9 @@ func (t *terminal) draw(above string) {
 	lines = min(lines, (rows-1-shown)/max(shown, 1))
 	for _, step := range t.running[:shown] {
 		clock := fmt.Sprintf("%.1fs", t.now().Sub(step.started).Seconds())
-		t.line(&b, "1", " ->  ", fit(title(step.StepInfo), width-len(clock)-8)+"  "+clock)
+		t.line(&b, "1", " ->  ", rule.Fit(title(step.StepInfo), width-len(clock)-8)+"  "+clock)
 		for _, line := range step.tail[max(0, len(step.tail)-lines):] {
-			t.line(&b, "2", "  |  "+fit(line, width-6), "")
+			t.line(&b, "2", "  |  "+rule.Fit(line, width-6), "")
 		}
 	}
 	b.WriteString("\x1b[J")
@@ -209,7 +208,7 @@ func (t *terminal) draw(above string) {
 // written over, not cleared before: some terminals keep what is cleared.
 func (t *terminal) line(b *strings.Builder, code, painted, plain string) {
 	b.WriteString(t.paint(code, painted) + plain + "\x1b[K\n")
-	t.drawn = append(t.drawn, columns(painted+plain))
+	t.drawn = append(t.drawn, rule.Width(painted+plain))
 }
 
 // height is how many rows the view takes on a terminal that is width columns
@@ -220,50 +219,4 @@ func (t *terminal) height(width int) int {
 		n += max(1, (w+width-1)/width)
 	}
 	return n
-}
-
-// columns is how many columns s takes.
-func columns(s string) int {
-	n := 0
-	for _, r := range s {
-		n += runeWidth(r)
-	}
-	return n
-}
-
-// fit cuts s to width columns.
-func fit(s string, width int) string {
-	used := 0
-	for i, r := range s {
-		n := runeWidth(r)
-		if used+n > width {
-			return cut(s[:i], width-1) + "…"
-		}
-		used += n
-	}
-	return s
-}
-
-// cut drops characters from the end until s takes at most width columns.
-func cut(s string, width int) string {
-	used := 0
-	for i, r := range s {
-		if used += runeWidth(r); used > width {
-			return s[:i]
-		}
-	}
-	return s
-}
-
-// runeWidth is how many columns a character takes at most: terminals differ
-// about combining emoji.
-func runeWidth(r rune) int {
-	const emojiStyle = '\ufe0f' // shows the character before it as an emoji
-	switch kind := width.LookupRune(r).Kind(); {
-	case kind == width.EastAsianWide || kind == width.EastAsianFullwidth:
-		return 2
-	case r != emojiStyle && (unicode.Is(unicode.Mn, r) || unicode.Is(unicode.Me, r)):
-		return 0
-	}
-	return 1
 }

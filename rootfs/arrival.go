@@ -124,8 +124,9 @@ func (s *Store) unpackStream(ctx context.Context, r io.Reader, dir string, want 
 // growing reads a file that another goroutine still writes to, and so never
 // holds the writer up.
 type growing struct {
-	f    *os.File
-	read int64
+	f      *os.File
+	read   int64
+	behind *meter // of what is read after all of it has come; nil without one
 
 	mu   sync.Mutex // guards what follows
 	more sync.Cond
@@ -162,7 +163,7 @@ func (g *growing) Read(p []byte) (int, error) {
 	for g.read == g.size && !g.done {
 		g.more.Wait()
 	}
-	size, err := g.size, g.err
+	size, done, err := g.size, g.done, g.err
 	g.mu.Unlock()
 	if err != nil {
 		return 0, err
@@ -172,5 +173,8 @@ func (g *growing) Read(p []byte) (int, error) {
 	}
 	n, err := g.f.ReadAt(p[:min(int64(len(p)), size-g.read)], g.read)
 	g.read += int64(n)
+	if done && g.behind != nil {
+		g.behind.at(g.read)
+	}
 	return n, err
 }

@@ -111,6 +111,7 @@ func (p *puller) fetch(ctx context.Context, l LayerDescriptor, part *halfBlob) (
 	}
 	a, outer := &arrival{l: l, part: part}, ctx
 	grows := newGrowing(part.blob.f, part.blob.size)
+	grows.behind = &meter{tell: p.tell, action: "unpack", desc: d}
 	unpacked := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -165,7 +166,7 @@ var errNoResume = errors.New("the registry cannot go on where the download ended
 // connection breaks.
 func (p *puller) download(ctx context.Context, d v1.Descriptor, part *halfBlob, grows *growing) error {
 	const attempts = 5
-	m := &meter{p: p, desc: d, n: part.blob.size}
+	m := &meter{tell: p.tell, action: "download", desc: d, n: part.blob.size}
 	if part.blob.size > 0 && part.blob.size < d.Size {
 		p.tell(Event{Action: "resume", Digest: d.Digest, Done: part.blob.size, Total: d.Size})
 	}
@@ -264,22 +265,5 @@ func copyTo(to *blobWriter, r io.Reader, size int64, came func(int)) error {
 		if err != nil {
 			return err
 		}
-	}
-}
-
-// meter tells the progress of a download, now and then.
-type meter struct {
-	p    *puller
-	desc v1.Descriptor
-	n    int64
-	last time.Time
-}
-
-func (m *meter) add(n int) {
-	const often = 100 * time.Millisecond
-	m.n += int64(n)
-	if time.Since(m.last) >= often {
-		m.last = time.Now()
-		m.p.tell(Event{Action: "download", Digest: m.desc.Digest, Done: m.n, Total: m.desc.Size})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -34,6 +35,23 @@ func (s *Store) Layers(ctx context.Context, img *Image) ([]Layer, error) {
 
 // UnpackLayers is Layers for a list that is no image yet.
 func (s *Store) UnpackLayers(ctx context.Context, layers []LayerDescriptor) ([]Layer, error) {
+	return s.unpackLayers(ctx, layers, oneAtATime(s.o.Progress))
+}
+
+// oneAtATime lets events come from several goroutines.
+func oneAtATime(tell func(Event)) func(Event) {
+	if tell == nil {
+		return func(Event) {}
+	}
+	var mu sync.Mutex
+	return func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		tell(e)
+	}
+}
+
+func (s *Store) unpackLayers(ctx context.Context, layers []LayerDescriptor, tell func(Event)) ([]Layer, error) {
 	var out []Layer
 	missing := make(map[digest.Digest]LayerDescriptor)
 	for _, l := range layers {
@@ -51,9 +69,12 @@ func (s *Store) UnpackLayers(ctx context.Context, layers []LayerDescriptor) ([]L
 		if len(missing) == 0 {
 			return out, nil
 		}
+		for _, l := range missing { // also what another process unpacks is waited for
+			tell(Event{Action: "unpack", Digest: l.Descriptor.Digest, Total: l.Descriptor.Size})
+		}
 		claimed, err := s.claim(ctx, missing)
 		if err == nil {
-			err = s.unpackAll(ctx, claimed)
+			err = s.unpackAll(ctx, claimed, tell)
 		}
 		if err != nil {
 			return nil, err
@@ -102,7 +123,7 @@ func dropAll(all []*arrival) error {
 }
 
 // unpackAll unpacks layers that were claimed, and gives the claims up.
-func (s *Store) unpackAll(ctx context.Context, claimed []*arrival) error {
+func (s *Store) unpackAll(ctx context.Context, claimed []*arrival, tell func(Event)) error {
 	const atOnce = 4
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
@@ -115,7 +136,7 @@ func (s *Store) unpackAll(ctx context.Context, claimed []*arrival) error {
 			if err != nil {
 				return err
 			}
-			if err := s.unpackInto(gctx, w, a.l); err != nil {
+			if err := s.unpackInto(gctx, w, a.l, tell); err != nil {
 				return errors.Join(fmt.Errorf("layer %s: %w", a.l.Descriptor.Digest, err), w.close())
 			}
 			a.work = w
@@ -129,7 +150,15 @@ func (s *Store) unpackAll(ctx context.Context, claimed []*arrival) error {
 			done = append(done, a)
 		}
 	}
+	for _, a := range done {
+		tell(Event{Action: "sync", Digest: a.l.Descriptor.Digest, Done: a.l.Descriptor.Size, Total: a.l.Descriptor.Size})
+	}
 	settled := s.settle(done) // also when another layer has failed
+	for _, a := range done {
+		if settled == nil {
+			tell(Event{Action: "ready", Digest: a.l.Descriptor.Digest, Done: a.l.Descriptor.Size, Total: a.l.Descriptor.Size})
+		}
+	}
 	return errors.Join(err, settled, dropAll(claimed))
 }
 
@@ -140,13 +169,13 @@ func (s *Store) haveLayer(diffID digest.Digest) bool {
 
 // unpackInto unpacks and verifies: nothing of it counts before the digests of
 // the blob and of the layer are known to be right.
-func (s *Store) unpackInto(ctx context.Context, w *workspace, l LayerDescriptor) (err error) {
+func (s *Store) unpackInto(ctx context.Context, w *workspace, l LayerDescriptor, tell func(Event)) (err error) {
 	blob, err := s.openBlob(l.Descriptor)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, blob.Close()) }()
-	return s.orCorrupt(l.Descriptor, s.unpackStream(ctx, blob, w.path("layer"), l.DiffID))
+	return s.orCorrupt(l.Descriptor, s.unpackStream(ctx, metered{blob, &meter{tell: tell, action: "unpack", desc: l.Descriptor}}, w.path("layer"), l.DiffID))
 }
 
 // orCorrupt returns the reason behind the error if that is a damaged blob,

@@ -24,6 +24,12 @@ import (
 type LoadOptions struct {
 	// Platform is the one whose images are wanted; all if nil.
 	Platform *v1.Platform
+	// Unpack has layers unpacked, as Pull does, before the images appear. The
+	// caller must have the rights that Layers needs. Of an image for several
+	// platforms it is the one that would be run.
+	Unpack bool
+	// Progress, if set, is told of the unpacking, one event at a time.
+	Progress func(Event)
 }
 
 // Load takes the images of an archive into the store: docker's or an OCI image
@@ -43,6 +49,9 @@ func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) (_ []*Imag
 	defer func() { err = errors.Join(err, p.close()) }()
 	p.platform = o.Platform
 	found, err := p.images(ctx)
+	if err == nil && o.Unpack {
+		err = s.unpackEntered(ctx, found, oneAtATime(o.Progress))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
@@ -96,6 +105,30 @@ func (p *spool) unwanted(cfg Config) bool {
 	}
 	p.others = fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p.platform), oneWord(FormatPlatform(img.Platform())))
 	return true
+}
+
+// unpackEntered unpacks the layers of images whose blobs are in the store.
+func (s *Store) unpackEntered(ctx context.Context, all []entered, tell func(Event)) error {
+	for _, e := range all {
+		if e.d.ArtifactType != "" {
+			continue
+		}
+		d, err := s.choose(e.d, nil)
+		if errors.Is(err, ErrNoPlatform) {
+			continue // it cannot be run here
+		}
+		if err != nil {
+			return err
+		}
+		img, err := s.load(d)
+		if err != nil {
+			return err
+		}
+		if _, err := s.unpackLayers(ctx, img.LayerDescriptors(), tell); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // enter puts images, and what is kept about them, into the index.

@@ -22,9 +22,10 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
-// Event tells how a transfer goes on.
+// Event tells how a transfer, or the unpacking of layers, goes on.
 type Event struct {
-	// Action is "resolve", "download", "resume", "exists", "done", "unpacked",
+	// Action is "resolve", "download", "resume", "exists", "unpack", "unpacked",
+	// "sync" (being written to disk), "done", "ready" (unpacked and in its place),
 	// "upload", "mounted" or "pushed".
 	Action string
 	Digest digest.Digest // of the blob concerned; empty for "resolve"
@@ -308,6 +309,9 @@ func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
 		})
 	}
 	err = g.Wait()
+	for _, a := range come {
+		p.tell(Event{Action: "sync", Digest: a.l.Descriptor.Digest, Done: a.l.Descriptor.Size, Total: a.l.Descriptor.Size})
+	}
 	settled := p.s.settle(come) // also when another layer has failed
 	if err = errors.Join(err, settled); err != nil {
 		return err
@@ -317,7 +321,7 @@ func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
 	}
 	if p.o.Unpack {
 		// What was here already, as a blob only.
-		_, err = p.s.UnpackLayers(ctx, layers)
+		_, err = p.s.unpackLayers(ctx, layers, p.tell)
 	}
 	return err
 }

@@ -76,6 +76,9 @@ type Options struct {
 	// Warn, if set, is told what could not be kept when layers are unpacked
 	// or packed, for example an attribute that the kernel refuses.
 	Warn func(string)
+	// Progress, if set, is told how the unpacking of layers goes on, one event at
+	// a time. Pull and Load have theirs among their own options.
+	Progress func(Event)
 }
 
 // Store is one image store. Its methods may be called concurrently, also by

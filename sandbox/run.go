@@ -43,6 +43,8 @@ type RunRequest struct {
 	BestEffort  bool // run even where limits cannot be enforced
 	Size        *wire.Size
 	StopTimeout int // seconds
+	// Busy, if set, is told what the start waits for, and how far that is, in bytes.
+	Busy func(what string, done, total int64)
 }
 
 // LimitsError reports limits that this host cannot enforce for this user.
@@ -120,7 +122,7 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 		return nil, errors.Join(err, entry.Delete())
 	}
 	go func() { _ = cmd.Wait() }() // it outlives this process when detached
-	s := &Session{ID: id, Name: entry.Record.Name, Notes: plan.Notes, conn: wire.New(files.takeOwner()), entry: entry, MonitorPID: cmd.Process.Pid}
+	s := &Session{ID: id, Name: entry.Record.Name, Notes: plan.Notes, conn: wire.New(files.takeOwner()), entry: entry, MonitorPID: cmd.Process.Pid, busy: req.Busy}
 	files.close() // so that the end of the monitor is the end of the connection
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	s.bePatient(ctx, s.MonitorPID, 0)

@@ -31,7 +31,8 @@ type Session struct {
 
 	conn     *wire.Conn
 	entry    *record.Entry
-	patience *patience // while an answer is waited for; or nil
+	patience *patience                            // while an answer is waited for; or nil
+	busy     func(what string, done, total int64) // may be nil
 
 	// Bundle is the config.json of a dry run, in which nothing is started.
 	Bundle json.RawMessage
@@ -76,6 +77,14 @@ func (s *Session) awaitStart() error {
 			return s.brokenOff()
 		}
 		switch t {
+		case wire.Busy:
+			var b wire.BusyBody
+			if err := wire.Decode(t, payload, &b); err != nil {
+				return err
+			}
+			if s.busy != nil {
+				s.busy(b.What, b.Done, b.Total)
+			}
 		case wire.Started:
 			var b wire.StartedBody
 			if err := wire.Decode(t, payload, &b); err != nil {

@@ -10,7 +10,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -44,10 +46,12 @@ without a tag means all tags of that repository.`,
 			}
 			o := rootfs.SaveOptions{Format: f, Platform: want, Referrers: referrers}
 			return a.withStore(func(store *rootfs.Store) error {
+				busy := begin("Saving "+strings.Join(args, ", "), false)
+				defer busy.end()
 				if f == rootfs.OCIDir {
 					return store.SaveDir(cmd.Context(), output, args, o)
 				}
-				return writeOutput(output, privately, func(w io.Writer) error { return store.Save(cmd.Context(), w, args, o) })
+				return writeOutput(output, privately, func(w io.Writer) error { return store.Save(cmd.Context(), busy.writing(w), args, o) })
 			})
 		},
 	}
@@ -83,7 +87,8 @@ func (a *app) loadCommand() *cobra.Command {
 		Use: "load [OPTIONS]", Short: "Take in the images of an archive",
 		Long: `Take in the images of an archive that cpc save, docker save, podman save or
 skopeo wrote, or of an OCI image layout as a tar or a directory. The archive may
-be compressed with gzip, zstd or bzip2.`,
+be compressed with gzip, zstd or bzip2. Layers are unpacked at once, as pull does,
+so that the first run need not.`,
 		Example: "  cpc load -i sandbox.tar\n  docker save debian | cpc load",
 		Args:    wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -94,8 +99,8 @@ be compressed with gzip, zstd or bzip2.`,
 			if err != nil {
 				return err
 			}
-			return a.withStore(func(store *rootfs.Store) error {
-				images, err := loadImages(cmd.Context(), store, input, rootfs.LoadOptions{Platform: want})
+			return a.inStore(func(store *rootfs.Store) error {
+				images, err := a.loadImages(cmd.Context(), store, input, quiet, want)
 				if err != nil {
 					return err
 				}
@@ -109,7 +114,11 @@ be compressed with gzip, zstd or bzip2.`,
 	return cmd
 }
 
-func loadImages(ctx context.Context, store *rootfs.Store, input string, o rootfs.LoadOptions) ([]*rootfs.Image, error) {
+func (a *app) loadImages(ctx context.Context, store *rootfs.Store, input string, quiet bool, platform *v1.Platform) ([]*rootfs.Image, error) {
+	busy := begin("Reading the archive", quiet)
+	defer busy.end()
+	a.inside.warn = busy.say
+	o := rootfs.LoadOptions{Platform: platform, Unpack: true, Progress: busy.unpacking()}
 	if input == "" {
 		input = "-"
 	}
@@ -121,7 +130,7 @@ func loadImages(ctx context.Context, store *rootfs.Store, input string, o rootfs
 		return nil, err
 	}
 	defer in.Close()
-	return store.Load(ctx, in, o)
+	return store.Load(ctx, busy.reading(in, "Taking in the images"), o)
 }
 
 func tellLoaded(w io.Writer, images []*rootfs.Image, quiet bool) error {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -315,7 +316,7 @@ func (a *app) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, im
 	if err != nil || !f.scan && (!f.sbom || len(recorded) > 0) || len(img.Manifest.Layers) == 0 {
 		return err
 	}
-	found, err := inventory(ctx, store, img)
+	found, err := a.inventory(ctx, store, img, f.silent())
 	if err == nil && f.sbom && len(recorded) == 0 {
 		err = recordMaterials(ctx, store, img, found)
 	}
@@ -359,6 +360,12 @@ func (f *buildFlags) newProgress() (build.Progress, error) {
 		return build.TerminalProgress(os.Stderr, build.TerminalOptions{Size: stderrSize, Color: os.Getenv("NO_COLOR") == ""}), nil
 	}
 	return nil, usageError{fmt.Errorf("--progress %q: choose auto, tty, plain, rawjson or quiet", f.progress)}
+}
+
+// silent reports whether nothing is to be said of how the build goes on, or not
+// by way of words.
+func (f *buildFlags) silent() bool {
+	return f.quiet || slices.Contains([]string{"quiet", "none", "rawjson", "json"}, f.progress)
 }
 
 func stderrSize() (rows, columns int) {

@@ -57,17 +57,16 @@ func (a *app) builderPruneCommand() *cobra.Command {
 				if err := p.confirm(cmd.Context(), "the build cache"); err != nil {
 					return err
 				}
-				before, err := store.Usage(cmd.Context())
+				freed, err := freeing(cmd.Context(), store, func() (int64, error) {
+					freed, err := pruneCache(store, unused)
+					busy := begin("Removing layers", false)
+					defer busy.end()
+					return freed, errors.Join(err, store.Collect(cmd.Context()))
+				})
 				if err != nil {
 					return err
 				}
-				freed, err := store.PruneCacheMounts(unused)
-				err = errors.Join(err, store.PruneCache(unused), store.Collect(cmd.Context()))
-				after, usageErr := store.Usage(cmd.Context())
-				if err = errors.Join(err, usageErr); err != nil {
-					return err
-				}
-				return tellFreed(cmd, freed+before.Blobs+before.Layers-after.Blobs-after.Layers)
+				return tellFreed(cmd, freed)
 			})
 		},
 	}

@@ -140,3 +140,11 @@ func (r *stdinReader) Read(p []byte) (int, error) {
 	}
 	return os.Stdin.Read(p)
 }
+
+// Seek implements io.Seeker, for a file that is redirected.
+func (*stdinReader) Seek(offset int64, whence int) (int64, error) {
+	return os.Stdin.Seek(offset, whence)
+}
+
+// Stat says what kind of file it is.
+func (*stdinReader) Stat() (os.FileInfo, error) { return os.Stdin.Stat() }

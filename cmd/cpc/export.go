@@ -39,7 +39,12 @@ of a sandbox that has ended.`,
 				if err != nil {
 					return err
 				}
-				return writeOutput(output, privately, func(w io.Writer) error { return store.Export(cmd.Context(), img, w) })
+				return writeOutput(output, privately, func(w io.Writer) error {
+					busy := begin("Exporting "+args[0], false)
+					defer busy.end()
+					a.inside.progress = busy.unpacking()
+					return store.Export(cmd.Context(), img, busy.writing(w))
+				})
 			})
 		},
 	}
@@ -56,5 +61,9 @@ func (a *app) exportSandbox(ctx context.Context, name, output string) (done bool
 	if _, err := e.Set.Find(name); errors.Is(err, record.ErrNotFound) {
 		return false, nil
 	}
-	return true, writeOutput(output, privately, func(w io.Writer) error { return e.Export(ctx, name, w) })
+	return true, writeOutput(output, privately, func(w io.Writer) error {
+		busy := begin("Exporting "+name, false)
+		defer busy.end()
+		return e.Export(ctx, name, busy.writing(w))
+	})
 }

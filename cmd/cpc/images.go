@@ -191,11 +191,13 @@ func (a *app) rmiCommand() *cobra.Command {
 func removeImages(cmd *cobra.Command, store *rootfs.Store, names []string, force bool) error {
 	var failed error
 	for _, name := range names {
+		busy := begin("Removing "+name, false)
 		remove := store.Remove
 		if force {
 			remove = store.RemoveForced
 		}
 		removed, err := remove(cmd.Context(), name)
+		busy.end()
 		if force && errors.Is(err, rootfs.ErrNotFound) {
 			err = nil
 		}

@@ -28,7 +28,7 @@ compressed with gzip, zstd or bzip2. "-" reads standard input.`,
 			"  cpc import --change 'CMD [\"/init\"]' --change 'ENV A=1' root.tar mine:latest",
 		Args: wants(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.inStore(func(store *rootfs.Store) error { return importImage(cmd, store, args, f) })
+			return a.inStore(func(store *rootfs.Store) error { return a.importImage(cmd, store, args, f) })
 		},
 	}
 	cmd.Flags().StringVarP(&f.message, "message", "m", "", "`COMMENT` for the image's history")
@@ -37,7 +37,7 @@ compressed with gzip, zstd or bzip2. "-" reads standard input.`,
 	return cmd
 }
 
-func importImage(cmd *cobra.Command, store *rootfs.Store, args []string, f *importFlags) error {
+func (a *app) importImage(cmd *cobra.Command, store *rootfs.Store, args []string, f *importFlags) error {
 	o := rootfs.ImportOptions{Comment: f.message, Change: func(c rootfs.Config) (rootfs.Config, error) { return build.Change(c, f.changes) }}
 	var err error
 	if o.Platform, err = optionalPlatform(f.platform); err != nil {
@@ -52,7 +52,11 @@ func importImage(cmd *cobra.Command, store *rootfs.Store, args []string, f *impo
 	if len(args) > 1 {
 		name = args[1]
 	}
-	img, err := store.Import(cmd.Context(), in, name, o)
+	busy := begin("Importing", false)
+	defer busy.end()
+	a.inside.warn = busy.say
+	img, err := store.Import(cmd.Context(), busy.reading(in, "Writing the layer to disk"), name, o)
+	busy.end()
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,8 @@ type transfer struct {
 	id, state   string
 	done, total int64
 	final       bool
+	since       time.Time // of the state
+	told        bool      // of the state, in a line
 }
 
 func newProgress(f *os.File, quiet bool) *progress {
@@ -86,8 +88,14 @@ func words(action string) (text string, final bool) {
 		return "Already exists", true
 	case "done":
 		return "Pull complete", true
+	case "unpack":
+		return "Unpacking", false
 	case "unpacked":
 		return "Unpacked", false
+	case "sync":
+		return "Writing to disk", false
+	case "ready":
+		return "Unpacked", true
 	case "pushed":
 		return "Pushed", true
 	case "mounted":
@@ -105,20 +113,33 @@ func (p *progress) event(e rootfs.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.find(shortDigest(e.Digest.String()))
-	if t.final {
+	if t.final && e.Action != "unpack" { // what was here as a blob may have to be unpacked
 		return
+	}
+	if t.state != text {
+		t.since, t.told = time.Now(), false
 	}
 	t.state, t.done, t.total, t.final = text, e.Done, e.Total, final
 	const often = 80 * time.Millisecond
 	switch {
 	case p.wide == nil:
-		if final || e.Action == "resume" {
-			fmt.Fprintf(p.w, "%s: %s (%s)\n", t.id, text, units.HumanSize(float64(e.Done)))
-		}
+		p.tellPlain(t, e)
 	case final || time.Since(p.last) >= often:
 		p.last = time.Now()
 		p.erase()
 		p.draw()
+	}
+}
+
+// tellPlain tells of an event without a terminal: of what has come to its end,
+// and of what is not there within a second.
+func (p *progress) tellPlain(t *transfer, e rootfs.Event) {
+	switch {
+	case t.final, e.Action == "resume":
+		fmt.Fprintf(p.w, "%s: %s (%s)\n", t.id, t.state, units.HumanSize(float64(e.Done)))
+	case !t.told && time.Since(t.since) >= quickly:
+		t.told = true
+		fmt.Fprintf(p.w, "%s: %s (%s)\n", t.id, t.state, units.HumanSize(float64(e.Total)))
 	}
 }
 

@@ -37,7 +37,7 @@ as it is; for another image the bill is made, and kept with it.`,
 				if err != nil {
 					return err
 				}
-				data, err := materials(cmd.Context(), store, img, kind)
+				data, err := a.materials(cmd.Context(), store, img, kind)
 				if err != nil {
 					return err
 				}
@@ -59,13 +59,13 @@ as it is; for another image the bill is made, and kept with it.`,
 }
 
 // materials returns a bill of materials that was recorded, or records one.
-func materials(ctx context.Context, store *rootfs.Store, img *rootfs.Image, kind string) ([]byte, error) {
+func (a *app) materials(ctx context.Context, store *rootfs.Store, img *rootfs.Image, kind string) ([]byte, error) {
 	found, err := store.Artifacts(ctx, img.Digest, kind)
 	if err != nil {
 		return nil, err
 	}
 	if len(found) == 0 {
-		made, err := inventory(ctx, store, img)
+		made, err := a.inventory(ctx, store, img, false)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func materials(ctx context.Context, store *rootfs.Store, img *rootfs.Image, kind
 }
 
 // inventory looks what is in an image, and tells of what it could not read.
-func inventory(ctx context.Context, store *rootfs.Store, img *rootfs.Image) (found *sbom.Response, err error) {
+func (a *app) inventory(ctx context.Context, store *rootfs.Store, img *rootfs.Image, quiet bool) (found *sbom.Response, err error) {
 	program, err := sbom.Find()
 	if err != nil {
 		return nil, err
@@ -92,10 +92,16 @@ func inventory(ctx context.Context, store *rootfs.Store, img *rootfs.Image) (fou
 	if img.Config.Created != nil {
 		about.Created = *img.Config.Created
 	}
+	looking := "Looking through " + familiarName(about.Name)
+	busy := begin(looking, quiet)
+	defer busy.end()
+	a.inside.progress = busy.unpacking()
 	err = store.Look(ctx, img, func(root *os.Root) error {
+		busy.now(looking)
 		found, err = program.Inventory(ctx, root.Name(), about)
 		return err
 	})
+	busy.end()
 	if err != nil {
 		return nil, fmt.Errorf("bill of materials of %s: %w", about.Name, err)
 	}

@@ -63,7 +63,7 @@ what the image contains. Exit status: 0, or 3 where --fail-on holds.`,
 				if err != nil {
 					return err
 				}
-				found, err := inventory(cmd.Context(), store, img)
+				found, err := a.inventory(cmd.Context(), store, img, false)
 				if err != nil {
 					return err
 				}

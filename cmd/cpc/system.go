@@ -43,7 +43,9 @@ func (a *app) dfCommand() *cobra.Command {
 				if verbose {
 					return a.dfVerbose(cmd, store, l)
 				}
+				busy := begin("Measuring the store", false)
 				rows, err := a.dfRows(cmd.Context(), store)
+				busy.end()
 				if err != nil {
 					return err
 				}
@@ -102,7 +104,9 @@ type dfImage struct {
 }
 
 func (a *app) dfVerbose(cmd *cobra.Command, store *rootfs.Store, l listing) error {
+	busy := begin("Measuring the images", false)
 	usages, err := store.ImageUsages(cmd.Context())
+	busy.end()
 	var rows []dfImage
 	for _, u := range usages {
 		for _, r := range imageRows(u.Image, func(*rootfs.Image, string) bool { return true }, l.noTrunc) {
@@ -138,7 +142,9 @@ of no use. With --repair, damaged images are taken out of the list, so that they
 can be pulled, loaded or built again, and what is of no use is removed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.inStore(func(store *rootfs.Store) error {
+				busy := begin("Checking the store", false)
 				found, err := store.Check(cmd.Context(), repair)
+				busy.end()
 				if printErr := tellFindings(cmd.OutOrStdout(), l, found); err == nil {
 					err = printErr
 				}
@@ -235,7 +241,10 @@ func (p *pruning) images(cmd *cobra.Command, store *rootfs.Store) (freed int64, 
 	if err != nil {
 		return 0, err
 	}
+	busy := begin("Removing images", false)
+	defer busy.end()
 	removed, freed, err := store.Prune(cmd.Context(), p.all, func(img *rootfs.Image) bool { return !want(img, "") })
+	busy.end()
 	return freed, errors.Join(err, tellRemoved(cmd, "Deleted Images:", removed))
 }
 
@@ -340,29 +349,55 @@ func (a *app) systemPruneCommand() *cobra.Command {
 				}
 				return a.inU0(args)
 			}
-			return a.inStore(func(store *rootfs.Store) error {
-				before, err := store.Usage(cmd.Context())
-				if err != nil {
-					return err
-				}
-				var freed int64 // of what is no blob or layer
-				if len(p.filters) == 0 {
-					freed, err = store.PruneCacheMounts(0)
-					err = errors.Join(err, store.PruneCache(0))
-				}
-				if err == nil {
-					_, err = p.images(cmd, store)
-				}
-				after, usageErr := store.Usage(cmd.Context())
-				if err = errors.Join(err, usageErr); err != nil {
-					return err
-				}
-				return tellFreed(cmd, freed+before.Blobs+before.Layers-after.Blobs-after.Layers)
-			})
+			return a.inStore(func(store *rootfs.Store) error { return p.everything(cmd, store) })
 		},
 	}
 	p.register(cmd)
 	cmd.Flags().BoolVarP(&p.all, "all", "a", false, "Remove all images that nothing uses, not only those without a name")
 	cmd.Flags().Bool("volumes", false, "Accepted for docker's sake: there are no volumes")
 	return cmd
+}
+
+// everything removes the build cache and images.
+func (p *pruning) everything(cmd *cobra.Command, store *rootfs.Store) error {
+	freed, err := freeing(cmd.Context(), store, func() (freed int64, err error) {
+		if len(p.filters) == 0 {
+			freed, err = pruneCache(store, 0)
+		}
+		if err == nil {
+			_, err = p.images(cmd, store)
+		}
+		return freed, err
+	})
+	if err != nil {
+		return err
+	}
+	return tellFreed(cmd, freed)
+}
+
+// pruneCache removes what builds have kept and not used for a time. It returns
+// how much of it was no blob or layer.
+func pruneCache(store *rootfs.Store, unused time.Duration) (freed int64, err error) {
+	busy := begin("Removing the build cache", false)
+	defer busy.end()
+	freed, err = store.PruneCacheMounts(unused)
+	return freed, errors.Join(err, store.PruneCache(unused))
+}
+
+// freeing returns how much disk something has freed: what that says and what
+// the store is smaller by.
+func freeing(ctx context.Context, store *rootfs.Store, do func() (int64, error)) (freed int64, err error) {
+	measure := func() int64 {
+		busy := begin("Measuring the store", false)
+		defer busy.end()
+		u, failed := store.Usage(ctx)
+		err = errors.Join(err, failed)
+		return u.Blobs + u.Layers
+	}
+	before := measure()
+	if err != nil {
+		return 0, err
+	}
+	freed, err = do()
+	return freed + before - measure(), err
 }

@@ -34,11 +34,20 @@ type worker struct {
 
 	keys *parentKeychain // on that descriptor
 	warn func(string)    // of what could not be kept of an image
+	// progress is told of layers that are unpacked.
+	progress func(rootfs.Event)
 }
 
 // store opens the image store as this process may use it.
 func (w *worker) store() (*rootfs.Store, error) {
-	return rootfs.Open(rootfs.Options{Dir: w.Dirs.Data, Mapping: w.Mapping, Warn: func(what string) { w.warn("warning: " + what) }})
+	return rootfs.Open(rootfs.Options{
+		Dir: w.Dirs.Data, Mapping: w.Mapping, Warn: func(what string) { w.warn("warning: " + what) },
+		Progress: func(e rootfs.Event) {
+			if w.progress != nil {
+				w.progress(e)
+			}
+		},
+	})
 }
 
 // inU0 runs the current command line again in a copy of cpc that lives in

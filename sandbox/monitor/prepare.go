@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,12 +19,13 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/emulate"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
+	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
 // prepareRoot unpacks what is not unpacked yet and mounts the root file system.
 func (m *monitor) prepareRoot(ctx context.Context) error {
 	r := m.entry.Record
-	store, err := rootfs.Open(rootfs.Options{Dir: m.task.Dirs.Data, Mapping: r.Mapping})
+	store, err := rootfs.Open(rootfs.Options{Dir: m.task.Dirs.Data, Mapping: r.Mapping, Progress: m.tellUnpacking()})
 	if err != nil {
 		return err
 	}
@@ -53,6 +55,23 @@ func (m *monitor) prepareRoot(ctx context.Context) error {
 	}
 	m.later(func() error { return store.RemoveScratch(r.ID) })
 	return m.mountRoot(img, layers, scratch)
+}
+
+// tellUnpacking returns what tells the owner of layers that are unpacked, now and
+// then. An owner that does not hear it is found out later.
+func (m *monitor) tellUnpacking() func(rootfs.Event) {
+	const often = 200 * time.Millisecond
+	var sum rootfs.Unpacking
+	var told string
+	var last time.Time
+	return func(e rootfs.Event) {
+		what, done, total := sum.Add(e)
+		if what == told && time.Since(last) < often {
+			return
+		}
+		told, last = what, time.Now()
+		_ = m.owner.WriteJSON(wire.Busy, wire.BusyBody{What: what, Done: done, Total: total})
+	}
 }
 
 // mountRoot mounts the root file system and what is on the sandbox's disk.

@@ -32,6 +32,7 @@ type Type byte
 const (
 	Request  Type = 'Q' // JSON RequestBody, client to monitor, first
 	Reply    Type = 'A' // JSON ReplyBody, monitor to client
+	Busy     Type = 'b' // JSON BusyBody, before Started: what takes time
 	Started  Type = 'S' // JSON StartedBody: the program runs
 	Stdin    Type = 'i' // bytes for the program
 	StdinEOF Type = 'e' // nothing more for the program
@@ -120,6 +121,13 @@ type ExecRequest struct {
 // ReplyBody answers a plain request.
 type ReplyBody struct {
 	State json.RawMessage `json:"state,omitempty"`
+}
+
+// BusyBody says what a start waits for, and how far that is, in bytes.
+type BusyBody struct {
+	What  string `json:"what"`
+	Done  int64  `json:"done,omitempty"`
+	Total int64  `json:"total,omitempty"`
 }
 
 // StartedBody says that the program runs.
