@@ -39,9 +39,9 @@ type activity struct {
 	over sync.WaitGroup
 }
 
-// begin starts to tell of a step, unless a command is to be quiet. The caller
+// working starts to tell of a step, unless a command is to be quiet. The caller
 // ends it before anything else is printed.
-func begin(what string, quiet bool) *activity {
+func working(what string, quiet bool) *activity {
 	if quiet {
 		return nil
 	}

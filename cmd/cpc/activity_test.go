@@ -77,7 +77,7 @@ func TestActivityOnTerminal(t *testing.T) {
 
 // With -q nothing is said, and nothing fails.
 func TestActivityQuiet(t *testing.T) {
-	a := begin("Reading", true)
+	a := working("Reading", true)
 	a.now("Writing")
 	a.at(1, 2)
 	a.unpacking()(rootfs.Event{Action: "unpack"})
@@ -128,7 +128,9 @@ func TestProgressPlain(t *testing.T) {
 	p := &progress{w: &out}
 	d := digest.FromString("x")
 	ago := func() { p.find(shortDigest(d.String())).since = time.Now().Add(-2 * time.Second) }
-	tell := func(action string, done int64) { p.event(rootfs.Event{Action: action, Digest: d, Done: done, Total: 9e6}) }
+	tell := func(action string, done int64) {
+		p.event(rootfs.Event{Action: action, Digest: d, Done: done, Total: 9e6})
+	}
 	tell("download", 1e6)
 	ago()
 	tell("download", 2e6)

@@ -46,7 +46,7 @@ without a tag means all tags of that repository.`,
 			}
 			o := rootfs.SaveOptions{Format: f, Platform: want, Referrers: referrers}
 			return a.withStore(func(store *rootfs.Store) error {
-				busy := begin("Saving "+strings.Join(args, ", "), false)
+				busy := working("Saving "+strings.Join(args, ", "), false)
 				defer busy.end()
 				if f == rootfs.OCIDir {
 					return store.SaveDir(cmd.Context(), output, args, o)
@@ -115,7 +115,7 @@ so that the first run need not.`,
 }
 
 func (a *app) loadImages(ctx context.Context, store *rootfs.Store, input string, quiet bool, platform *v1.Platform) ([]*rootfs.Image, error) {
-	busy := begin("Reading the archive", quiet)
+	busy := working("Reading the archive", quiet)
 	defer busy.end()
 	a.inside.warn = busy.say
 	o := rootfs.LoadOptions{Platform: platform, Unpack: true, Progress: busy.unpacking()}

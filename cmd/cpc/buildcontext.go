@@ -38,7 +38,7 @@ func (f *buildFlags) context(ctx context.Context, from *build.ContextSource, nam
 		o.Dockerfile, err = filepath.Abs(f.file)
 		return err
 	}
-	busy := begin("Reading the build context", f.silent())
+	busy := working("Reading the build context", f.silent())
 	defer busy.end()
 	got, err := from.Get(ctx, name)
 	if err != nil {

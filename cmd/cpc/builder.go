@@ -59,7 +59,7 @@ func (a *app) builderPruneCommand() *cobra.Command {
 				}
 				freed, err := freeing(cmd.Context(), store, func() (int64, error) {
 					freed, err := pruneCache(store, unused)
-					busy := begin("Removing layers", false)
+					busy := working("Removing layers", false)
 					defer busy.end()
 					return freed, errors.Join(err, store.Collect(cmd.Context()))
 				})

@@ -40,7 +40,7 @@ of a sandbox that has ended.`,
 					return err
 				}
 				return writeOutput(output, privately, func(w io.Writer) error {
-					busy := begin("Exporting "+args[0], false)
+					busy := working("Exporting "+args[0], false)
 					defer busy.end()
 					a.inside.progress = busy.unpacking()
 					return store.Export(cmd.Context(), img, busy.writing(w))
@@ -62,7 +62,7 @@ func (a *app) exportSandbox(ctx context.Context, name, output string) (done bool
 		return false, nil
 	}
 	return true, writeOutput(output, privately, func(w io.Writer) error {
-		busy := begin("Exporting "+name, false)
+		busy := working("Exporting "+name, false)
 		defer busy.end()
 		return e.Export(ctx, name, busy.writing(w))
 	})

@@ -191,7 +191,7 @@ func (a *app) rmiCommand() *cobra.Command {
 func removeImages(cmd *cobra.Command, store *rootfs.Store, names []string, force bool) error {
 	var failed error
 	for _, name := range names {
-		busy := begin("Removing "+name, false)
+		busy := working("Removing "+name, false)
 		remove := store.Remove
 		if force {
 			remove = store.RemoveForced

@@ -52,7 +52,7 @@ func (a *app) importImage(cmd *cobra.Command, store *rootfs.Store, args []string
 	if len(args) > 1 {
 		name = args[1]
 	}
-	busy := begin("Importing", false)
+	busy := working("Importing", false)
 	defer busy.end()
 	a.inside.warn = busy.say
 	img, err := store.Import(cmd.Context(), busy.reading(in, "Writing the layer to disk"), name, o)

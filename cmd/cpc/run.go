@@ -86,7 +86,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	busy := begin("Starting the sandbox", false)
+	busy := working("Starting the sandbox", false)
 	req.Busy = busy.step
 	s, err := f.start(cmd.Context(), e, req)
 	busy.end()

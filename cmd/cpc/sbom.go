@@ -93,7 +93,7 @@ func (a *app) inventory(ctx context.Context, store *rootfs.Store, img *rootfs.Im
 		about.Created = *img.Config.Created
 	}
 	looking := "Looking through " + familiarName(about.Name)
-	busy := begin(looking, quiet)
+	busy := working(looking, quiet)
 	defer busy.end()
 	a.inside.progress = busy.unpacking()
 	err = store.Look(ctx, img, func(root *os.Root) error {

@@ -41,6 +41,9 @@ func TestImageCommands(t *testing.T) {
 		if got := o.must(t, "load", "-i", archive); got != "Loaded image: x/one:v1\nLoaded image: x/two:v2\n" {
 			t.Errorf("load: %q", got)
 		}
+		if unpacked, err := filepath.Glob(filepath.Join(o.dir, "*", "layers", "*", "*")); err != nil || len(unpacked) == 0 {
+			t.Errorf("load did not unpack: %v", err)
+		}
 		o.must(t, "rmi", "x/one:v1")
 		cmd := o.cpc("load", "-q")
 		cmd.Stdin = strings.NewReader(piped)
