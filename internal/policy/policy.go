@@ -6,6 +6,8 @@
 // the test run only, and needs no privileges.
 package policy
 
+import "strings"
+
 // Module is the import path that every package of the project starts with.
 const Module = "github.com/claude-pocket-console/cpc"
 
@@ -14,11 +16,11 @@ const Module = "github.com/claude-pocket-console/cpc"
 // ARCHITECTURE.md draws the same picture, .golangci.yml shows it in editors.
 func Imports() map[string][]string {
 	return map[string][]string{
-		"cmd/cpc":         {"sandbox", "host", "build", "rootfs", "netns", "cgroups", "seccomp", "sbom", "deploy", "internal"},
-		"cmd/cpc-runtime": {"runtime", "seccomp", "cgroups", "internal"},
+		"cmd/cpc":         {"sandbox", "host", "build", "rootfs", "netns", "cgroups", "sbom", "deploy", "internal"},
+		"cmd/cpc-runtime": {"runtime", "internal"},
 		"cmd/cpc-scan":    {"sbom", "internal"},
 		"sandbox":         {"rootfs", "netns", "cgroups", "seccomp", "deploy", "internal"},
-		"host":            {"cgroups", "deploy", "internal"},
+		"host":            {"cgroups", "internal"},
 		"build":           {"rootfs", "internal"},
 		"runtime":         {"seccomp", "cgroups", "internal"},
 		"rootfs":          {"internal"},
@@ -28,7 +30,7 @@ func Imports() map[string][]string {
 		"sbom":            {"internal"},
 		"internal":        {},
 		"deploy":          {},
-		"test":            {"internal", "sandbox", "build", "runtime", "rootfs", "netns", "cgroups", "seccomp"},
+		"test":            {"internal", "netns", "cgroups", "seccomp"},
 	}
 }
 
@@ -85,4 +87,29 @@ var Cleanups = []string{
 	"check", "validate", "reachable",
 	// words for people, about what was done before the failure
 	"tell",
+}
+
+// Bounds are what TestShape holds the tree's rooms to. They may only become
+// smaller; the comments say where they are to go.
+type Bounds struct {
+	Methods             int // of one type: to 40
+	Fields              int // of one struct that is no form: to 15
+	InstructionSwitches int // type switches on instructions in build: to 1
+	StoreWriters        int // files outside rootfs/store that rename or lock: to 0
+}
+
+// Shape returns the bounds of today.
+func Shape() Bounds {
+	return Bounds{Methods: 134, Fields: 40, InstructionSwitches: 10, StoreWriters: 16}
+}
+
+// IsFormStruct: whether a struct of that name holds what somebody else asks or
+// is told, one field a thing: flags, options, records, documents.
+func IsFormStruct(name string) bool {
+	for _, form := range []string{"options", "flags", "record", "settings", "spec", "config", "inspected", "body", "summary", "plan", "event", "facts", "fixed"} {
+		if strings.HasSuffix(strings.ToLower(name), form) {
+			return true
+		}
+	}
+	return false
 }

@@ -99,6 +99,7 @@ func part(dir string) string {
 
 func TestImportTable(t *testing.T) {
 	table := policy.Imports()
+	used := map[string]bool{}
 	for _, f := range sources(t) {
 		from := part(f.dir())
 		allowed, known := table[from]
@@ -115,8 +116,17 @@ func TestImportTable(t *testing.T) {
 			if !ours {
 				continue
 			}
-			if to := part(rel); to != from && !slices.Contains(allowed, to) {
+			to := part(rel)
+			used[from+" "+to] = true
+			if to != from && !slices.Contains(allowed, to) {
 				t.Errorf("%s: %s may not import %s (allowed: %s)", f.path, from, rel, strings.Join(allowed, ", "))
+			}
+		}
+	}
+	for from, allowed := range table {
+		for _, to := range allowed {
+			if !used[from+" "+to] {
+				t.Errorf("the import table lets %s import %s, which nothing does: drop it", from, to)
 			}
 		}
 	}
@@ -249,6 +259,26 @@ func TestEveryPackageIsTested(t *testing.T) {
 	for dir := range untested {
 		if ok, exists := tested[dir]; ok || !exists {
 			t.Errorf("policy.Untested: %s has tests now, or is gone: drop the entry", dir)
+		}
+	}
+}
+
+// TestArchitectureNamesAll: the page that shows the way through the tree names
+// every folder that holds a package.
+func TestArchitectureNamesAll(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, f := range sources(t) {
+		top := part(f.dir())
+		if seen[f.dir()] || top == "test" || strings.HasPrefix(top, "cmd/") {
+			continue
+		}
+		seen[f.dir()] = true
+		if !strings.Contains(string(page), path.Base(f.dir())+"/") {
+			t.Errorf("ARCHITECTURE.md does not name %s", f.dir())
 		}
 	}
 }
