@@ -54,8 +54,16 @@ type Signal struct {
 	Leave  bool // end the session
 }
 
+// insist is the how-manieth SIGINT or SIGTERM ends the session, whatever the
+// program makes of it: as with docker.
+const insist = 3
+
 // SignalError reports that a signal ended the session.
-type SignalError struct{ Signal unix.Signal }
+type SignalError struct {
+	Signal unix.Signal
+	// Insisted: it was passed on to the program before, which has not ended.
+	Insisted bool
+}
 
 func (e *SignalError) Error() string { return "ended by signal: " + e.Signal.String() }
 
@@ -206,24 +214,43 @@ func (s *Session) sendInput(st Streams, taken <-chan struct{}, leave *departure)
 	}
 }
 
+// sendEvents passes sizes and signals on. It waits for no monitor, so that the
+// person can always leave: what a monitor does not take is dropped.
 func (s *Session) sendEvents(st Streams, stop <-chan struct{}, leave *departure) {
-	for {
-		var err error
+	type event struct {
+		kind wire.Type
+		body any
+	}
+	out := make(chan event, 16)
+	defer close(out)
+	go func() {
+		for e := range out {
+			_ = s.conn.WriteJSON(e.kind, e.body) // its end is noticed where it is read from
+		}
+	}()
+	send := func(kind wire.Type, body any) {
+		select {
+		case out <- event{kind, body}:
+		default:
+		}
+	}
+	for asked := 0; ; {
 		select {
 		case size := <-st.Resize:
-			err = s.conn.WriteJSON(wire.Resize, size)
+			send(wire.Resize, size)
 		case sig := <-st.Signals:
-			if sig.Pass {
-				err = s.conn.WriteJSON(wire.Signal, int(sig.Number))
+			if sig.Number == unix.SIGINT || sig.Number == unix.SIGTERM {
+				asked++
 			}
-			if sig.Leave {
-				leave.why <- &SignalError{Signal: sig.Number}
+			insisted := sig.Pass && asked >= insist
+			if sig.Pass && !insisted {
+				send(wire.Signal, int(sig.Number))
+			}
+			if sig.Leave || insisted {
+				leave.why <- &SignalError{Signal: sig.Number, Insisted: insisted}
 				return
 			}
 		case <-stop:
-			return
-		}
-		if err != nil {
 			return
 		}
 	}

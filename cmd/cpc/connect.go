@@ -5,9 +5,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,8 +23,12 @@ type connection struct {
 	stdin bool
 	keys  []byte   // that detach
 	proxy bool     // pass signals on to the program
+	left  string   // what becomes of the program when the person leaves all the same
 	out   *os.File // for the program's output; nil is standard output
 }
+
+// endsSandbox is what becomes of a program that belongs to this process.
+const endsSandbox = "the sandbox is ended"
 
 // connect connects the session to this process's standard streams until it
 // ends. The terminal is as it was when connect returns, however that is.
@@ -36,10 +42,17 @@ func (a *app) connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 	}
 	stop := make(chan struct{})
 	defer close(stop)
-	st.Signals = signals(s.TTY, c.proxy, stop)
+	used := []*os.File{os.Stdout, os.Stderr}
+	if c.stdin {
+		used = append(used, os.Stdin)
+	}
+	st.Signals = signals(s.TTY, c.proxy, terminal.Lost(stop, used...), stop)
 	defer a.ends.hold()() // from here on they are the session's
+	again := func() {}
 	if s.TTY && c.stdin && terminal.Is(os.Stdin) {
-		restore, err := terminal.Raw(os.Stdin)
+		var restore func()
+		var err error
+		restore, again, err = terminal.Raw(os.Stdin)
 		if err != nil {
 			return wire.ExitBody{}, err
 		}
@@ -47,7 +60,7 @@ func (a *app) connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 		st.DetachKeys = c.keys
 	}
 	if s.TTY {
-		st.Resize = resizes(stop)
+		st.Resize = resizes(again, stop)
 	}
 	exit, err := s.Stream(st)
 	if errors.Is(err, unix.EPIPE) { // nobody reads our output
@@ -55,6 +68,9 @@ func (a *app) connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 	}
 	if err != nil && s.TTY {
 		_, _ = io.WriteString(os.Stderr, "\r\n")
+	}
+	if sig, ok := errors.AsType[*sandbox.SignalError](err); ok && sig.Insisted {
+		_, _ = fmt.Fprintf(stderr(), "cpc: the command was told to end and has not; %s\n", c.left)
 	}
 	return exit, err
 }
@@ -72,27 +88,41 @@ func ended(err error) error {
 	return err
 }
 
+// drawingPause is how long a program has to see a size before the next one: two
+// changes at once are one to it, and to none.
+const drawingPause = 40 * time.Millisecond
+
 // resizes reports the terminal's size, in case it changed while the program
-// was started, and then each time it changes.
-func resizes(stop <-chan struct{}) <-chan wire.Size {
-	winch := make(chan os.Signal, 1)
-	signal.Notify(winch, unix.SIGWINCH)
+// was started, and then each time it changes. When this process goes on after it
+// was stopped, it calls again, and has the program draw anew.
+func resizes(again func(), stop <-chan struct{}) <-chan wire.Size {
+	in := make(chan os.Signal, 2)
+	signal.Notify(in, unix.SIGWINCH, unix.SIGCONT)
 	out := make(chan wire.Size)
+	report := func(rows, cols uint16) {
+		select {
+		case out <- wire.Size{Rows: rows, Cols: cols}:
+		case <-stop:
+		}
+	}
 	go func() {
-		defer signal.Stop(winch)
+		defer signal.Stop(in)
 		for {
-			rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr)
-			if ok {
-				select {
-				case out <- wire.Size{Rows: rows, Cols: cols}:
-				case <-stop:
-					return
-				}
+			if rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr); ok {
+				report(rows, cols)
 			}
 			select {
 			case <-stop:
 				return
-			case <-winch:
+			case s := <-in:
+				if s != unix.SIGCONT {
+					continue
+				}
+				again()
+				if rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr); ok && rows > 1 {
+					report(rows-1, cols)
+					time.Sleep(drawingPause)
+				}
 			}
 		}
 	}()
@@ -103,10 +133,14 @@ func resizes(stop <-chan struct{}) <-chan wire.Size {
 // is passed on to the program if proxy says so. What ends a process at a
 // terminal, such as that the terminal is gone, ends the session too: a shell
 // ignores SIGTERM, and the terminal must be restored whatever the program does.
+// So does a lost terminal, also where no signal says so (a session of its own, su -c).
 // Until stop is closed no signal ends this process in raw mode.
-func signals(tty, proxy bool, stop <-chan struct{}) <-chan sandbox.Signal {
+func signals(tty, proxy bool, lost, stop <-chan struct{}) <-chan sandbox.Signal {
 	in := make(chan os.Signal, 16)
-	signal.Notify(in, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	notify(in, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	if !tty { // a terminal's size is passed on as such, and what it shows after a stop
+		notify(in, unix.SIGWINCH, unix.SIGCONT)
+	}
 	out := make(chan sandbox.Signal)
 	go func() {
 		defer signal.Stop(in)
@@ -114,14 +148,22 @@ func signals(tty, proxy bool, stop <-chan struct{}) <-chan sandbox.Signal {
 			select {
 			case <-stop:
 				return
+			case <-lost:
+				lost = nil
+				select {
+				case out <- sandbox.Signal{Number: unix.SIGHUP, Leave: true}:
+				case <-stop:
+					return
+				}
 			case s := <-in:
 				n, ok := s.(unix.Signal)
 				if !ok || n == unix.SIGPIPE { // the write that caused it says so
 					continue
 				}
 				final := tty && (n == unix.SIGTERM || n == unix.SIGHUP)
+				harmless := n == unix.SIGWINCH || n == unix.SIGCONT
 				select {
-				case out <- sandbox.Signal{Number: n, Pass: proxy, Leave: final || !proxy}:
+				case out <- sandbox.Signal{Number: n, Pass: proxy, Leave: final || !proxy && !harmless}:
 				case <-stop:
 					return
 				}

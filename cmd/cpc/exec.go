@@ -6,11 +6,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/internal/terminal"
+	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
@@ -74,7 +76,10 @@ func (a *app) exec(ctx context.Context, f *execFlags, args []string) error {
 	if f.detach {
 		return nil
 	}
-	exit, err := a.connect(s, connection{stdin: f.interactive, keys: keys, proxy: true})
+	exit, err := a.connect(s, connection{stdin: f.interactive, keys: keys, proxy: true, left: "it is ended"})
+	if errors.Is(err, sandbox.ErrDetached) {
+		fmt.Fprintf(stderr(), "cpc exec: process %d of %s goes on, but nobody can come back to it: cpc attach joins the sandbox's first program\n", s.PID, s.Name)
+	}
 	if err != nil {
 		return ended(err)
 	}
@@ -122,7 +127,10 @@ func (a *app) attach(ctx context.Context, f *attachFlags, name string) error {
 		return err
 	}
 	defer s.Close()
-	exit, err := a.connect(s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY})
+	exit, err := a.connect(s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY, left: "it goes on"})
+	if errors.Is(err, sandbox.ErrDetached) {
+		fmt.Fprintf(stderr(), "cpc attach: %s goes on; come back with: cpc attach %s\n", s.Name, s.Name)
+	}
 	if err != nil {
 		return ended(err)
 	}

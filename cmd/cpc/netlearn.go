@@ -65,7 +65,7 @@ func (a *app) learn(cmd *cobra.Command, f *runFlags, args []string, asJSON bool)
 	}
 	defer func() { _ = e.Remove(context.WithoutCancel(cmd.Context()), s.ID, true) }()
 	defer s.Close()
-	exit, err := a.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr})
+	exit, err := a.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr, left: endsSandbox})
 	if err != nil {
 		return ended(err)
 	}

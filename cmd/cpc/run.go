@@ -165,9 +165,12 @@ func (a *app) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.RunReque
 		_, err := fmt.Fprintln(stdout(), s.ID)
 		return err
 	}
-	exit, err := a.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true})
+	exit, err := a.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, left: endsSandbox})
 	if errors.Is(err, sandbox.ErrMonitorGone) {
 		return errors.Join(err, e.SweepDead(s.ID))
+	}
+	if errors.Is(err, sandbox.ErrDetached) {
+		fmt.Fprintf(stderr(), "cpc run: %s goes on; come back with: cpc attach %s\n", s.Name, s.Name)
 	}
 	if err != nil {
 		return ended(err)

@@ -29,16 +29,34 @@ func Size(files ...*os.File) (rows, cols uint16, ok bool) {
 	return 0, 0, false
 }
 
-// Raw switches f to raw mode. The returned function switches back to what was
-// before, the first time it is called.
-func Raw(f *os.File) (restore func(), err error) {
+// Raw switches f to raw mode. The first of the returned functions switches back
+// to what was before, the first time it is called. The second one switches to raw
+// mode once more, unless that was done: a shell sets a terminal to modes of its
+// own while a job is stopped.
+func Raw(f *os.File) (restore, again func(), err error) {
 	fd := int(f.Fd())
 	before, err := term.MakeRaw(fd)
 	if err != nil {
-		return nil, fmt.Errorf("raw mode of %s: %w", f.Name(), err)
+		return nil, nil, fmt.Errorf("raw mode of %s: %w", f.Name(), err)
 	}
-	var once sync.Once
-	return func() { once.Do(func() { _ = term.Restore(fd, before) }) }, nil
+	var mu sync.Mutex // guards over
+	over := false
+	restore = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			over = true
+			_ = term.Restore(fd, before)
+		}
+	}
+	again = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			_, _ = term.MakeRaw(fd)
+		}
+	}
+	return restore, again, nil
 }
 
 // Detacher finds a key sequence in a stream of typed bytes. The zero value

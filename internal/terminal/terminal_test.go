@@ -75,7 +75,7 @@ func TestRawModeIsRestored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	restore, err := Raw(slave)
+	restore, _, err := Raw(slave)
 	if err != nil {
 		t.Fatal(err)
 	}

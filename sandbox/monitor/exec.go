@@ -142,7 +142,15 @@ func (s *session) input(c *wire.Conn, out *sink) {
 	s.hangup()
 }
 
+// signal passes on what a client was sent. What a terminal sends to all processes
+// in its foreground, and what ends a program, goes to its process group: a shell
+// that waits for a command ends only when that does.
 func (s *session) signal(sig unix.Signal) {
+	group := []unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGCONT, unix.SIGWINCH}
+	if slices.Contains(group, sig) {
+		s.signalGroup(sig)
+		return
+	}
 	select {
 	case <-s.exited:
 	default:
