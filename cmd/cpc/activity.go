@@ -59,7 +59,8 @@ func working(what string, quiet bool) *activity {
 }
 
 func (t *activity) start(what string, often time.Duration) {
-	t.what, t.since, t.stop = what, time.Now(), make(chan struct{})
+	stop := make(chan struct{})
+	t.what, t.since, t.stop = what, time.Now(), stop
 	t.over.Go(func() {
 		ticks := time.NewTicker(often)
 		defer ticks.Stop()
@@ -67,7 +68,7 @@ func (t *activity) start(what string, often time.Duration) {
 			select {
 			case now := <-ticks.C:
 				t.show(now)
-			case <-t.stop:
+			case <-stop:
 				return
 			}
 		}

@@ -75,6 +75,18 @@ func TestActivityOnTerminal(t *testing.T) {
 	}
 }
 
+// Its goroutine ends with it, whenever that is.
+func TestActivityEnds(t *testing.T) {
+	for range 50 {
+		a := &activity{w: io.Discard}
+		a.start("Reading", 50*time.Microsecond)
+		a.at(1, 2)
+		time.Sleep(60 * time.Microsecond)
+		a.end()
+		a.end()
+	}
+}
+
 // With -q nothing is said, and nothing fails.
 func TestActivityQuiet(t *testing.T) {
 	a := working("Reading", true)
