@@ -74,6 +74,7 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 	if s == nil {
 		why := err
 		if s, err = r.execSlowly(id, &o, &l); err == nil {
+			s.shell = !r.AsRunc
 			r.countLongWay("exec "+id, why)
 		}
 	} else if err == nil {

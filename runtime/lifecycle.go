@@ -55,10 +55,11 @@ func (r Runtime) Start(id string) error {
 		if err := release(r.dir(id), pid); err != nil {
 			return err
 		}
-		if err := r.runPoststart(c, hooks); err != nil {
-			return discardKilled(c, err)
+		err = r.runPoststart(c, hooks)
+		if err == nil || errors.Is(err, ErrCommandNotExecutable) {
+			return err
 		}
-		return nil
+		return discardKilled(c, err)
 	})
 	if err == nil {
 		err = n.forward(pid, pid)

@@ -83,24 +83,49 @@ func (b *bench) notExecutable(args []string, message string) {
 	b.must("delete", "c1")
 }
 
-// By libcontainer's init, and as runc, the command's stderr says so.
+// Libcontainer's init tells the command's stderr why; the statuses are the same.
+// As runc, they are runc's.
 func TestNotExecutableLongWay(t *testing.T) {
 	inSettings(t, func(b *bench) {
 		t := b.t
-		b.file("bin/garbage", "garbage", 0o755)
 		t.Setenv(envLongWay, "1")
-		if r := b.run(b.spec("garbage")); r.code != 255 || r.stderr != "exec /bin/garbage: exec format error\n" {
-			t.Errorf("the long way: %+v", r)
+		b.sleeper("sleeper")
+		for name, file := range map[string]struct{ content, message string }{
+			"garbage": {"garbage", "exec format error"}, "orphan": {"#!/nosuch\n", "no such file or directory"}, "windows": {"#!/bin/probe\r\n", "no such file or directory"},
+		} {
+			b.file("bin/"+name, file.content, 0o755)
+			message := "exec /bin/" + name + ": " + file.message + "\n"
+			ran := b.run(b.spec(name))
+			b.create("c2", b.spec(name))
+			for verb, r := range map[string]result{"run": ran, "exec": b.cli("exec", "sleeper", name), "start": b.cli("start", "c2")} {
+				if r.code != 126 || (verb == "start") == strings.HasPrefix(r.stderr, message) {
+					t.Errorf("%s %s: %+v", verb, name, r)
+				}
+			}
+			if out := b.output("c2"); out != message {
+				t.Errorf("%s: printed %q", name, out)
+			}
+			b.must("delete", "--force", "c2")
+			if b.name != "root" {
+				break
+			}
 		}
-		t.Setenv(envLongWay, "")
+		if r := b.cli("exec", "sleeper", "probe", "exit", "255"); r.code != 255 {
+			t.Errorf("a command that ends so: %+v", r)
+		}
 		own := b.runtime
 		b.runtime = filepath.Join(t.TempDir(), "runc")
 		if err := os.Symlink(own, b.runtime); err != nil {
 			t.Fatal(err)
 		}
-		if r := b.run(b.spec("garbage")); r.code != 255 || r.stderr != "exec /bin/garbage: exec format error\n" {
-			t.Errorf("as runc: %+v", r)
+		b.file("bin/garbage", "garbage", 0o755)
+		for _, long := range []string{"1", ""} {
+			t.Setenv(envLongWay, long)
+			if r := b.run(b.spec("garbage")); r.code != 255 || r.stderr != "exec /bin/garbage: exec format error\n" {
+				t.Errorf("as runc: %+v", r)
+			}
 		}
+		b.runtime = own
 	})
 }
 

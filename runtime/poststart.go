@@ -62,10 +62,16 @@ func endsAsInit(pid int) bool {
 	return err == nil && stat.state != 'Z' && strings.HasPrefix(stat.name, "runc:[")
 }
 
+// errNotExecuted is of libcontainer's init, which says why to the container's stderr.
+var errNotExecuted = classified{
+	error: errors.New("exec: the command could not be executed, see the container's stderr"), kind: ErrCommandNotExecutable,
+}
+
 // runPoststart waits for the user's program and runs the hooks. When one fails,
 // the container is killed.
 func (r Runtime) runPoststart(c *libcontainer.Container, p poststart) error {
-	mayFail := len(c.Config().Hooks[configs.StartContainer]) > 0
+	hooked := len(c.Config().Hooks[configs.StartContainer]) > 0
+	mayFail := hooked || !r.AsRunc && r.longWayOf(c.ID()) != "" // package enter's has told
 	if len(p) == 0 && !mayFail {
 		return nil
 	}
@@ -82,6 +88,9 @@ func (r Runtime) runPoststart(c *libcontainer.Container, p poststart) error {
 		time.Sleep(time.Millisecond)
 	}
 	if mayFail && diedAsInit(pid) {
+		if !hooked {
+			return errNotExecuted
+		}
 		return errors.New("startContainer hook: failed, see the container's stderr")
 	}
 	if len(p) == 0 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"time"
+	"unsafe"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -18,6 +19,7 @@ type supervisor struct {
 	process process
 	stdio   *stdio
 	signals chan os.Signal
+	shell   bool // a command that libcontainer's init cannot execute ends with 126
 }
 
 // listen must come before the process is started, or its SIGCHLD may be missed.
@@ -64,14 +66,14 @@ func (s *supervisor) wait() int {
 	if err != nil {
 		return 255
 	}
-	if status, done := reap(pid); done {
+	if status, done := s.reap(pid); done {
 		return status
 	}
 	time.AfterFunc(50*time.Millisecond, func() { signal.Notify(s.signals) }) // the rest
 	for sig := range s.signals {
 		switch sig {
 		case unix.SIGCHLD:
-			if status, done := reap(pid); done {
+			if status, done := s.reap(pid); done {
 				return status
 			}
 		case unix.SIGWINCH:
@@ -88,10 +90,17 @@ func (s *supervisor) wait() int {
 }
 
 // reap collects every child that has ended, and says whether pid has.
-func reap(pid int) (status int, done bool) {
+func (s *supervisor) reap(pid int) (status int, done bool) {
 	for {
+		next, refused := -1, false
+		if s.shell {
+			if next = ended(); next <= 0 {
+				return status, done
+			}
+			refused = next == pid && diedAsInit(pid)
+		}
 		var ws unix.WaitStatus
-		got, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		got, err := unix.Wait4(next, &ws, unix.WNOHANG, nil)
 		if err == unix.EINTR {
 			continue
 		}
@@ -99,9 +108,24 @@ func reap(pid int) (status int, done bool) {
 			return status, done
 		}
 		if got == pid {
-			status, done = exitStatus(ws), true
+			if status, done = exitStatus(ws), true; refused && status == 255 {
+				status = 126
+			}
 		}
 	}
+}
+
+// ended returns a child that has ended, and leaves it for wait; 0 if there is none.
+func ended() int {
+	var child struct { // siginfo_t of SIGCHLD on a 64-bit machine
+		signo, errno, code, _, pid int32
+		_                          [108]byte
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&child)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(child.pid)
 }
 
 func exitStatus(ws unix.WaitStatus) int {
