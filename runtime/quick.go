@@ -109,6 +109,7 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 		return nil, err
 	}
 	plan.Tell = !r.AsRunc
+	dropAmbient(&plan.Caps)
 	if plan.Filter, err = r.filter(s.Config.Seccomp); err != nil {
 		return nil, err
 	}
@@ -364,6 +365,16 @@ func capabilitySets(c *configs.Capabilities) (sets enter.Capabilities, err error
 	}
 	_, err = unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(highest), 0, 0, 0)
 	return sets, os.NewSyscallError("prctl(PR_CAPBSET_READ)", err) // unknown to the kernel
+}
+
+// dropAmbient warns, as libcontainer's init does, of those that cannot be.
+func dropAmbient(sets *enter.Capabilities) {
+	for n, name := range capabilities.KnownCapabilities() {
+		if sets.Ambient&^(sets.Permitted&sets.Inheritable)&(1<<n) != 0 {
+			logrus.Warnf("can't raise ambient capability %s: %v", name, unix.EPERM)
+			sets.Ambient &^= 1 << n
+		}
+	}
 }
 
 // environment drops all but the last value of a variable, and says whether HOME

@@ -51,6 +51,7 @@ func (m *making) planner(p *libcontainer.Process) (*enter.Plan, error) {
 		return nil, because(ReasonKernel)
 	}
 	plan.Tell = !m.runtime.AsRunc
+	dropAmbient(&plan.Caps)
 	if m.config.Seccomp == nil {
 		return plan, nil
 	}
