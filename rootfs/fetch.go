@@ -23,6 +23,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
+	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
 // halfBlob is a blob that is being downloaded, or was when the download broke
@@ -182,13 +183,14 @@ func (p *puller) download(ctx context.Context, d v1.Descriptor, part *halfBlob, 
 		if part.blob.size > before {
 			failed = 0
 		}
-		if failed++; failed == attempts || ctx.Err() != nil || !brokenOff(err) {
+		_, stalled := errors.AsType[*registry.StallError](err)
+		if failed++; failed == attempts || ctx.Err() != nil || !brokenOff(err) || stalled && failed > 1 {
 			return fmt.Errorf("after %d of %d bytes: %w", part.blob.size, d.Size, err)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(time.Duration(failed*failed) * 200 * time.Millisecond):
+		case <-time.After(time.Duration(failed*failed) * p.client.Pause()):
 		}
 		p.tell(Event{Action: "resume", Digest: d.Digest, Done: part.blob.size, Total: d.Size})
 	}

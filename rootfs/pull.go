@@ -226,6 +226,9 @@ func (p *puller) documents(img gcr.Image) (d documents, err error) {
 	if err != nil {
 		return d, err
 	}
+	if size := d.manifest.Config.Size; size > maxDocument {
+		return d, fmt.Errorf("configuration: %d bytes are too many: at most %d are read", size, maxDocument)
+	}
 	if d.config, err = img.RawConfigFile(); err != nil {
 		return d, ofImage(err, "configuration "+d.manifest.Config.Digest.String())
 	}

@@ -124,6 +124,7 @@ func ExplainRemote(err error) error {
 }
 
 func explainRemote(err error) error {
+	err = withoutTLS(err)
 	if sentinel := ofTransport(err); sentinel != nil {
 		return fmt.Errorf("%w: %w", sentinel, err)
 	}
@@ -131,6 +132,7 @@ func explainRemote(err error) error {
 	var answer *transport.Error
 	var request *url.Error
 	var refused *outbound.RefusedError
+	var without *registry.WithoutTLSError
 	var network *net.OpError // net.Error would be any error of a system call
 	switch {
 	case ownFault(err), errors.Is(err, ErrNotFound), errors.Is(err, ErrNoImage), errors.Is(err, ErrIncomplete):
@@ -141,26 +143,35 @@ func explainRemote(err error) error {
 		return fmt.Errorf("%w: %w", ErrSentAway, refused)
 	case errors.As(err, &answer):
 		return explainAnswer(err, answer)
-	case errors.As(err, &request), errors.As(err, &network):
+	case errors.As(err, &request), errors.As(err, &network), errors.As(err, &without):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return err
 }
 
+// withoutTLS is the error that counts of a registry on this machine that has no TLS.
+// It is asked with TLS and without.
+func withoutTLS(err error) error {
+	var record tls.RecordHeaderError
+	if !errors.As(err, &record) && !errors.Is(err, http.ErrSchemeMismatch) {
+		return err
+	}
+	if answer, ok := errors.AsType[*transport.Error](err); ok {
+		return answer
+	}
+	if plain, ok := errors.AsType[*registry.WithoutTLSError](err); ok {
+		return plain
+	}
+	return err
+}
+
 // ofTransport is the sentinel where it cannot be known that the registry is the
-// right one. Of a registry on this machine, which is asked with TLS and without, an
-// answer says more than that it has no TLS.
+// right one.
 func ofTransport(err error) error {
 	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var plain *registry.PlainError
-	var answer *transport.Error
-	switch {
-	case errors.As(err, &certificate), errors.As(err, &plain):
-		return ErrUntrusted
-	case errors.As(err, &answer):
-		return nil
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+	if errors.As(err, &certificate) || errors.As(err, &plain) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) {
 		return ErrUntrusted
 	}
 	return nil
@@ -172,16 +183,15 @@ const maxAnswer = 600
 // answerError is an error whose words are in part a registry's.
 type answerError struct{ error }
 
-func (e answerError) Error() string { return visible.Bounded(e.error.Error(), maxAnswer) }
+func (e answerError) Error() string {
+	return visible.Bounded(registry.Addresses(e.error.Error()), maxAnswer)
+}
 func (e answerError) Unwrap() error { return e.error }
 
 func explainAnswer(err error, answer *transport.Error) error {
 	path := ""
 	if answer.Request != nil {
 		path = answer.Request.URL.Path
-	}
-	if path == apiRoot { // a registry on this machine was asked with TLS as well
-		err = answer
 	}
 	switch status := answer.StatusCode; {
 	case status == http.StatusNotFound && path == apiRoot:

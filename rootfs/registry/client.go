@@ -49,6 +49,9 @@ type Options struct {
 	Tell func(string)
 	// Pause is the first one before something is tried again; 500 ms if zero.
 	Pause time.Duration
+	// Stall is how long a registry may neither send nor take anything; two minutes
+	// if zero.
+	Stall time.Duration
 }
 
 // Client reaches registries.
@@ -66,6 +69,9 @@ func New(o Options) *Client {
 	}
 	if o.Pause == 0 {
 		o.Pause = 500 * time.Millisecond
+	}
+	if o.Stall == 0 {
+		o.Stall = 2 * time.Minute
 	}
 	return &Client{o: o, transports: make(map[string]http.RoundTripper)}
 }
@@ -129,6 +135,7 @@ func (c *Client) Options(ctx context.Context, reg name.Registry) ([]remote.Optio
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithTransport(t), remote.WithAuthFromKeychain(c.o.Keychain),
 		remote.WithRetryStatusCodes(), // the waiter does that
+		remote.WithRetryBackoff(remote.Backoff{Duration: 2 * c.o.Pause, Factor: 3, Jitter: 0.1, Steps: 3}),
 	}, nil
 }
 
@@ -146,6 +153,9 @@ func (c *Client) Login(ctx context.Context, repo name.Repository, scope string) 
 	return transport.NewWithContext(ctx, repo.Registry, auth, t, []string{repo.Scope(scope)})
 }
 
+// Pause is the first one before something is tried again.
+func (c *Client) Pause() time.Duration { return c.o.Pause }
+
 // transport returns the one for a host, without a login.
 func (c *Client) transport(reg name.Registry) (http.RoundTripper, error) {
 	c.mu.Lock()
@@ -159,7 +169,7 @@ func (c *Client) transport(reg name.Registry) (http.RoundTripper, error) {
 		return nil, fmt.Errorf("registry %s: %w", host, err)
 	}
 	t := literals{&waiter{
-		next:  decoder{&guard{next: base, allowed: c.plainHosts()}},
+		next:  decoder{&guard{next: watcher{base, c.o.Stall}, allowed: c.plainHosts()}},
 		pause: c.o.Pause, tell: c.o.Tell,
 	}}
 	c.transports[host] = t
@@ -248,14 +258,13 @@ func plainTransport() *http.Transport {
 		Proxy: http.ProxyFromEnvironment,
 		// A layer is one long stream each: connections of their own, HTTP/1.1, are
 		// faster than streams of one HTTP/2 connection.
-		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
-		MaxIdleConnsPerHost:   8,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   20 * time.Second,
-		ResponseHeaderTimeout: 2 * time.Minute,
-		ReadBufferSize:        256 << 10,
-		WriteBufferSize:       256 << 10,
-		DisableCompression:    true,
+		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{},
+		MaxIdleConnsPerHost: 8,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 20 * time.Second,
+		ReadBufferSize:      256 << 10,
+		WriteBufferSize:     256 << 10,
+		DisableCompression:  true,
 	}
 }
 

@@ -17,33 +17,78 @@ import (
 
 // decoder reads documents that come compressed for the way. cpc does not ask for
 // that, but some proxies and static servers do it all the same. Digests are of
-// what is sent, without. Who reads an answer bounds it.
+// what is sent, without. It bounds all that is no blob, which those who read it
+// know the size of.
 type decoder struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (d decoder) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := d.next.RoundTrip(r)
-	if err != nil || r.Method == http.MethodHead || resp.StatusCode == http.StatusPartialContent {
+	if err != nil || r.Method == http.MethodHead {
 		return resp, err
 	}
+	blob := ofBlob(r)
+	if resp.StatusCode != http.StatusPartialContent {
+		if err := decode(resp, blob); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s sends %w", r.URL.Host, err), resp.Body.Close())
+		}
+	}
+	switch {
+	case resp.StatusCode >= http.StatusBadRequest:
+		// What is longer is no explanation, and go-containerregistry forgets the status over it.
+		resp.Body, resp.ContentLength = reader{io.LimitReader(resp.Body, maxExplanation), resp.Body}, -1
+	case !blob:
+		resp.Body = reader{&bounded{resp.Body, r.URL.Host, maxAnswer}, resp.Body}
+	}
+	return resp, nil
+}
+
+// ofBlob reports whether a request is for a blob, also where it was sent on.
+func ofBlob(r *http.Request) bool {
+	for n := 0; r.Response != nil && r.Response.Request != nil && n <= maxRedirects; n++ {
+		r = r.Response.Request
+	}
+	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/")
+}
+
+// decode takes off what an answer was encoded with for the way.
+func decode(resp *http.Response, blob bool) (err error) {
 	encoding := strings.ToLower(resp.Header.Get("Content-Encoding"))
-	layers := strings.Contains(r.URL.Path, "/blobs/")
 	switch {
 	case encoding == "" || encoding == "identity":
-		return resp, nil
+		return nil
 	case encoding == "gzip" || encoding == "x-gzip":
-		resp.Body, err = decoded(resp.Body, layers)
-	case layers: // its digest says whether it is what it should be
+		resp.Body, err = decoded(resp.Body, blob)
+	case blob: // its digest says whether it is what it should be
 	default:
-		err = fmt.Errorf("%s sends its answer encoded as %q, which was not asked for", r.URL.Host, visible.Line(encoding))
-	}
-	if err != nil {
-		return nil, errors.Join(err, resp.Body.Close())
+		err = fmt.Errorf("an answer encoded as %q, which was not asked for", visible.Line(encoding))
 	}
 	resp.Header.Del("Content-Encoding")
 	resp.Header.Del("Content-Length")
 	resp.ContentLength = -1
-	return resp, nil
+	return err
+}
+
+// maxAnswer bounds an answer that is no blob, in bytes.
+const maxAnswer = 16 << 20
+
+// maxExplanation is how much is read of what a registry says of an error, in bytes.
+const maxExplanation = 32 << 10
+
+// bounded fails where there is more than there may be.
+type bounded struct {
+	from io.Reader
+	host string
+	left int64
+}
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("%s sends more than %d MiB where it should send a document", b.host, maxAnswer>>20)
+	}
+	return n, err
 }
 
 // decoded is the body without gzip. Of blobs only a JSON document is taken to be

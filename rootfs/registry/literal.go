@@ -8,14 +8,16 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
 // addressSuffix makes a name of an address. There is no such domain.
 const addressSuffix = ".address"
 
-// maxRedirects is how often a registry may send a request on.
-const maxRedirects = 10
+// maxRedirects is how often a registry may send a request on. It is less than what
+// net/http allows, whose error does not say who did that.
+const maxRedirects = 8
 
 // literals lets a registry at a private address have its token server and its
 // storage at another one. go-containerregistry refuses such addresses from
@@ -28,7 +30,7 @@ type literals struct{ next http.RoundTripper }
 // RoundTrip implements http.RoundTripper.
 func (t literals) RoundTrip(r *http.Request) (*http.Response, error) {
 	if n := redirects(r); n > maxRedirects {
-		return nil, fmt.Errorf("%s sends the request on again and again: stopped after %d redirects", r.Response.Request.URL.Host, maxRedirects)
+		return nil, plainly(r, fmt.Errorf("%s sends the request on again and again: stopped after %d redirects", r.Response.Request.URL.Host, maxRedirects))
 	}
 	if a, ok := addressOf(r.URL.Hostname()); ok {
 		host := a.String()
@@ -43,7 +45,7 @@ func (t literals) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp, err := t.next.RoundTrip(r)
 	if err != nil {
-		return resp, err
+		return resp, plainly(r, err)
 	}
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
@@ -94,6 +96,29 @@ func nameAddress(text string) string {
 	}
 	u.Host = host
 	return u.String()
+}
+
+// WithoutTLSError is the error of a request without TLS. A registry on this machine
+// is asked with TLS as well, and of one that has none this is the error that counts.
+type WithoutTLSError struct{ error }
+
+func (e *WithoutTLSError) Unwrap() error { return e.error }
+
+func plainly(r *http.Request, err error) error {
+	if r.URL.Scheme == "https" {
+		return err
+	}
+	return &WithoutTLSError{err}
+}
+
+// Addresses puts the addresses back that a text about a request has names for.
+func Addresses(text string) string {
+	return regexp.MustCompile(`[0-9a-f.-]+\`+addressSuffix+`\b`).ReplaceAllStringFunc(text, func(host string) string {
+		if a, ok := addressOf(host); ok {
+			return a.String()
+		}
+		return host
+	})
 }
 
 // addressOf is the address behind a name of nameAddress.

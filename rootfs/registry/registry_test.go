@@ -231,7 +231,7 @@ func TestRedirectsBounded(t *testing.T) {
 	for _, c := range []struct {
 		ends int // after so many redirects
 		ok   bool
-	}{{9, true}, {1 << 30, false}} {
+	}{{maxRedirects, true}, {1 << 30, false}} {
 		asked := 0
 		rt := literals{roundTripper(func(r *http.Request) (*http.Response, error) {
 			if asked++; asked > c.ends {

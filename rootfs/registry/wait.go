@@ -93,7 +93,7 @@ func (w *waiter) RoundTrip(r *http.Request) (*http.Response, error) {
 		default:
 			why = r.URL.Host + " answers " + strconv.Itoa(resp.StatusCode)
 		}
-		if n == tries || wait > patience || !w.again(r, resp, err) || !rewind(r) {
+		if n == tries || n > 1 && isStall(err) || wait > patience || !w.again(r, resp, err) || !rewind(r) {
 			if limited != nil {
 				_ = resp.Body.Close()
 				return nil, limited
