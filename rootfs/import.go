@@ -94,6 +94,9 @@ func (s *Store) importLayer(ctx context.Context, r io.Reader) (_ LayerDescriptor
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	in, err := layer.Decompress(r, s.o.Limits)
+	if errors.Is(err, layer.ErrXz) {
+		err = fmt.Errorf("%w: decompress it first, as in `xz -dc FILE | cpc import - NAME`", err)
+	}
 	if err != nil {
 		return LayerDescriptor{}, err
 	}

@@ -5,13 +5,11 @@ package rootfs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -85,7 +83,7 @@ type entered struct {
 // images moves what is needed of the archive into the store.
 func (p *spool) images(ctx context.Context) (found []entered, err error) {
 	if p.isLayout() {
-		found, err = p.layout()
+		found, err = p.layout(ctx)
 	} else {
 		found, err = p.docker(ctx)
 	}
@@ -156,145 +154,6 @@ func (s *Store) enter(ctx context.Context, all []entered) ([]*Image, error) {
 		}
 		return nil
 	})
-}
-
-// layout reads an OCI image layout.
-func (p *spool) layout() ([]entered, error) {
-	data, err := p.document(v1.ImageIndexFile)
-	if err != nil {
-		return nil, err
-	}
-	var idx v1.Index
-	if err := json.Unmarshal(data, &idx); err != nil {
-		return nil, fmt.Errorf("%s: %w", v1.ImageIndexFile, err)
-	}
-	const most = 10_000
-	if len(idx.Manifests) > most {
-		return nil, fmt.Errorf("%s: more than %d images", v1.ImageIndexFile, most)
-	}
-	var images []entered
-	for _, d := range idx.Manifests {
-		if isArtifact(d) || !isImage(d) {
-			continue
-		}
-		names, err := layoutNames(d)
-		if err != nil {
-			return nil, err
-		}
-		kept, ok, err := p.entry(d)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			images = addEntered(images, kept, names)
-		}
-	}
-	all := images
-	for _, d := range idx.Manifests {
-		if !isArtifact(d) {
-			continue
-		}
-		ok, err := p.artifact(d, images)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			all = append(all, entered{d: d})
-		}
-	}
-	return all, nil
-}
-
-func addEntered(all []entered, d v1.Descriptor, names []string) []entered {
-	d.Annotations, d.Platform = nil, nil
-	at := slices.IndexFunc(all, func(e entered) bool { return e.d.Digest == d.Digest })
-	if at < 0 {
-		return append(all, entered{d: d, names: names})
-	}
-	all[at].names = append(all[at].names, names...)
-	return all
-}
-
-// layoutNames returns the name that an entry of a layout has, if it is a whole
-// one: a bare tag names nothing.
-func layoutNames(d v1.Descriptor) ([]string, error) {
-	name := d.Annotations[annotationImageName]
-	if name == "" {
-		name = refName(d)
-	}
-	if name == "" || tagOnly(name) || strings.Contains(name, "@") {
-		return nil, nil
-	}
-	return parseTags([]string{name})
-}
-
-// entry moves an image, or those of an index that are there, into the store; ok
-// is false if none of them is wanted.
-func (p *spool) entry(d v1.Descriptor) (_ v1.Descriptor, ok bool, err error) {
-	data, err := p.document(blobName(d.Digest))
-	if err != nil {
-		return d, false, err
-	}
-	if !isIndex(d) {
-		ok, err := p.manifest(d, data)
-		return d, ok, err
-	}
-	idx, err := parseIndex(data)
-	if err != nil {
-		return d, false, fmt.Errorf("image index %s: %w", d.Digest, err)
-	}
-	there := 0
-	var here []v1.Descriptor
-	for _, m := range idx.Manifests {
-		if _, ok := p.find(blobName(m.Digest)); !ok || isIndex(m) || !runnable(m) {
-			continue
-		}
-		there++
-		data, err := p.document(blobName(m.Digest))
-		if err == nil {
-			ok, err = p.manifest(m, data)
-		}
-		if err != nil {
-			return d, false, err
-		}
-		if ok {
-			here = append(here, m)
-		}
-	}
-	switch {
-	case there == 0:
-		return d, false, fmt.Errorf("image index %s: %w: none of its images is in the archive", d.Digest, ErrCorrupt)
-	case len(here) == 0:
-		return d, false, nil
-	case len(here) == 1:
-		return here[0], true, nil
-	}
-	return d, true, p.blob(d)
-}
-
-// runnable tells images from attestations, which BuildKit lists beside them.
-func runnable(d v1.Descriptor) bool {
-	return isManifest(d) && (d.Platform == nil || d.Platform.Architecture != "unknown")
-}
-
-// manifest moves an image into the store, if it is wanted.
-func (p *spool) manifest(d v1.Descriptor, data []byte) (ok bool, err error) {
-	m, err := parseManifest(data)
-	if err != nil {
-		return false, fmt.Errorf("manifest %s: %w", d.Digest, err)
-	}
-	config, err := p.document(blobName(m.Config.Digest))
-	if err != nil {
-		return false, err
-	}
-	cfg, err := parseConfig(config, len(m.Layers))
-	if err != nil {
-		return false, fmt.Errorf("configuration %s: %w", m.Config.Digest, err)
-	}
-	if p.unwanted(cfg) {
-		return false, nil
-	}
-	return true, p.blobs(d, m)
 }
 
 // blobs moves a manifest and what it names into the store.

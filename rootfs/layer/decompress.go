@@ -4,6 +4,7 @@
 package layer
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"compress/bzip2"
@@ -19,7 +20,24 @@ import (
 // zstdWindow is the largest window that a zstd stream may ask memory for.
 const zstdWindow = 128 << 20
 
-var errXz = errors.New("xz compression is not supported: decompress it first, as in `xz -dc FILE | cpc import - NAME`")
+// ErrXz is the error for a stream that xz compressed.
+var ErrXz = errors.New("xz compression is not supported")
+
+// Readable returns an error for what cannot be a layer, going by its beginning.
+func Readable(r io.Reader) error {
+	in, err := Decompress(r, Limits{})
+	if err != nil {
+		return err
+	}
+	_, err = tar.NewReader(in).Next()
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("neither a tar nor a compressed one: %w", err)
+	}
+	return errors.Join(err, in.Close())
+}
 
 // MediaType is that of a layer with this beginning, by its compression.
 func MediaType(r io.Reader) (string, error) {
@@ -61,7 +79,7 @@ func Decompress(r io.Reader, l Limits) (io.ReadCloser, error) {
 	case bytes.HasPrefix(magic, []byte("BZh")):
 		out.r = bzip2.NewReader(buf)
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		err = errXz
+		err = ErrXz
 	default:
 		return io.NopCloser(buf), nil
 	}
