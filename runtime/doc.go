@@ -24,7 +24,7 @@
 //   - kill signals init, delete removes the cgroup and ROOT/ID.
 //
 // Before create makes anything else it writes ROOT/ID/intent.json, and it gives
-// init a command line that names ROOT/ID. state.json comes last. So whatever a
+// init a command line with a digest of ROOT/ID. state.json comes last. So whatever a
 // SIGKILL at any moment leaves can be found: by state.json, or else by those two.
 //
 // A process runs one operation and may change its working directory (the

@@ -5,6 +5,8 @@ package runtime
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,9 +37,11 @@ type intent struct {
 }
 
 // processName is argv[0] of every init of this container until it executes the
-// user's program.
+// user's program. Others in the container's pid namespace see it, so it is a digest
+// of ROOT/ID, which is a path of the host.
 func (r Runtime) processName(id string) string {
-	return "cpc-runtime:" + filepath.Join(r.Root, id)
+	sum := sha256.Sum256([]byte(filepath.Join(r.Root, id)))
+	return "cpc-runtime:" + hex.EncodeToString(sum[:16])
 }
 
 // writeIntent comes before any process or cgroup of the container.

@@ -5,6 +5,8 @@ package runtime_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +41,7 @@ func (b *bench) leftovers() []string {
 	for _, path := range commands {
 		data, _ := os.ReadFile(path)
 		root, _ := os.Readlink(filepath.Join(filepath.Dir(path), "root"))
-		if bytes.Contains(data, []byte(b.states)) || strings.HasPrefix(root, b.dir) {
+		if bytes.Contains(data, []byte(b.states)) || bytes.Contains(data, []byte(b.initName("c1"))) || strings.HasPrefix(root, b.dir) {
 			left = append(left, path+" "+string(bytes.ReplaceAll(data, []byte{0}, []byte{' '})))
 		}
 	}
@@ -48,6 +50,28 @@ func (b *bench) leftovers() []string {
 		left = append(left, "mounts")
 	}
 	return left
+}
+
+// initName is in the command line of a container's init until it starts.
+func (b *bench) initName(id string) string {
+	sum := sha256.Sum256([]byte(filepath.Join(b.states, id)))
+	return hex.EncodeToString(sum[:16])
+}
+
+// The init of a container that was created says of it what a clean-up needs, and
+// no path of the host.
+func TestCommandLineOfCreated(t *testing.T) {
+	inSettings(t, func(b *bench) {
+		b.create("c1", b.spec("probe", "sleep"), "--pid-file", "pid")
+		pid, err := os.ReadFile(filepath.Join(b.dir, "pid"))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		line, err := os.ReadFile("/proc/" + string(pid) + "/cmdline")
+		if err != nil || !bytes.Contains(line, []byte(b.initName("c1"))) || bytes.ContainsRune(line, '/') {
+			b.t.Errorf("command line %q, %v", line, err)
+		}
+	})
 }
 
 // A create that is killed at any moment leaves nothing that delete --force

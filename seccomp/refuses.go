@@ -33,12 +33,11 @@ func Refuses(filter *specs.LinuxSeccomp, calls ...string) bool {
 	return true
 }
 
+// refusing does not count a supervisor's answer, which may be to go on.
 func refusing(a specs.LinuxSeccompAction) bool {
-	switch a {
-	case specs.ActErrno, specs.ActKill, specs.ActKillThread, specs.ActKillProcess, specs.ActTrap:
-		return true
-	}
-	return false // also a supervisor's answer, which may be to go on
+	return slices.Contains([]specs.LinuxSeccompAction{
+		specs.ActErrno, specs.ActKill, specs.ActKillThread, specs.ActKillProcess, specs.ActTrap,
+	}, a)
 }
 
 // KeyCalls are the system calls by which a program reaches keys and keyrings.
