@@ -150,6 +150,7 @@ func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping
 		CgroupPath: plan.Path, StopSignal: o.StopSignal, StopTimeout: req.StopTimeout, Runtime: e.Runtime,
 		Tmpfs:      map[string]string{},
 		Entrypoint: o.Entrypoint, Ulimits: o.Ulimits, OOMScoreAdj: o.OOMScoreAdj, ShmSize: o.ShmSize, Init: o.Init, Annotations: o.Annotations,
+		GroupAdd: o.GroupAdd, Domainname: o.Domainname, Expose: o.Expose, NoLog: o.NoLog,
 		SharedIDs: mapping.Mode != idmap.Root,
 	}
 	for _, t := range o.Tmpfs {

@@ -100,17 +100,6 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.sbom, "sbom", true, "Record the image's bill of materials (cpc sbom)")
 	fs.BoolVar(&f.scan, "scan", false, "Look the image up in security advisories (cpc scan)")
 	f.scanning.register(fs)
-	// What docker has and means nothing here.
-	for _, name := range []string{"rm", "force-rm", "compress", "layers", "disable-content-trust"} {
-		fs.Bool(name, false, "Accepted for docker's sake")
-		_ = fs.MarkHidden(name) // it is there
-	}
-	for _, name := range []string{"provenance", "attest", "builder"} {
-		fs.String(name, "", "Accepted for docker's sake")
-		fs.Lookup(name).NoOptDefVal = "true"
-		_ = fs.MarkHidden(name) // it is there
-	}
-	fs.Lookup("builder").NoOptDefVal = ""
 }
 
 // stepRunner lets the builder run commands in sandboxes.

@@ -71,7 +71,6 @@ func (a *app) builderPruneCommand() *cobra.Command {
 		},
 	}
 	p.register(cmd)
-	cmd.Flags().BoolP("all", "a", false, "Accepted for docker's sake: all of the cache goes anyway")
 	return cmd
 }
 

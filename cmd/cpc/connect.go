@@ -25,6 +25,7 @@ type connection struct {
 	proxy bool     // pass signals on to the program
 	left  string   // what becomes of the program when the person leaves all the same
 	out   *os.File // for the program's output; nil is standard output
+	err   *os.File // for its error output; nil is standard error
 }
 
 // endsSandbox is what becomes of a program that belongs to this process.
@@ -36,6 +37,9 @@ func (a *app) connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 	st := sandbox.Streams{Out: os.Stdout, Err: os.Stderr}
 	if c.out != nil {
 		st.Out = c.out
+	}
+	if c.err != nil {
+		st.Err = c.err
 	}
 	if c.stdin {
 		st.In = os.Stdin

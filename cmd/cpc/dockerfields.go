@@ -20,7 +20,7 @@ type (
 		NetworkID, EndpointID, Gateway, IPAddress, MacAddress, IPv6Gateway, GlobalIPv6Address, DriverOpts string
 		IPPrefixLen, GlobalIPv6PrefixLen                                                                  int
 	}
-	noHealth struct {
+	noHealthState struct {
 		Status        string
 		FailingStreak int
 		Log           []struct{ Start, End, Output, ExitCode string }
@@ -29,9 +29,9 @@ type (
 
 // noStateFields are those of State.
 type noStateFields struct {
-	Restarting bool      `json:",omitzero"`
-	Dead       bool      `json:",omitzero"`
-	Health     *noHealth `json:",omitzero"`
+	Restarting bool           `json:",omitzero"`
+	Dead       bool           `json:",omitzero"`
+	Health     *noHealthState `json:",omitzero"`
 }
 
 // noSandboxFields are those of a sandbox.

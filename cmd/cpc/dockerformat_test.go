@@ -115,7 +115,7 @@ func dockerTemplates() map[string]map[string]string {
 			`{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}`: "", `{{range $p, $c := .NetworkSettings.Ports}}{{$p}} -> {{(index $c 0).HostPort}}{{end}}`: "",
 			`{{range .Mounts}}{{.Source}}{{end}}`: "", `{{json .Mounts}}`: "[]", `{{index .Config.Labels "com.example"}}`: "v", `{{.Config.Labels.none}}`: "",
 			`{{range .Config.Env}}{{println .}}{{end}}`: "A=1\n", `{{.Config.Env}}`: "[A=1]", `{{with .State}}{{.Running}}{{end}}`: "true",
-			`{{.HostConfig.LogConfig.Type}}|{{json .HostConfig.Binds}}`: "|null", `{{len .Mounts}}`: "0",
+			`{{.HostConfig.LogConfig.Type}}|{{json .HostConfig.Binds}}`: "local|null", `{{len .Mounts}}`: "0",
 			`{{printf "%.12s" .Id}}`: "0123456789ab",
 		},
 		"image": {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/claude-pocket-console/cpc/internal/dockerflag"
 	"github.com/claude-pocket-console/cpc/internal/format"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
@@ -56,17 +55,12 @@ A TIME is a date, a number of seconds since 1970, or a duration before now.`,
 
 func (a *app) events(cmd *cobra.Command, f *eventsFlags) error {
 	now := time.Now()
-	since, until := now, time.Time{}
-	var err error
-	if f.since != "" {
-		if since, err = dockerflag.ParseTime(f.since, now); err != nil {
-			return usageError{flagError("--since", err)}
-		}
+	since, until, err := timeFrame(f.since, f.until)
+	if err != nil {
+		return usageError{err}
 	}
-	if f.until != "" {
-		if until, err = dockerflag.ParseTime(f.until, now); err != nil {
-			return usageError{flagError("--until", err)}
-		}
+	if since.IsZero() {
+		since = now
 	}
 	keep, err := eventFilter(f.filters)
 	if err != nil {

@@ -31,12 +31,12 @@ const (
 // fileFlags are all flags that name files of the host, and how each is read.
 func fileFlags() map[string]any {
 	return map[string]any{
-		"egress-file": readEgress, "env-file": readEnv, "host-ca": readHostCA, "secret": readSecret, "ssh": readSSH, "file": readDockerfileFlag,
+		"egress-file": readEgress, "env-file": readEnv, "label-file": readLabels, "host-ca": readHostCA, "secret": readSecret, "ssh": readSSH, "file": readDockerfileFlag,
 		"input":        readInput,
 		"security-opt": elsewhere, // sandbox: TestProfileIsReadOnce
 		"db":           elsewhere, // sbom: a pipe is refused, as cpc-scan can be let read files only
 		"cidfile":      written, "iidfile": written, "metadata-file": written, "output": written, "cache-to": written,
-		"workdir": inside, "tmpfs": inside,
+		"workdir": inside, "tmpfs": inside, "mount": inside,
 		"build-context": directory, "cache-from": directory,
 	}
 }
@@ -129,6 +129,14 @@ func readEgress(t *testing.T) {
 	f = netFlags{egressFiles: []string{pipe(t, "allow = []\n")}}
 	if spec, err := f.policy(""); err != nil || len(spec.Allow) != 0 {
 		t.Errorf("%+v, %v", spec, err)
+	}
+}
+
+func readLabels(t *testing.T) {
+	t.Helper()
+	f := moreFlags{labelFiles: []string{pipe(t, "a=1\nb\n")}}
+	if labels, err := f.labels(); err != nil || !slices.Equal(labels, []string{"a=1", "b="}) {
+		t.Errorf("%q, %v", labels, err)
 	}
 }
 

@@ -40,13 +40,15 @@ func (a *app) imageGroup() *cobra.Command {
 }
 
 func (a *app) containerGroup() *cobra.Command {
-	return group(
+	cmd := group(
 		"container", "Work with sandboxes",
 		called(a.psCommand(), "ls", "ps", "list"), a.runCommand(), a.execCommand(), a.attachCommand(), a.logsCommand(),
 		a.stopCommand(), a.killCommand(), a.waitCommand(), called(a.rmCommand(), "rm", "remove"),
 		a.containerPruneCommand(), a.inspectKind("sandbox"), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
 		a.statsCommand(), a.topCommand(), a.exportCommand(),
 	)
+	cmd.AddCommand(strangersOf(sandboxCommandsNotOffered())...)
+	return cmd
 }
 
 // inspectKind is inspect for one kind of things.

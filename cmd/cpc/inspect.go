@@ -156,7 +156,7 @@ func inspectSandbox(e *record.Entry) inspected {
 			StartedAt: stamp(r.Started), FinishedAt: stamp(r.Finished),
 		},
 		Config: inspectedConfig{
-			Image: r.Image, Hostname: s.Hostname, User: s.User, Entrypoint: inspectEntrypoint(s.Entrypoint), Env: s.Env, Cmd: r.Command, WorkingDir: s.Workdir,
+			Image: r.Image, Hostname: s.Hostname, Domainname: s.Domainname, User: s.User, Entrypoint: inspectEntrypoint(s.Entrypoint), Env: s.Env, Cmd: r.Command, WorkingDir: s.Workdir,
 			Labels: r.Labels, Tty: s.TTY, OpenStdin: s.OpenStdin, StopSignal: s.StopSignal, StopTimeout: s.StopTimeout,
 		},
 		HostConfig: inspectedHost{
@@ -166,8 +166,17 @@ func inspectSandbox(e *record.Entry) inspected {
 			Tmpfs:  s.Tmpfs,
 			CapAdd: s.CapAdd, CapDrop: s.CapDrop, SecurityOpt: s.SecurityOpt, Runtime: s.Runtime,
 			Ulimits: inspectUlimits(s.Ulimits), OomScoreAdj: s.OOMScoreAdj, ShmSize: s.ShmSize, Init: s.Init,
-			Annotations: s.Annotations, SharedIDs: s.SharedIDs,
+			Annotations: s.Annotations, SharedIDs: s.SharedIDs, GroupAdd: s.GroupAdd,
 		},
+	}
+	if v.HostConfig.LogConfig.Type = logLocal; s.NoLog {
+		v.HostConfig.LogConfig.Type, v.LogPath = "none", ""
+	}
+	for _, port := range s.Expose {
+		if v.Config.ExposedPorts == nil {
+			v.Config.ExposedPorts = map[string]struct{}{}
+		}
+		v.Config.ExposedPorts[port] = struct{}{}
 	}
 	v.Mounts = []noMount{}
 	v.NetworkSettings = noNetworkSettings{Ports: map[string][]noPort{}, Networks: map[string]noNetwork{}}

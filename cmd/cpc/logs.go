@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,12 +15,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/dockerflag"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
 type logsFlags struct {
 	follow, timestamps bool
-	tail               string
+	tail, since, until string
 }
 
 func (a *app) logsCommand() *cobra.Command {
@@ -27,17 +30,23 @@ func (a *app) logsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logs [OPTIONS] SANDBOX", Short: "Show what a sandbox has printed", Args: wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.logs(cmd.Context(), f, args[0])
+			return a.logs(cmd, f, args[0])
 		},
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "Go on until the sandbox ends")
 	cmd.Flags().BoolVarP(&f.timestamps, "timestamps", "t", false, "Show when each line was begun")
+	cmd.Flags().StringVar(&f.since, "since", "", "Show only what was printed since `TIME`: a date, seconds since 1970, or a duration before now")
+	cmd.Flags().StringVar(&f.until, "until", "", "Show only what was printed up to `TIME`")
 	cmd.Flags().StringVarP(&f.tail, "tail", "n", "all", "Show only the last `LINES`")
 	return cmd
 }
 
-func (a *app) logs(ctx context.Context, f *logsFlags, name string) error {
+func (a *app) logs(cmd *cobra.Command, f *logsFlags, name string) error {
 	lines, err := parseTail(f.tail)
+	if err != nil {
+		return usageError{err}
+	}
+	since, until, err := timeFrame(f.since, f.until)
 	if err != nil {
 		return usageError{err}
 	}
@@ -49,13 +58,38 @@ func (a *app) logs(ctx context.Context, f *logsFlags, name string) error {
 	if err != nil {
 		return err
 	}
-	p := &logPrinter{timestamps: f.timestamps, midLine: map[bool]bool{}}
-	if lines >= 0 && !f.follow {
+	if entry.Record.Settings.NoLog {
+		return errors.New(name + " was started with --log-driver none: nothing that it prints is kept")
+	}
+	p := &logPrinter{timestamps: f.timestamps, since: since, until: until, midLine: map[bool]bool{}}
+	if f.follow && (until.IsZero() || until.After(time.Now())) {
+		return p.follow(cmd.Context(), entry, lines)
+	}
+	if lines >= 0 {
 		return logfile.Tail(entry.DataDir, lines, p.print)
 	}
-	if !f.follow {
-		return logfile.Read(entry.DataDir, p.print)
+	return logfile.Read(entry.DataDir, p.print)
+}
+
+// timeFrame reads --since and --until; the zero time is none.
+func timeFrame(since, until string) (from, to time.Time, err error) {
+	now := time.Now()
+	if since != "" {
+		if from, err = dockerflag.ParseTime(since, now); err != nil {
+			return from, to, flagError("--since", err)
+		}
 	}
+	if until != "" {
+		if to, err = dockerflag.ParseTime(until, now); err != nil {
+			return from, to, flagError("--until", err)
+		}
+	}
+	return from, to, nil
+}
+
+// follow prints the last lines, if not all, and what comes until the sandbox or
+// the time ends.
+func (p *logPrinter) follow(ctx context.Context, entry *record.Entry, lines int) error {
 	if lines >= 0 {
 		show := p.print
 		if lines == 0 {
@@ -67,7 +101,17 @@ func (a *app) logs(ctx context.Context, f *logsFlags, name string) error {
 		}
 		p.from = p.last
 	}
-	return logfile.Follow(ctx, entry.DataDir, func() bool { return !entry.Attended() }, p.print)
+	within := ctx
+	if !p.until.IsZero() {
+		var cancel context.CancelFunc
+		within, cancel = context.WithDeadline(ctx, p.until)
+		defer cancel()
+	}
+	err := logfile.Follow(within, entry.DataDir, func() bool { return !entry.Attended() }, p.print)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 // parseTail returns -1 for all lines.
@@ -85,8 +129,11 @@ func parseTail(s string) (int, error) {
 // logPrinter prints entries to the streams that they were printed to.
 type logPrinter struct {
 	timestamps bool
-	from, last time.Time     // entries up to from are left out
-	midLine    map[bool]bool // of the error output or not
+	from, last time.Time // entries up to from are left out
+
+	since, until time.Time // what is shown; zero is no bound
+
+	midLine map[bool]bool // of the error output or not
 }
 
 func (p *logPrinter) print(e logfile.Entry) error {
@@ -94,6 +141,9 @@ func (p *logPrinter) print(e logfile.Entry) error {
 		return nil
 	}
 	p.last = e.Time
+	if e.Time.Before(p.since) || !p.until.IsZero() && e.Time.After(p.until) {
+		return nil
+	}
 	var out io.Writer = os.Stdout
 	failing := e.Stream == logfile.Stderr
 	if failing {

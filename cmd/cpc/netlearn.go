@@ -37,7 +37,7 @@ was learnt, until nothing is added.`,
 	}
 	f.register(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
-	for _, name := range []string{"detach", "dry-run", "rm", "cidfile"} {
+	for _, name := range []string{"detach", "dry-run", "rm", "cidfile", "attach"} {
 		_ = cmd.Flags().MarkHidden(name) // run has it: see register
 	}
 	return cmd

@@ -5,62 +5,52 @@ package main
 
 import (
 	"errors"
-	"strings"
+	"maps"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 const (
-	noHostFiles = "a sandbox sees no files of the host. Put them into the image (COPY), or into a running sandbox:\n" +
-		"  tar c DIRECTORY | cpc exec -i NAME tar x"
-	noPorts       = "nothing reaches into a sandbox. Ask from inside instead: cpc exec NAME curl http://127.0.0.1:PORT"
-	noAddress     = "every sandbox has the same address in a network of its own, where nobody else is. See what it reaches with: cpc net show NAME"
-	noDevices     = "a sandbox has no devices of the host"
-	noShared      = "a sandbox shares no namespaces, with the host or others; each has its own"
-	noRestart     = "a sandbox that has ended is not started again. Run a new one, or let systemd do it: docs/systemd.md"
 	oneSandbox    = "cpc runs sandboxes, one by one. Start each with: cpc run"
 	noSecondStart = "a sandbox is made and started at once. Run it with: cpc run -d --name NAME IMAGE"
+	copyWithTar   = "copy with tar, in and out:\n" +
+		"  tar c DIRECTORY | cpc exec -i NAME tar x\n" +
+		"  cpc exec NAME tar c DIRECTORY | tar x"
 )
 
-// flagsNotOffered are flags of docker run that a sandbox has not, on purpose,
-// and what to do instead.
-func flagsNotOffered() map[string]string {
-	return map[string]string{
-		"volume": noHostFiles, "v": noHostFiles, "mount": noHostFiles, "volumes-from": noHostFiles,
-		"publish": noPorts, "p": noPorts, "publish-all": noPorts, "P": noPorts, "link": noPorts,
-		"ip": noAddress, "ip6": noAddress, "mac-address": noAddress, "network-alias": noAddress, "net-alias": noAddress, "link-local-ip": noAddress,
-		"device": noDevices, "gpus": noDevices, "device-cgroup-rule": noDevices,
-		"pid": noShared, "ipc": noShared, "uts": noShared, "userns": noShared, "cgroupns": noShared,
-		"restart":          noRestart,
-		"privileged":       "a sandbox never has the host's rights. Give it single ones with --cap-add and --security-opt",
-		"cgroup-parent":    "cpc chooses the cgroup. To bound several together, run them in a slice of systemd: docs/systemd.md",
-		"sysctl":           "kernel parameters are those that cpc chooses",
-		"health-cmd":       "nothing checks a sandbox while it runs. Do so with: cpc exec NAME COMMAND",
-		"oom-kill-disable": "what is out of memory ends. Give it more with --memory",
-	}
-}
-
-// commandsNotOffered are docker's commands that cpc has not, and what to do
-// instead.
+// commandsNotOffered are docker's and podman's commands that cpc has not, and
+// what to do instead.
 func commandsNotOffered() map[string]string {
+	all := map[string]string{
+		"compose": oneSandbox, "stack": oneSandbox, "swarm": oneSandbox, "service": oneSandbox, "node": oneSandbox, "config": oneSandbox, "kube": oneSandbox, "pod": noPods, "play": oneSandbox, "generate": "systemd runs sandboxes by units that one writes: docs/systemd.md",
+		"volume": noHostFiles, "secret": "give it on the standard input (cpc run -i), with --env-file, or to a build with --secret", "context": noRemote, "plugin": "cpc has no plugins", "machine": noRemote,
+		"network":  "each sandbox has a network of its own. See and change what it reaches with: cpc net",
+		"manifest": "an image for several platforms is built with: cpc build --platform linux/amd64,linux/arm64; its parts are shown by: cpc inspect IMAGE",
+		"trust":    noTrust, "checkpoint": "a sandbox is not saved and restored. cpc-runtime can: docs/oci.md",
+		"auto-update": noRestart, "healthcheck": noHealth, "untag": "remove the name with: cpc rmi NAME", "unshare": "run what needs it in a sandbox", "farm": noRemote, "artifact": "what a registry keeps about an image is listed by: cpc referrers IMAGE", "quadlet": "systemd runs sandboxes by units that one writes: docs/systemd.md",
+	}
+	maps.Copy(all, sandboxCommandsNotOffered())
+	return all
+}
+
+// sandboxCommandsNotOffered are those that docker container has as well.
+func sandboxCommandsNotOffered() map[string]string {
 	return map[string]string{
-		"compose": oneSandbox, "stack": oneSandbox, "swarm": oneSandbox, "service": oneSandbox, "node": oneSandbox,
 		"create": noSecondStart, "start": noSecondStart, "restart": noRestart,
-		"cp": "copy with tar, in and out:\n" +
-			"  tar c DIRECTORY | cpc exec -i NAME tar x\n" +
-			"  cpc exec NAME tar c DIRECTORY | tar x",
-		"commit":  "an image comes from a Dockerfile: cpc build. Or from a tar: cpc import FILE IMAGE",
-		"volume":  noHostFiles,
-		"port":    noPorts,
-		"network": "each sandbox has a network of its own. See and change what it reaches with: cpc net",
+		"rename": "a sandbox keeps its name, by which its record, log and events are found. Choose it at the start: cpc run --name NAME",
+		"cp":     copyWithTar,
+		"commit": "an image comes from a Dockerfile: cpc build. Or from a tar: cpc export NAME | cpc import - IMAGE",
+		"port":   noPorts,
+		"diff":   "see what a sandbox has written with: cpc exec NAME find / -xdev -newer /etc/hostname; it writes to memory and to its disk only",
+		"mount":  "see its files with: cpc exec NAME ls, or get them with: cpc export NAME", "unmount": "cpc mounts nothing for others",
+		"init": noSecondStart, "restore": "a sandbox is not saved and restored", "checkpoint": "a sandbox is not saved and restored. cpc-runtime can: docs/oci.md", "clone": noSecondStart, "cleanup": "cpc removes what a sandbox leaves by itself", "exists": "ask with: cpc inspect NAME > /dev/null", "runlabel": "run what the label says yourself: cpc inspect -f '{{.Config.Labels}}' IMAGE",
 	}
 }
 
-// strangers are commands that say why they are none.
-func strangers() []*cobra.Command {
+// strangersOf are commands that say why they are none.
+func strangersOf(names map[string]string) []*cobra.Command {
 	var all []*cobra.Command
-	for name, why := range commandsNotOffered() {
+	for name, why := range names {
 		all = append(all, &cobra.Command{
 			Use: name, Short: "Not offered", Hidden: true, DisableFlagParsing: true, Args: cobra.ArbitraryArgs,
 			RunE: func(*cobra.Command, []string) error {
@@ -70,18 +60,3 @@ func strangers() []*cobra.Command {
 	}
 	return all
 }
-
-// notOffered words the refusal of a flag that people know from docker.
-func notOffered(cmd *cobra.Command, unknown *pflag.NotExistError) error {
-	if cmd.Name() != "run" {
-		return nil
-	}
-	name := unknown.GetSpecifiedName()
-	why, ok := flagsNotOffered()[name]
-	if !ok {
-		return nil
-	}
-	return usageError{errors.New(dashed(name) + " is not offered: " + why)}
-}
-
-func dashed(flag string) string { return strings.Repeat("-", min(len(flag), 2)) + flag }

@@ -6,20 +6,10 @@ package main
 import (
 	"strings"
 	"testing"
-
-	"github.com/spf13/pflag"
 )
 
 // What is offered one day must not be said to be missing.
 func TestNotOffered(t *testing.T) {
-	f := &runFlags{}
-	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
-	f.register(fs)
-	for name := range flagsNotOffered() {
-		if fs.Lookup(name) != nil || len(name) == 1 && fs.ShorthandLookup(name) != nil {
-			t.Errorf("%s is offered", dashed(name))
-		}
-	}
 	strange := commandsNotOffered()
 	for _, c := range newRoot(&app{}).Commands() {
 		if strange[c.Name()] != "" && !c.Hidden {

@@ -113,7 +113,7 @@ func newRow(r *record.Record, noTrunc bool) psRow {
 	row := psRow{
 		ID: r.ID, Names: r.Name, Image: r.Image, Command: quoteCommand(r.Command), CreatedAt: r.Created.Format(time.RFC3339),
 		RunningFor: ago(r.Created), State: string(r.Status), Status: describe(r), Networks: r.Settings.Network,
-		Labels: strings.Join(labels, ","), Pid: r.PID, labels: r.Labels, noPsFields: noPsFields{LocalVolumes: "0"},
+		Labels: strings.Join(labels, ","), Pid: r.PID, labels: r.Labels, noPsFields: noPsFields{LocalVolumes: "0", Ports: strings.Join(r.Settings.Expose, ", ")},
 	}
 	if !noTrunc {
 		row.ID = record.Short(r.ID)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claude-pocket-console/cpc/internal/dockerflag"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -166,7 +167,15 @@ func stateTest(key, value string) (sandboxTest, error) {
 			return nil, errors.New("want true or false")
 		}
 		return func(*record.Record) bool { return !task }, nil
-	case "volume", "publish", "expose", "isolation": // no sandbox has any
+	case "expose":
+		ports, err := dockerflag.ParseExpose(value)
+		if err != nil {
+			return nil, err
+		}
+		return func(r *record.Record) bool {
+			return slices.ContainsFunc(ports, func(p string) bool { return slices.Contains(r.Settings.Expose, p) })
+		}, nil
+	case "volume", "publish", "isolation": // no sandbox has any
 		return never, nil
 	}
 	return nil, errors.New("unknown key, choose name, id, status, exited, ancestor, label, before, since, network or health")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	units "github.com/docker/go-units"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -33,11 +34,11 @@ func (a *app) findImage(ctx context.Context, ref, when, platform string) (*rootf
 	if when == pullNever || when != pullAlways && !missing {
 		return img, err
 	}
-	if missing {
+	if missing && !a.quiet {
 		fmt.Fprintf(stderr(), "Image %s is not here yet; pulling it\n", ref)
 	}
 	// In U0, where layers are unpacked while they come.
-	if err := a.inU0([]string{"pull", "--for-run", "--platform=" + platform, "--", ref}); err != nil {
+	if err := a.inU0([]string{"pull", "--for-run", "--quiet=" + strconv.FormatBool(a.quiet), "--platform=" + platform, "--", ref}); err != nil {
 		if _, said := errors.AsType[exitStatus](err); said {
 			return nil, exitStatus(usageFailure)
 		}

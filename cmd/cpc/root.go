@@ -23,6 +23,7 @@ type app struct {
 	inside  *worker // set in the copy of cpc that works in U0
 	systemd sdnotify.Notifier
 	ends    *ends
+	quiet   bool // about pulls that a command needs
 }
 
 // execute runs the command line and returns its exit status.
@@ -136,7 +137,8 @@ func newRoot(a *app) *cobra.Command {
 		a.imageGroup(), a.builderGroup(), a.buildxGroup(), a.containerGroup(), a.systemGroup(),
 		a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.infoCommand(), a.versionCommand(), a.gitConnectCommand(),
 	)
-	root.AddCommand(strangers()...)
+	root.AddCommand(strangersOf(commandsNotOffered())...)
+	registerStrange(root, strangeFlags())
 	root.DisableFlagsInUseLine = true
 	for _, c := range root.Commands() {
 		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs

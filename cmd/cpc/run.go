@@ -54,6 +54,7 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *san
 	if e, err = a.engine(); err != nil {
 		return nil, req, err
 	}
+	a.quiet = f.more.quiet
 	img, err := a.findImage(cmd.Context(), req.Image, f.pull, f.platform)
 	if err != nil {
 		return nil, req, err
@@ -100,7 +101,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		a.tellReady(s, req)
 		defer a.tellEnd(req)
 	}
-	return a.follow(e, s, req, keys)
+	return f.follow(a, e, s, req, keys)
 }
 
 // tellReady tells systemd that the program runs and, where this process is not
@@ -156,7 +157,7 @@ func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
 }
 
 // follow stays with the sandbox as long as the person wants to.
-func (a *app) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
+func (f *runFlags) follow(a *app, e *sandbox.Engine, s *sandbox.Session, req sandbox.RunRequest, keys []byte) error {
 	if req.DryRun {
 		return printJSON(stdout(), s.Bundle)
 	}
@@ -165,7 +166,13 @@ func (a *app) follow(e *sandbox.Engine, s *sandbox.Session, req sandbox.RunReque
 		_, err := fmt.Fprintln(stdout(), s.ID)
 		return err
 	}
-	exit, err := a.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, left: endsSandbox})
+	c, done, err := f.more.connection(s, req.Stdin)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c.keys, c.left = keys, endsSandbox
+	exit, err := a.connect(s, c)
 	if errors.Is(err, sandbox.ErrMonitorGone) {
 		return errors.Join(err, e.SweepDead(s.ID))
 	}

@@ -30,6 +30,7 @@ type runFlags struct {
 	disk                                                                      diskFlags
 	limited                                                                   limitFlags
 	net                                                                       netFlags
+	more                                                                      moreFlags
 }
 
 const (
@@ -76,6 +77,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	f.net.register(fs)
 	f.net.registerDNS(fs)
 	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
+	f.more.register(fs)
 	fs.StringVar(&f.pull, "pull", pullMissing, "`WHEN` to pull the image: always, missing or never")
 	fs.StringVar(&f.cidfile, "cidfile", "", "Write the id to `FILE`")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "Print the OCI bundle's config.json and run nothing")
@@ -110,7 +112,7 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 		return req, err
 	}
 	for _, step := range []func(*sandbox.RunRequest) error{
-		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.parseSecurity, f.parseLabels,
+		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.more.parse, f.parseSecurity, f.parseLabels,
 	} {
 		if err := step(&req); err != nil {
 			return req, err
@@ -130,6 +132,9 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 
 // check refuses values that are no choice.
 func (f *runFlags) check(req *sandbox.RunRequest) error {
+	if when, ok := map[string]string{"true": pullAlways, "newer": pullAlways, "false": pullMissing, "": pullMissing}[f.pull]; ok {
+		f.pull = when // podman's
+	}
 	for _, c := range []struct {
 		flag, value string
 		allowed     []string
@@ -220,13 +225,16 @@ func parseEnv(given []string) (env []string, err error) {
 	return env, nil
 }
 
-func readEnvFile(path string) ([]string, error) {
+func readEnvFile(path string) ([]string, error) { return readKeyFile(path, os.LookupEnv) }
+
+// readKeyFile reads lines of KEY=VALUE; a KEY alone is looked up.
+func readKeyFile(path string, lookup dockerflag.LookupEnv) ([]string, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	env, err := dockerflag.ParseEnvFile(file, os.LookupEnv)
+	env, err := dockerflag.ParseEnvFile(file, lookup)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -275,7 +283,11 @@ func (f *runFlags) parseSecurity(req *sandbox.RunRequest) error {
 
 func (f *runFlags) parseLabels(req *sandbox.RunRequest) error {
 	req.Labels = map[string]string{}
-	for _, l := range f.labels {
+	fromFiles, err := f.more.labels()
+	if err != nil {
+		return err
+	}
+	for _, l := range slices.Concat(fromFiles, f.labels) {
 		key, value, err := dockerflag.ParseLabel(l)
 		if err != nil {
 			return flagError("--label", err)

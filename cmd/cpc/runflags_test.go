@@ -89,6 +89,14 @@ func TestRequest(t *testing.T) {
 		{"--security-opt no-new-privileges=false image", func(r sandbox.RunRequest) any { return r.Options.NoNewPrivileges }, false},
 		{"--security-opt seccomp=unconfined image", func(r sandbox.RunRequest) any { return r.Options.Seccomp }, "unconfined"},
 		{"--stop-signal INT --stop-timeout 3 image", func(r sandbox.RunRequest) any { return []any{r.Options.StopSignal, r.StopTimeout} }, []any{"INT", 3}},
+		{"--group-add audio --group-add 7 --domainname dom.example --expose 80-81/udp --log-driver none image", func(r sandbox.RunRequest) any {
+			o := r.Options
+			return []any{o.GroupAdd, o.Domainname, o.Expose, o.NoLog}
+		}, []any{[]string{"audio", "7"}, "dom.example", []string{"80/udp", "81/udp"}, true}},
+		{"--log-driver json-file --log-opt max-size=10m --log-opt max-file=3 image", func(r sandbox.RunRequest) any { return r.Options.NoLog }, false},
+		{"--mount type=tmpfs,target=/data,tmpfs-size=1m image", func(r sandbox.RunRequest) any { return r.Options.Tmpfs[len(r.Options.Tmpfs)-1].Options() }, "rw,noexec,nosuid,nodev,size=1048576"},
+		{"--label-file " + envFile + " -l A=2 image", func(r sandbox.RunRequest) any { return r.Labels }, map[string]string{"FROM_FILE": "1", "A": "2"}},
+		{"--annotation a=b image", func(r sandbox.RunRequest) any { return r.Options.Annotations }, map[string]string{"a": "b"}},
 		{"--shm-size 1m image", func(r sandbox.RunRequest) any { return r.Options.ShmSize }, int64(1 << 20)},
 	} {
 		r, err := parse(t, strings.Fields(c.args)...)
@@ -149,6 +157,19 @@ func TestRequestRefuses(t *testing.T) {
 		{"--ulimit", "nofile=5:1", "--ulimit"},
 		{"--shm-size", "big", "--shm-size"},
 		{"--label", "=x", "--label"},
+		{"--label-file", "/nosuch", "--label-file"},
+		{"--group-add", "a b", "--group-add"},
+		{"--group-add", "", "--group-add"},
+		{"--group-add", "keep-groups", "--group-add"},
+		{"--domainname", "a b", "--domainname"},
+		{"--expose", "http", "--expose"},
+		{"--mount", "type=tmpfs", "--mount"},
+		{"--mount", "type=bind,src=/,dst=/x", "--mount"},
+		{"--mount", "src=vol,dst=/x", "--mount"},
+		{"--attach", "all", "--attach"},
+		{"--log-driver", "journald", "--log-driver"},
+		{"--log-opt", "tag=x", "--log-opt"},
+		{"--annotation", "=x", "--annotation"},
 	} {
 		_, err := parse(t, c.flag+"="+c.value, "image")
 		if err == nil || !strings.Contains(err.Error(), c.names) {

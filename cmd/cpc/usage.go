@@ -50,8 +50,14 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	text := fmt.Sprintf("unknown command %q", args[0])
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		text += ": did you mean " + strings.Join(near, " or ") + "?"
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	if near := dockerflag.Nearest(args[0], names); near != "" {
+		text += ": did you mean " + near + "?"
 	}
 	return usageErrorf(cmd, "%s", text)
 }
@@ -67,6 +73,9 @@ func flagFailure(cmd *cobra.Command, err error) error {
 		}
 		return usageErrorf(cmd, "%w%s", err, nearFlag(cmd, unknown.GetSpecifiedName()))
 	case errors.As(err, &invalid):
+		if r, ok := errors.AsType[*refusal](err); ok {
+			return usageError{r}
+		}
 		f := invalid.GetFlag()
 		return usageErrorf(cmd, "--%s %q: want %s", f.Name, invalid.GetValue(), valueWanted(f.Value.Type()))
 	}

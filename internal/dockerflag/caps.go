@@ -92,39 +92,3 @@ func parseCaps(names []string) ([]string, error) {
 	}
 	return out, nil
 }
-
-// Nearest returns the candidate that takes the fewest single-letter edits to
-// reach, "" if even that one is far off.
-func Nearest(s string, candidates []string) string {
-	if len(s) > 64 {
-		return ""
-	}
-	best, bestDistance := "", 4
-	for _, c := range candidates {
-		if d := distance(s, c); d < bestDistance {
-			best, bestDistance = c, d
-		}
-	}
-	return best
-}
-
-// distance is the Levenshtein distance in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
-}

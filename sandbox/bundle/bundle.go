@@ -71,7 +71,11 @@ type Options struct {
 	Env        []string // NAME=VALUE; NAME alone takes NAME out
 	User       string   // name|uid[:group|gid]; "": the image's
 	Workdir    string   // "": the image's
+	GroupAdd   []string // further groups, names or ids
 	Hostname   string   // "": the first twelve characters of the id
+	Domainname string   // NIS's
+	Expose     []string // PORT/PROTOCOL, for people to see
+	NoLog      bool     // output is not kept
 	TTY        bool
 	ReadOnly   bool    // root filesystem
 	Tmpfs      []Tmpfs // no two on one path

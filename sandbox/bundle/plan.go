@@ -60,6 +60,7 @@ func Plan(in Input) (*specs.Spec, error) {
 		Process:     process,
 		Root:        &specs.Root{Path: in.Rootfs, Readonly: in.ReadOnly},
 		Hostname:    in.hostname(),
+		Domainname:  in.Domainname,
 		Mounts:      mounts,
 		Annotations: annotations,
 		Linux:       in.linux(),

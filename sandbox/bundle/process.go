@@ -134,6 +134,9 @@ func (in *Input) capabilities() (*specs.LinuxCapabilities, error) {
 // (CVE-2022-36109). In Single mode there is only id 0, and setgroups is denied.
 func (in *Input) user() (specs.User, error) {
 	if in.Mapping.Mode == idmap.Single {
+		if len(in.GroupAdd) > 0 {
+			return specs.User{}, errors.New("further groups (--group-add): the sandbox has one user and group id only")
+		}
 		return specs.User{}, nil
 	}
 	u := specs.User{UID: in.User.UID, GID: in.User.GID, AdditionalGids: []uint32{in.User.GID}}

@@ -58,6 +58,30 @@ func ResolveUser(root, spec string) (ResolvedUser, error) {
 	return u, nil
 }
 
+// AddGroups returns u with further groups, by name or id, as the image's group
+// file knows them.
+func AddGroups(root string, u ResolvedUser, names []string) (ResolvedUser, error) {
+	if len(names) == 0 {
+		return u, nil
+	}
+	group, err := readAccounts(root, "/etc/group")
+	if err != nil {
+		return u, fmt.Errorf("look up groups: %w", err)
+	}
+	groups := parseGroup(group)
+	u.Groups = slices.Clone(u.Groups)
+	for _, name := range names {
+		gid, err := findGroup(name, groups)
+		if err != nil {
+			return u, err
+		}
+		if gid != u.GID && !slices.Contains(u.Groups, gid) {
+			u.Groups = append(u.Groups, gid)
+		}
+	}
+	return u, nil
+}
+
 func lookUp(want dockerflag.User, users []passwdEntry, groups []groupEntry) (ResolvedUser, error) {
 	u, err := findUser(want.User, users)
 	if err != nil {

@@ -264,6 +264,9 @@ func (m *monitor) execProcess(req *wire.ExecRequest) (*specs.Process, bundle.Res
 		if user, err = bundle.ResolveUser(m.mounted.Root, req.User); err != nil {
 			return nil, user, err
 		}
+		if user, err = bundle.AddGroups(m.mounted.Root, user, m.input.GroupAdd); err != nil {
+			return nil, user, err
+		}
 	}
 	p, err := bundle.Exec(m.input, bundle.ExecOptions{
 		Args: req.Args, Env: req.Env, Workdir: req.Workdir, TTY: req.TTY, User: user,

@@ -14,7 +14,7 @@ import (
 
 // fanout passes the sandbox's output to the log and to every attached client.
 type fanout struct {
-	log   *logfile.Writer
+	log   *logfile.Writer // nil: nothing is kept
 	ended <-chan struct{} // closed at the sandbox's end
 
 	written atomic.Int64 // bytes of output so far
@@ -54,8 +54,10 @@ func (f *fanout) write(t wire.Type, p []byte) {
 	if t == wire.Stderr {
 		stream = logfile.Stderr
 	}
-	// A full disk must not stop the sandbox; its clients still see the output.
-	_ = f.log.Append(stream, p)
+	if f.log != nil {
+		// A full disk must not stop the sandbox; its clients still see the output.
+		_ = f.log.Append(stream, p)
+	}
 	f.written.Add(int64(len(p)))
 	for _, c := range f.snapshot() {
 		if !c.put(t, p) {

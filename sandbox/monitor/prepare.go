@@ -125,6 +125,9 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	if err != nil {
 		return err
 	}
+	if user, err = bundle.AddGroups(m.mounted.Root, user, o.GroupAdd); err != nil {
+		return err
+	}
 	r.Settings.User = asked
 	host, err := bundle.ProbeHost()
 	if err != nil {
@@ -163,15 +166,28 @@ func (m *monitor) plan(img *rootfs.Image, stage string) error {
 	return os.WriteFile(filepath.Join(dir, "config.json"), m.config, 0o600)
 }
 
-// create has the runtime make the container, up to but not including its program.
-func (m *monitor) create() error {
-	r := m.entry.Record
+// openOutput makes the log, if output is to be kept.
+func (m *monitor) openOutput() error {
+	m.out = &fanout{ended: m.exited}
+	if m.task.Options.NoLog {
+		return nil
+	}
 	log, err := logfile.Create(m.entry.DataDir)
 	if err != nil {
 		return err
 	}
-	m.out = &fanout{log: log, ended: m.exited}
+	m.out.log = log
 	m.later(log.Close)
+	return nil
+}
+
+// create has the runtime make the container, up to but not including its program.
+func (m *monitor) create() error {
+	r := m.entry.Record
+	if err := m.openOutput(); err != nil {
+		return err
+	}
+	var err error
 	uid, gid := process.CallerIDs(r.Mapping, m.input.User)
 	if m.io, err = process.NewStdio(r.Settings.TTY, r.Settings.OpenStdin, uid, gid); err != nil {
 		return err

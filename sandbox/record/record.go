@@ -93,6 +93,10 @@ type Settings struct {
 	ShmSize     int64               `json:"shmSize,omitempty"`     // bytes
 	Init        bool                `json:"init,omitempty"`
 	Annotations map[string]string   `json:"annotations,omitempty"`
+	GroupAdd    []string            `json:"groupAdd,omitempty"`
+	Domainname  string              `json:"domainname,omitempty"`
+	Expose      []string            `json:"expose,omitempty"` // PORT/PROTOCOL
+	NoLog       bool                `json:"noLog,omitempty"`  // output is not kept
 	// SharedIDs: the user's other sandboxes have the same ids.
 	SharedIDs bool `json:"sharedIDs"`
 }
