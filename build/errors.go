@@ -40,7 +40,10 @@ type ExitError struct {
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code: %d", e.Code) }
 
 // Error implements error.
-func (e *Error) Error() string {
+func (e *Error) Error() string { return strings.Join(e.Lines(), "\n") }
+
+// Lines implements visible.Lines.
+func (e *Error) Lines() []string {
 	var b strings.Builder
 	b.WriteString(e.File)
 	if e.Line > 0 {
@@ -50,14 +53,15 @@ func (e *Error) Error() string {
 	if e.Step != "" {
 		b.WriteString(e.Step + ": ")
 	}
-	b.WriteString(bounded(e.Err.Error(), maxMessage))
+	b.WriteString(e.Err.Error())
+	lines := []string{bounded(visible(b.String()), maxMessage)}
 	if e.Hint != "" {
-		b.WriteString("\n  hint: " + e.Hint)
+		lines = append(lines, "  hint: "+visible(e.Hint))
 	}
 	if e.Excerpt != "" {
-		b.WriteString("\n" + strings.TrimRight(e.Excerpt, "\n"))
+		lines = append(lines, strings.Split(strings.TrimRight(e.Excerpt, "\n"), "\n")...)
 	}
-	return b.String()
+	return lines
 }
 
 // Unwrap gives access to the cause.

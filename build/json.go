@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	rule "github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // JSONProgress writes one JSON object a line, in the form that docker's
 // --progress=rawjson has: vertexes (steps), logs and warnings.
 func JSONProgress(w io.Writer) Progress {
-	return &jsonProgress{enc: json.NewEncoder(w), now: time.Now, started: map[int]time.Time{}}
+	return &jsonProgress{enc: json.NewEncoder(rule.JSONWriter(w)), now: time.Now, started: map[int]time.Time{}}
 }
 
 type jsonProgress struct {

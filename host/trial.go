@@ -23,6 +23,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // Role is the hand-off role of the copy of cpc that tries things.
@@ -87,7 +88,7 @@ func TrialMain() int {
 		err = json.NewEncoder(answer).Encode(t.trials())
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "cpc doctor: %v\n", err)
+		fmt.Fprintf(os.Stderr, "cpc doctor: %s\n", visible.Error(err))
 		return 1
 	}
 	return 0

@@ -55,7 +55,7 @@ func (l Log) Report(err error) {
 	if l.AsRunc {
 		logrus.Error(err)
 		if l.File != "" {
-			fmt.Fprintln(os.Stderr, visible.Text(err.Error()))
+			fmt.Fprintln(os.Stderr, visible.Error(err))
 		}
 		return
 	}
@@ -63,7 +63,7 @@ func (l Log) Report(err error) {
 		logrus.Error(err)
 	}
 	if l.File != "" || l.Format != "json" {
-		fmt.Fprintf(os.Stderr, "cpc-runtime: %s\n", visible.Text(err.Error()))
+		fmt.Fprintf(os.Stderr, "cpc-runtime: %s\n", visible.Error(err))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/runtime"
 )
 
@@ -57,7 +58,7 @@ func dispatch(args []string) int {
 		return usageError(g, fs, err)
 	}
 	if *version {
-		fmt.Fprint(os.Stdout, runtime.VersionText(calledAs()))
+		fmt.Fprint(os.Stdout, visible.Text(runtime.VersionText(calledAs())))
 		return 0
 	}
 	asked := fs.Args()
@@ -171,7 +172,7 @@ func usageError(g global, fs *flag.FlagSet, err error) int {
 	for _, c := range commands() {
 		if c.name == fs.Name() {
 			name := calledAs() + " " + c.name
-			fmt.Fprintf(os.Stdout, "NAME:\n   %s - %s\n\nUSAGE:\n   %s [command options] %s\n\n", name, c.about, name, c.args)
+			fmt.Fprintf(visible.Writer(os.Stdout), "NAME:\n   %s - %s\n\nUSAGE:\n   %s [command options] %s\n\n", name, c.about, name, c.args)
 			printFlags(os.Stdout, fs)
 			return 0
 		}

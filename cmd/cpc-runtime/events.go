@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/runtime"
 )
 
@@ -20,7 +21,7 @@ func eventsCommand() command {
 			interval := fs.Duration("interval", 5*time.Second, "time between two prints of what is used")
 			once := fs.Bool("stats", false, "print what is used once")
 			return func(g global, args []string) (int, error) {
-				enc := json.NewEncoder(os.Stdout)
+				enc := json.NewEncoder(visible.JSONWriter(os.Stdout))
 				if !*once {
 					return 0, g.Watch(args[0], *interval, func(e *runtime.Event) error { return enc.Encode(e) })
 				}

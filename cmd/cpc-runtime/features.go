@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 func featuresCommand() command {
@@ -15,7 +17,7 @@ func featuresCommand() command {
 		about: "Print what this runtime implements, as the OCI features document",
 		setup: func(*flag.FlagSet) func(g global, _ []string) (int, error) {
 			return func(g global, _ []string) (int, error) {
-				enc := json.NewEncoder(os.Stdout)
+				enc := json.NewEncoder(visible.JSONWriter(os.Stdout))
 				enc.SetIndent("", "  ")
 				return 0, enc.Encode(g.Features())
 			}

@@ -38,11 +38,11 @@ func printList(g global, format string, quiet bool) error {
 	switch {
 	case quiet:
 		for _, s := range states {
-			fmt.Fprintln(os.Stdout, s.ID)
+			fmt.Fprintln(os.Stdout, visible.Line(s.ID))
 		}
 		return nil
 	case format == "json":
-		return json.NewEncoder(os.Stdout).Encode(states)
+		return json.NewEncoder(visible.JSONWriter(os.Stdout)).Encode(states)
 	}
 	w := tabwriter.NewWriter(visible.Writer(os.Stdout), 12, 1, 3, ' ', 0)
 	fmt.Fprintln(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER")

@@ -33,7 +33,7 @@ func printProcesses(g global, format string, args []string) error {
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(os.Stdout).Encode(pids)
+		return json.NewEncoder(visible.JSONWriter(os.Stdout)).Encode(pids)
 	case "table":
 		table, err := g.ProcessTable(args[0], args[1:])
 		if err != nil {

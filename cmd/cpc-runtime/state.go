@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 func stateCommand() command {
@@ -19,7 +21,7 @@ func stateCommand() command {
 				if err != nil {
 					return 0, err
 				}
-				enc := json.NewEncoder(os.Stdout)
+				enc := json.NewEncoder(visible.JSONWriter(os.Stdout))
 				enc.SetIndent("", "  ")
 				return 0, enc.Encode(s)
 			}

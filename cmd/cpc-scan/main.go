@@ -26,7 +26,7 @@ func main() {
 		os.Exit(2)
 	}
 	if err := sbom.Serve(os.Stdin, os.Stdout, confine, answer); err != nil {
-		fmt.Fprintln(os.Stderr, "cpc-scan:", visible.Text(err.Error()))
+		fmt.Fprintln(os.Stderr, "cpc-scan:", visible.Error(err))
 		os.Exit(1)
 	}
 }

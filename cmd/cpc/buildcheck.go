@@ -50,7 +50,7 @@ func (a *app) checkOnly(ctx context.Context, o *build.Options) error {
 		return err
 	}
 	slices.SortStableFunc(found, func(a, b build.Finding) int { return a.Line - b.Line })
-	if err := printChecks(os.Stdout, found); err != nil {
+	if err := printChecks(stdout(), found); err != nil {
 		return err
 	}
 	if len(found) > 0 {

@@ -167,7 +167,7 @@ func eventPrinter(w io.Writer, f *eventsFlags) (func(journal.Event) error, error
 			return nil, formatError(err)
 		}
 		return func(e journal.Event) error {
-			line, err := t.Apply(e)
+			line, err := t.Row(e)
 			if err != nil {
 				return formatError(err)
 			}

@@ -12,10 +12,10 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/format"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/event"
@@ -92,28 +92,27 @@ func (a *app) netShowCommand() *cobra.Command {
 }
 
 func (s netState) print(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(tw, "%s: policy %d, %d connections open, %d packets refused\n", s.Sandbox, s.Version, len(s.Conns), s.Refused)
+	rows := [][]string{{fmt.Sprintf("%s: policy %d, %d connections open, %d packets refused", s.Sandbox, s.Version, len(s.Conns), s.Refused)}}
 	if len(s.Rules) > 0 {
-		fmt.Fprintln(tw, "  RULE\tFROM\tVERDICT\tCONNECTIONS")
+		rows = append(rows, []string{"  RULE", "FROM", "VERDICT", "CONNECTIONS"})
 	}
 	for _, r := range s.Rules {
 		verdict := "allow"
 		if r.Deny {
 			verdict = "deny"
 		}
-		fmt.Fprintf(tw, "  %s\t%s\t%s\t%d\n", r.Rule, r.Preset, verdict, r.Count)
+		rows = append(rows, []string{"  " + r.Rule, r.Preset, verdict, fmt.Sprint(r.Count)})
 	}
 	if s.Limited {
-		fmt.Fprintln(tw, "  and of these, what the host's policy allows (cpc net test tells)")
+		rows = append(rows, []string{"  and of these, what the host's policy allows (cpc net test tells)"})
 	}
-	for i, c := range s.Conns {
-		if i == 0 {
-			fmt.Fprintln(tw, "  OPEN\tSINCE\tSENT\tRECEIVED")
-		}
-		fmt.Fprintf(tw, "  %s:%d\t%s\t%d\t%d\n", c.Host, c.Port, ago(c.Since), c.Sent, c.Received)
+	if len(s.Conns) > 0 {
+		rows = append(rows, []string{"  OPEN", "SINCE", "SENT", "RECEIVED"})
 	}
-	return tw.Flush()
+	for _, c := range s.Conns {
+		rows = append(rows, []string{fmt.Sprintf("  %s:%d", c.Host, c.Port), ago(c.Since), fmt.Sprint(c.Sent), fmt.Sprint(c.Received)})
+	}
+	return format.Table(w, rows)
 }
 
 func (a *app) netChangeCommand(do, short string) *cobra.Command {
@@ -254,7 +253,7 @@ func (a *app) netLogCommand() *cobra.Command {
 					return nil
 				}
 				if asJSON {
-					return json.NewEncoder(out).Encode(d)
+					return json.NewEncoder(visible.JSONWriter(out)).Encode(d)
 				}
 				_, err := fmt.Fprintln(out, visible.Line(decisionLine(d)))
 				return err

@@ -65,7 +65,7 @@ func (a *app) command(args []string) int {
 		return int(status)
 	}
 	code, hint := explain(err)
-	fmt.Fprintf(stderr(), "%s: %s\n", cmd.CommandPath(), visible.Text(err.Error()))
+	fmt.Fprintf(stderr(), "%s: %s\n", cmd.CommandPath(), visible.Error(err))
 	if hint != "" {
 		fmt.Fprintln(stderr(), visible.Text(hint))
 	}

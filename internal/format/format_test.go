@@ -198,3 +198,37 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+// Columns are aligned by what characters take on a terminal, and a cell begins
+// no other.
+func TestTable(t *testing.T) {
+	var out strings.Builder
+	rows := [][]string{{"NAME", "TAG"}, {"漢字漢字", "x"}, {"e\u0301e\u0301", "y\tz\nforged"}, {"one cell that is longer than the column"}, {"", ""}}
+	if err := Table(&out, rows); err != nil {
+		t.Fatal(err)
+	}
+	want := "NAME       TAG\n漢字漢字   x\ne\u0301e\u0301         y z forged\none cell that is longer than the column\n           \n"
+	if out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
+
+// A value cannot begin a row of a list; the template can.
+func TestRow(t *testing.T) {
+	row := map[string]string{"A": "x\r\nforged"}
+	for text, want := range map[string]string{
+		"{{.A}} y":        "x  forged y",
+		"{{.A}}\ny":       "x\r\nforged\ny",
+		`{{.A}}{{"\n"}}y`: "x\r\nforged\ny",
+		"{{println .A}}":  "x\r\nforged\n",
+		"{{json .A}}":     `"x\r\nforged"`,
+	} {
+		p, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := p.Row(row); got != want || err != nil {
+			t.Errorf("%s: %q, want %q (%v)", text, got, want, err)
+		}
+	}
+}

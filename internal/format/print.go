@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"unicode"
 
 	"github.com/claude-pocket-console/cpc/internal/visible"
@@ -73,7 +72,7 @@ func printEach[T any](w io.Writer, text string, rows []T) error {
 		return err
 	}
 	for _, r := range rows {
-		line, err := t.Apply(r)
+		line, err := t.Row(r)
 		if err != nil {
 			return err
 		}
@@ -129,19 +128,37 @@ func printTable[T any](w io.Writer, text string, columns []Column, rows []T) err
 	return Table(w, cells)
 }
 
-// Table prints rows of cells. What a cell has cannot begin another cell or row.
+// Table prints rows of cells in columns that are aligned on a terminal, however
+// wide their characters are. What a cell has cannot begin another cell or row.
+// The last cell of a row is not filled up.
 func Table(w io.Writer, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, row := range rows {
-		safe := make([]string, len(row))
+	const gap = 3
+	var widths []int
+	safe := make([][]string, len(rows))
+	for n, row := range rows {
+		safe[n] = make([]string, len(row))
 		for i, c := range row {
-			safe[i] = visible.Bounded(c, maxCell)
-		}
-		if _, err := fmt.Fprintln(tw, strings.Join(safe, "\t")); err != nil {
-			return err
+			safe[n][i] = visible.Bounded(c, maxCell)
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			if i < len(row)-1 {
+				widths[i] = max(widths[i], visible.Width(safe[n][i]))
+			}
 		}
 	}
-	return tw.Flush()
+	var b strings.Builder
+	for _, row := range safe {
+		for i, c := range row {
+			b.WriteString(c)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-visible.Width(c)+gap))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // heads are the headings of a table: those of the default table for what is in

@@ -23,7 +23,11 @@ import (
 )
 
 // Template is a parsed --format.
-type Template struct{ t *template.Template }
+type Template struct {
+	t *template.Template
+	// lines: it makes line ends itself.
+	lines bool
+}
 
 // Parse parses a template. Its error is an *Error.
 func Parse(text string) (*Template, error) { return parseWith(text, functions()) }
@@ -38,7 +42,18 @@ func parseWith(text string, functions template.FuncMap) (*Template, error) {
 			rewriteList(each.Root)
 		}
 	}
-	return &Template{t}, nil
+	lines := strings.ContainsAny(text, "\n\r") || strings.Contains(text, `\n`) || strings.Contains(text, "println")
+	return &Template{t: t, lines: lines}, nil
+}
+
+// Row is Apply for a list, in which a row is a line: line ends that are none of
+// the template's own become spaces, so that no value can begin a row.
+func (t *Template) Row(row any) (string, error) {
+	line, err := t.Apply(row)
+	if err == nil && !t.lines {
+		line = strings.NewReplacer("\n", " ", "\r", " ").Replace(line)
+	}
+	return line, err
 }
 
 // Apply returns what the template makes of a row. Its error is an *Error.

@@ -22,6 +22,8 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 const (
@@ -46,7 +48,7 @@ func Main(args []string) int {
 	signal.Notify(signals)
 	pid, err := start(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "cpc-runtime: reaper: %v\n", err)
+		fmt.Fprintf(os.Stderr, "cpc-runtime: reaper: %s\n", visible.Error(err))
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, errMissing) {
 			return notFound
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
@@ -29,7 +30,7 @@ func (m *monitor) note(action string, more attributes) {
 	}
 	for _, j := range journals {
 		if err := j.Append(e); err != nil {
-			fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
+			fmt.Fprintf(os.Stderr, "cpc monitor: %s\n", visible.Error(err))
 		}
 	}
 }
@@ -85,7 +86,7 @@ func (m *monitor) onEvents(events <-chan cgroups.Event) {
 			err := m.entry.Save() // so that inspect shows it while the sandbox runs
 			m.mu.Unlock()
 			if err != nil {
-				fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
+				fmt.Fprintf(os.Stderr, "cpc monitor: %s\n", visible.Error(err))
 			}
 		case cgroups.Memory80, cgroups.Memory95, cgroups.CPUThrottled, cgroups.MemoryPressure, cgroups.IOPressure:
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/confine"
@@ -85,12 +86,12 @@ type monitor struct {
 func Main(explain Explain) int {
 	var t Task
 	if err := handoff.Receive(Role, &t); err != nil {
-		fmt.Fprintf(os.Stderr, "cpc monitor: %v\nThe monitor is started by cpc run.\n", err)
+		fmt.Fprintf(os.Stderr, "cpc monitor: %s\nThe monitor is started by cpc run.\n", visible.Error(err))
 		return 125
 	}
 	m := newMonitor(t, explain)
 	if err := m.adopt(); err != nil {
-		fmt.Fprintf(os.Stderr, "cpc monitor: %v\n", err)
+		fmt.Fprintf(os.Stderr, "cpc monitor: %s\n", visible.Error(err))
 		return 125
 	}
 	m.run()
@@ -227,7 +228,7 @@ func (m *monitor) finish(status unix.WaitStatus) {
 		err = errors.Join(err, saved)
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "cpc monitor: take down: %v\n", err)
+		fmt.Fprintf(os.Stderr, "cpc monitor: take down: %s\n", visible.Error(err))
 	}
 	m.tellEnd(body)
 }
@@ -298,7 +299,7 @@ func (m *monitor) abort(cause error) {
 		m.note("destroy", nil)
 	}
 	code, hint := m.explain(cause)
-	_ = m.owner.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: cause.Error(), Hint: hint})
+	_ = m.owner.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: visible.Error(cause), Hint: hint})
 }
 
 // undo runs the cleanups, last first, and goes on after a failure.

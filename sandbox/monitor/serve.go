@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -67,7 +68,7 @@ func (m *monitor) serve() {
 			keep, err := m.handle(conn)
 			if err != nil {
 				code, hint := m.explain(err)
-				_ = conn.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: err.Error(), Hint: hint})
+				_ = conn.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: visible.Error(err), Hint: hint})
 			}
 			if !keep {
 				_ = conn.Close()

@@ -91,7 +91,7 @@ func SweepMain() int {
 		err = sweep(t)
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "cpc: clean up after sandboxes that died: %s\n", visible.Text(err.Error()))
+		fmt.Fprintf(os.Stderr, "cpc: clean up after sandboxes that died: %s\n", visible.Error(err))
 		return 1
 	}
 	return 0

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
@@ -156,6 +157,9 @@ type FailureBody struct {
 
 // Error makes a FailureBody an error.
 func (f *FailureBody) Error() string { return f.Message }
+
+// Lines implements visible.Lines: the monitor has made them by visible.Error.
+func (f *FailureBody) Lines() []string { return strings.Split(f.Message, "\n") }
 
 // Conn is one connection. Writes may come from several goroutines, reads from
 // one at a time.

@@ -20,6 +20,9 @@ import (
 // screen in eight bits, text from right to left, and nothing to see.
 const owned = "\x1b]0;owned\x07\x1b[31m\u009b2J\u202egnp.exe\u202c\u200b\u2066x\u2069"
 
+// forged would begin a line of its own, as if cpc had said it.
+const forged = "forged: run this"
+
 // harmless checks that a terminal can only show what cpc has said.
 func harmless(t *testing.T, what, said string) {
 	t.Helper()
@@ -56,11 +59,15 @@ func TestOthersWords(t *testing.T) {
 			stdout, stderr, _ := w.run(t, args...)
 			harmless(t, strings.Join(args[:1], " "), stdout)
 			harmless(t, strings.Join(args[:1], " "), stderr)
+			if strings.Contains("\n"+stdout+"\n"+stderr, "\n"+forged) {
+				t.Errorf("%s has a line of others: %s%s", args[0], stdout, stderr)
+			}
 			return stdout + stderr
 		}
 		if out := said("build", "--progress", "plain", "-t", "words/evil", "-f", dir+"/good", dir); !strings.Contains(out, "says gnp.exex") {
 			t.Errorf("build: %s", out)
 		}
+		said("build", "--progress", "rawjson", "--no-cache", "-f", dir+"/fails", dir)
 		for _, f := range []string{"fails", "missing", "wrong"} {
 			said("build", "--progress", "plain", "-f", dir+"/"+f, dir)
 		}
@@ -84,6 +91,13 @@ func TestOthersWords(t *testing.T) {
 			{owned},
 			{"save", "-o", dir + "/no" + owned + "dir/f", "words/evil"},
 			{"load", "-i", dir + "/no" + owned},
+			{"load", "-i", dir + "/no\n" + forged},
+			{"pull", "localhost/a\n" + forged},
+			{"run", "--rm", "-w", "/no\n" + forged, "words/evil", "true"},
+			{"run", "--rm", "words/evil", "no\n" + forged},
+			{"setup", "--dry-run", "--user", "no" + owned + "\n" + forged},
+			{"doctor"},
+			{"doctor", "--json"},
 			{"import", dir + "/no" + owned, "x"},
 			{"sbom", owned},
 			{"scan", owned},
@@ -117,6 +131,8 @@ func (w *who) sandboxWords(t *testing.T, said func(...string) string) {
 	id := w.detach(t, []string{"--label", "l=" + owned, "--env", "E=" + owned}, "sh", "-c",
 		"printf '%s\\n' \"$0\"; sh -c 'sleep 100; true' \"$0\"", owned)
 	w.run(t, "exec", id, "no"+owned+"such")
+	// A name is asked for, and refused; it is in the network's log.
+	w.run(t, "exec", id, "getent", "hosts", "a\u202eb\n"+forged+".example.com")
 	eventually(t, soon, "output", func() bool { out, _, _ := w.run(t, "logs", id); return strings.Contains(out, "\n") })
 	// The control: what a program writes comes as it is.
 	if out, _, _ := w.run(t, "logs", id); !strings.Contains(out, owned) {
@@ -139,6 +155,8 @@ func (w *who) sandboxWords(t *testing.T, said func(...string) string) {
 		{"exec", "-w", "/no" + owned, id, "true"},
 		{"stats", "--no-stream", id},
 		{"net", "show", id},
+		{"net", "log", id},
+		{"net", "log", "--json", id},
 		{"system", "df"},
 		{"update", "--memory", owned, id},
 	} {
@@ -159,7 +177,7 @@ func registryWords(t *testing.T, said func(...string) string) {
 			return
 		}
 		raw, err := json.Marshal(map[string]any{"errors": []any{map[string]any{
-			"code": "DENIED" + owned, "message": owned + strings.Repeat("very long ", 5000), "detail": owned,
+			"code": "DENIED" + owned, "message": owned + "\n" + forged + "\r\n" + strings.Repeat("very long ", 5000), "detail": owned,
 		}}})
 		if err != nil {
 			t.Error(err)
@@ -169,6 +187,9 @@ func registryWords(t *testing.T, said func(...string) string) {
 	}))
 	defer server.Close()
 	at := strings.Replace(strings.TrimPrefix(server.URL, "http://"), "127.0.0.1", "localhost", 1)
+	said("tag", "words/evil", at+"/a/b:1")
+	said("push", at+"/a/b:1")
+	said("rmi", at+"/a/b:1")
 	for _, args := range [][]string{
 		{"pull", at + "/a/b:1"}, {"run", "--rm", at + "/a/b:1"}, {"search", at + "/a/b"}, {"referrers", at + "/a/b:1"},
 	} {
