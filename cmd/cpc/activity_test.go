@@ -76,7 +76,7 @@ func TestActivityOnTerminal(t *testing.T) {
 }
 
 // Its goroutine ends with it, whenever that is.
-func TestActivityEnds(t *testing.T) {
+func TestActivityEnds(*testing.T) {
 	for range 50 {
 		a := &activity{w: io.Discard}
 		a.start("Reading", 50*time.Microsecond)
