@@ -69,6 +69,7 @@ input   build -f FIFO DIR
 input   builder prune
 input   container prune
 input   exec --env-file FIFO BOX true
+input   run --label-file FIFO IMG
 input   image prune
 input   import -
 input   load
@@ -86,6 +87,7 @@ network scan HOST/a
 network search HOST/a
 itself  events
 itself  logs -f BOX
+itself  logs -f --until 2099-01-01 BOX
 itself  net log -f BOX
 itself  stats
 output  buildx ls
@@ -96,6 +98,7 @@ output  history IMG
 output  image inspect IMG
 output  container inspect BOX
 output  images
+output  info
 output  inspect BOX
 output  logout HOST
 output  net presets
