@@ -142,6 +142,9 @@ func (l *launch) startQuickly(how func(console *os.File) (*os.Process, error)) (
 		if refused, ok := errors.AsType[enter.ExecError](err); ok {
 			return sup, notExecuted(l.spec.Args[0], refused.Errno)
 		}
+		if errors.Is(err, enter.ErrStopped) {
+			return sup, err
+		}
 		return nil, err
 	}
 	sup.process = entered{child}

@@ -36,19 +36,19 @@ const (
 	notFound       = 127
 )
 
-// hints say what to do about an error that a person can do something about.
-func hints() []struct {
+// remedy is the exit status for an error, and what to do about it.
+type remedy struct {
 	err  error
 	code int
 	hint string
-} {
-	return []struct {
-		err  error
-		code int
-		hint string
-	}{
+}
+
+// hints say what to do about an error that a person can do something about.
+func hints() []remedy {
+	return []remedy{
 		{process.ErrNotFound, notFound, "Look what the image has, for example with: cpc run --rm IMAGE ls /usr/bin"},
 		{process.ErrNotExecutable, notExecutable, "The file is there but cannot be run: check its mode and, for a script, its first line."},
+		{process.ErrStopped, defaultFailure, "A process of user 0 in the sandbox does that. End the sandbox with: cpc kill NAME"},
 		{process.ErrWorkdir, notExecutable, "Name one that is there with --workdir, or make it with a WORKDIR in the Dockerfile."},
 		{record.ErrNameInUse, defaultFailure, "Choose another --name, or remove that sandbox with: cpc rm -f NAME"},
 		{record.ErrNotFound, defaultFailure, "See which there are with: cpc ps -a"},

@@ -64,7 +64,8 @@ static void hand_over(int master)
 	close(master);
 }
 
-/* use_terminal makes the standard streams a new terminal of this size. */
+/* use_terminal makes the standard streams a new terminal of this size. It is not
+ * yet the session's. */
 void use_terminal(unsigned short rows, unsigned short columns)
 {
 	struct winsize size = { .ws_row = rows, .ws_col = columns };
@@ -77,7 +78,6 @@ void use_terminal(unsigned short rows, unsigned short columns)
 	for (int fd = 0; fd < 3; fd++)
 		must(dup3(peer, fd, 0), "terminal");
 	close(peer);
-	must(ioctl(0, TIOCSCTTY, 0), "terminal");
 }
 
 /* mount_terminal has /dev/console be that terminal. */

@@ -4,9 +4,13 @@
 // The process that a Plan (enter.go) describes, from the execve of this binary
 // to that of the command. It runs before Go's runtime starts, with one thread.
 //
-// Stage 1 joins the container's namespaces and forks stage 2 into its pid
-// namespace, as a child of whoever started stage 1. Stage 2 waits until that one
-// has put it into its cgroup, gives up its rights and executes the command.
+// Stage 1 joins the container's namespaces, waits until whoever started it has put
+// it into its cgroup, and gives up its rights. It is in no pid namespace of the
+// container, so nothing in there can signal it. Only then it forks stage 2 into that
+// one, as a child of whoever started stage 1. Stage 2 is what the command is, but
+// for its session and its filter. It waits until its pid is known, and executes the
+// command. The container's root can stop it then as it can the command; whoever
+// waits for it looks for that (enter.go).
 //
 // Whatever fails before that is reported and has no effect on the container:
 // the caller then does it the long way.
@@ -18,6 +22,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -70,16 +75,14 @@ static void receive(void *data, size_t size)
 	}
 }
 
-static void __attribute__((noreturn)) run(struct process *c)
+/* prepare is the rest of stage 1. */
+static void prepare(struct process *c)
 {
 	const struct plan *p = &c->p;
-	int error;
 	char go;
 
+	report(0, 0, "joined");
 	receive(&go, 1);
-	must(setsid(), "session");
-	if (p->flags & OWN_USERNS)
-		must(setresuid(0, 0, 0), "root");
 	must(setresgid(0, 0, 0), "root");
 	if (*c->keyring)
 		must(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, c->keyring), "keyring");
@@ -96,6 +99,19 @@ static void __attribute__((noreturn)) run(struct process *c)
 		umask(p->umask);
 	must(syscall(SYS_close_range, p->keep, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
 	become(c);
+}
+
+/* run is stage 2. */
+static void __attribute__((noreturn)) run(struct process *c)
+{
+	const struct plan *p = &c->p;
+	int error;
+	char go;
+
+	receive(&go, 1);
+	must(setsid(), "session");
+	if (p->flags & TERMINAL)
+		must(ioctl(0, TIOCSCTTY, 0), "terminal");
 	if (*c->profile)
 		set_profile(c, open_proc(PROFILE, O_WRONLY));
 	report(0, 0, "ready");
@@ -138,6 +154,7 @@ void enter(const char *number)
 	must(setns(c.p.pidfd, c.p.namespaces), "namespaces");
 	if (c.p.flags & OWN_USERNS)
 		must(setresuid(0, 0, 0), "root");
+	prepare(&c);
 	pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 	must(pid, "clone");
 	if (pid == 0)

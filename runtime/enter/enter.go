@@ -27,9 +27,12 @@
 //
 // [Start] executes this very binary, sealed against writing (CVE-2019-5736),
 // whose C code takes over before Go starts. It makes itself undumpable, joins
-// the namespaces through a pidfd of the container's init, all at once, and forks
-// into the pid namespace. That child is this process's. It is put into its
-// cgroup by the caller's Join before it goes on.
+// the namespaces through a pidfd of the container's init, all at once, is put into
+// its cgroup by the caller's Prepare, gives up its rights, and forks into the pid
+// namespace. That child is this process's, and confined as the command is but for
+// the filter, before anything in the container can signal it (kill(2) wants a pid).
+// The container's root can still stop it before it executes the command: then Start
+// kills it and returns ErrStopped.
 //
 // Start owns the descriptors it makes. It is called by one thread at a time.
 package enter
@@ -218,7 +221,7 @@ func Start(p *Plan, l Launch) (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	pid, err := arrive(ours, plan)
+	pid, err := arrive(ours, plan, func() error { return l.Prepare(cmd.Process.Pid) })
 	if err != nil {
 		_ = cmd.Process.Kill() // a stage 2 there may be ends at the end of its channel
 	}
@@ -230,7 +233,12 @@ func Start(p *Plan, l Launch) (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := proceed(ours, pid, l.Prepare); err != nil {
+	stopped := killStopped(child)
+	err = proceed(ours)
+	if stopped() {
+		err = ErrStopped // and killed, which looks like the end of an execve
+	}
+	if err != nil {
 		_ = child.Kill()
 		_, _ = child.Wait()
 		return nil, err
@@ -275,9 +283,21 @@ func next(r io.Reader) (rep report, err error) {
 	return rep, nil
 }
 
-// arrive hands the plan over and returns the pid of stage 2.
-func arrive(channel io.ReadWriter, plan []byte) (int, error) {
+// arrive hands the plan over, prepares stage 1 once it has joined, and returns the
+// pid of stage 2.
+func arrive(channel io.ReadWriter, plan []byte, prepare func() error) (int, error) {
 	if _, err := channel.Write(plan); err != nil {
+		return 0, err
+	}
+	if rep, err := next(channel); err != nil {
+		return 0, err
+	} else if rep.Pid != 0 {
+		return 0, errors.New("unexpected report")
+	}
+	if err := prepare(); err != nil {
+		return 0, err
+	}
+	if _, err := channel.Write([]byte{1}); err != nil {
 		return 0, err
 	}
 	rep, err := next(channel)
@@ -288,10 +308,7 @@ func arrive(channel io.ReadWriter, plan []byte) (int, error) {
 }
 
 // proceed lets stage 2 go on and waits until the command is executed.
-func proceed(channel io.ReadWriter, pid int, prepare func(int) error) error {
-	if err := prepare(pid); err != nil {
-		return err
-	}
+func proceed(channel io.ReadWriter) error {
 	if _, err := channel.Write([]byte{1}); err != nil {
 		return err
 	}

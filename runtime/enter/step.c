@@ -211,6 +211,7 @@ static int take(const struct step *s, char **t, const int *kept)
 		break;
 	case CONSOLE:
 		use_terminal(s->major, s->minor);
+		must(ioctl(0, TIOCSCTTY, 0), "terminal");
 		mount_terminal();
 		break;
 	default:

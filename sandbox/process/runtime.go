@@ -42,6 +42,9 @@ var (
 	// ErrNoAnswer reports that the runtime had to be killed, because it took too
 	// long or because its sandbox has ended.
 	ErrNoAnswer = errors.New("the runtime did not come to an end")
+	// ErrStopped reports that what runs in the sandbox has stopped a process that
+	// was to join it. It was killed.
+	ErrStopped = errors.New("the sandbox has stopped a process that was to join it")
 	// ErrWorkdir reports a working directory that cannot be entered.
 	ErrWorkdir = errors.New("working directory")
 )
@@ -58,7 +61,7 @@ func IsOwn(path string) bool { return filepath.Base(path) == "cpc-runtime" }
 // that join it, and hold them up for ever.
 const (
 	runtimeTakes = time.Minute
-	execTakes    = 30 * time.Second
+	execTakes    = 9 * time.Second
 )
 
 // run runs one runtime command to its end, or kills it when ctx is done. Its standard streams are those of
@@ -75,13 +78,21 @@ func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) er
 	defer cancel()
 	cmd := exec.CommandContext(ctx, o.Path, append(global, args...)...) //nolint:gosec // the configured runtime
 	cmd.WaitDelay = time.Second                                         // what it started may hold its standard error
+	held := &joining{takes: joinTakes, kill: cancel}
+	cmd.Cancel = func() error { return held.killAll(cmd.Process.Pid) }
 	cmd.Dir = o.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
 	var said bytes.Buffer
 	if files[2] == nil {
 		cmd.Stderr = &said
 	}
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		stop := held.watch(cmd.Process.Pid)
+		err = cmd.Wait()
+		stop()
+		held.reap()
+	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it did its work
 	}
@@ -89,6 +100,9 @@ func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) er
 	_ = os.Remove(filepath.Join(o.Dir, log))
 	if err == nil {
 		return nil
+	}
+	if held.stopped.Load() {
+		return fmt.Errorf("runtime %s: %w", args[0], ErrStopped)
 	}
 	if late := ctx.Err(); late != nil {
 		return fmt.Errorf("runtime %s: %w: %w", args[0], late, ErrNoAnswer)
@@ -115,6 +129,9 @@ func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) er
 // that is missing or cannot run in the words of the C library.
 func classify(op, why string) error {
 	err := errors.New(why)
+	if strings.Contains(why, "has stopped the process that was to become") { // cpc-runtime's words
+		return fmt.Errorf("runtime %s: %w", op, ErrStopped)
+	}
 	if op != "create" && op != "exec" && op != "start" {
 		return fmt.Errorf("runtime %s: %w", op, err)
 	}
