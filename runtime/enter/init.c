@@ -34,6 +34,9 @@
 #include "process.h"
 #include "step.h"
 
+/* What has files of the root that a user namespace has when it is made. */
+#define OWNED (CLONE_NEWIPC | CLONE_NEWNET)
+
 /* Descriptors that libcontainer passes; moved out of the command's way. */
 static int pipe_fd, sync_fd, log_fd, fifo_fd;
 static pid_t stage2;		/* in stage 1 */
@@ -286,8 +289,8 @@ static void __attribute__((noreturn)) run(struct process *c, int ready)
 	prctl(PR_SET_NAME, "runc:[2:INIT]", 0, 0, 0); /* tools look for it */
 	if (p->flags & OWN_USERNS) {
 		must(setresuid(0, 0, 0), "root");
-		/* Whoever makes this one owns its file system of queues. */
-		must(unshare(p->namespaces & CLONE_NEWIPC), "namespaces");
+		/* Whoever makes these owns the file system of queues, and lo in sysfs. */
+		must(unshare(p->namespaces & OWNED), "namespaces");
 	}
 	must(setsid(), "session");
 	must(setuid(0), "root");
@@ -337,7 +340,7 @@ void initialise(const char *number)
 		must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "dumpable");
 	uids = text(&c);
 	gids = text(&c);
-	later = c.p.flags & OWN_USERNS ? CLONE_NEWIPC : 0;
+	later = c.p.flags & OWN_USERNS ? OWNED : 0;
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ready), "socketpair");
 	/* The kernel counts what is made in a user namespace for its owner too, and
 	 * bounds it by that one's quotas: see owner in quickinit.go. */

@@ -76,13 +76,14 @@ func tree() {
 		}
 		link, _ := os.Readlink(path)
 		fmt.Printf("file %s %o %d:%d %d:%d %s\n", path, st.Mode, st.Uid, st.Gid, unix.Major(st.Rdev), unix.Minor(st.Rdev), link)
-		switch path {
-		case "/proc", "/sys", "/dev/pts", "/host":
+		var sfs unix.Statfs_t
+		large := st.Mode&unix.S_IFMT == unix.S_IFDIR && unix.Statfs(path, &sfs) == nil && sfs.Type == unix.SYSFS_MAGIC
+		if large || path == "/proc" || path == "/dev/pts" || path == "/host" {
 			return fs.SkipDir
 		}
 		return nil
 	})
-	for _, path := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sys", "/proc/sys/net/ipv4/ping_group_range", "/proc/sysrq-trigger", "/sys/firmware", "/sys/fs/cgroup", "/dev/pts/ptmx"} {
+	for _, path := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sys", "/proc/sys/net/ipv4/ping_group_range", "/proc/sysrq-trigger", "/sys/firmware", "/sys/class/net/lo/mtu", "/sys/fs/cgroup", "/dev/pts/ptmx"} {
 		var st unix.Stat_t
 		var sfs unix.Statfs_t
 		err := unix.Stat(path, &st)
@@ -94,7 +95,7 @@ func tree() {
 			text, _ := os.ReadFile(path)
 			data = string(text)
 		}
-		fmt.Printf("path %s %o %d:%d %x %x %v %v %d %s\n", path, st.Mode, unix.Major(st.Rdev), unix.Minor(st.Rdev), sfs.Type, sfs.Flags, err, werr, len(entries), data)
+		fmt.Printf("path %s %o of %d %d:%d %x %x %v %v %d %s\n", path, st.Mode, st.Uid, unix.Major(st.Rdev), unix.Minor(st.Rdev), sfs.Type, sfs.Flags, err, werr, len(entries), data)
 	}
 }
 
