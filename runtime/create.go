@@ -72,7 +72,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 			return err
 		}
 		if err := n.listen(); err != nil {
-			return discard(m.container, err)
+			return m.runtime.discard(m.container, err)
 		}
 		l := launch{
 			container: m.container, dir: r.dir(id), spec: m.spec.Process, init: true, options: o.CreateOptions,
@@ -88,7 +88,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 		if err := r.runPoststart(c, m.hooks); err != nil {
 			_, _ = s.process.Wait()
 			s.stdio.close()
-			return discard(c, err)
+			return r.discard(c, err)
 		}
 		return nil
 	})
@@ -107,7 +107,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 	if o.Keep {
 		return status, nil
 	}
-	if err := r.locked(id, changes, func() error { return destroy(c) }); err != nil {
+	if err := r.locked(id, changes, func() error { return r.destroy(c) }); err != nil {
 		return status, fmt.Errorf("%s %s: %w", op, id, err)
 	}
 	return status, nil
@@ -181,7 +181,7 @@ func (m *making) register() (err error) {
 		err = m.notifier.makeDir()
 	}
 	if err != nil {
-		return discard(m.container, err)
+		return m.runtime.discard(m.container, err)
 	}
 	return nil
 }
@@ -190,34 +190,34 @@ func (m *making) register() (err error) {
 // nothing is left of the container.
 func (m *making) start(l *launch, how starter) (*supervisor, error) {
 	l.links = len(m.links) > 0
-	s, err := l.start(how)
+	s, err := l.startHolding(how)
 	if failed, ok := errors.AsType[longWayError](err); ok && !l.links {
 		// libcontainer does more, and says best what is wrong.
 		l.plan, l.reason = nil, failed
-		if err = destroy(m.container); err == nil {
+		if err = m.runtime.destroy(m.container); err == nil {
 			err = m.register()
 		}
 		if err != nil {
 			return nil, err
 		}
 		l.container = m.container
-		s, err = l.start(how)
+		s, err = l.startHolding(how)
 	}
 	if err == nil && l.reason != nil {
 		err = m.tookLongWay(l.reason)
 	}
 	if err != nil {
-		return nil, discard(m.container, err)
+		return nil, m.runtime.discard(m.container, err)
 	}
 	return s, nil
 }
 
 // discard removes a container that could not be started.
-func discard(c *libcontainer.Container, cause error) error {
+func (r Runtime) discard(c *libcontainer.Container, cause error) error {
 	if errors.Is(cause, os.ErrPermission) && !c.Config().RootlessCgroups && os.Geteuid() != 0 {
 		cause = fmt.Errorf("%w (%w)", cause, errNoCgroup)
 	}
-	if err := destroy(c); err != nil {
+	if err := r.destroy(c); err != nil {
 		logrus.Warnf("remove container %s: %v", c.ID(), err)
 	}
 	return cause

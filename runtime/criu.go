@@ -103,7 +103,7 @@ func (r Runtime) Checkpoint(id string, o CriuOptions) error {
 		if err := c.Checkpoint(&o.CriuOpts); err != nil || o.LeaveRunning || o.PreDump {
 			return err
 		}
-		if err := destroy(c); err != nil {
+		if err := r.destroy(c); err != nil {
 			logrus.Warnf("checkpoint %s: %v", id, err)
 		}
 		return nil

@@ -31,6 +31,7 @@ const intentFile = "intent.json"
 type intent struct {
 	Cgroup      *cgroups.Cgroup   `json:"cgroup"`
 	CgroupPaths map[string]string `json:"cgroupPaths"`
+	Parents     []string          `json:"parents,omitempty"` // of the cgroups, that create makes; the deepest first
 	IntelRdt    *configs.IntelRdt `json:"intelRdt,omitempty"`
 	Hooks       *configs.Hooks    `json:"hooks,omitempty"` // poststart's, see poststart
 	LongWay     Reason            `json:"longWay,omitempty"`
@@ -52,6 +53,9 @@ func (r Runtime) writeIntent(c *libcontainer.Container, p poststart) error {
 		return err
 	}
 	i := intent{Cgroup: state.Config.Cgroups, CgroupPaths: state.CgroupPaths, IntelRdt: state.Config.IntelRdt}
+	if !r.SystemdCgroup {
+		i.Parents = newParents(state.CgroupPaths)
+	}
 	if len(p) > 0 {
 		i.Hooks = &configs.Hooks{configs.Poststart: configs.HookList(p)}
 	}
@@ -61,6 +65,12 @@ func (r Runtime) writeIntent(c *libcontainer.Container, p poststart) error {
 	}
 	// A half-written one is as good as none: nothing has been made by then.
 	return os.WriteFile(filepath.Join(r.Root, c.ID(), intentFile), data, 0o600)
+}
+
+// readIntent is what create has noted of a container.
+func (r Runtime) readIntent(id string) (i intent, err error) {
+	err = readJSON(filepath.Join(r.Root, id, intentFile), &i)
+	return i, err
 }
 
 // removeHalfMade removes all there is of a container without a usable state.
@@ -151,7 +161,9 @@ func (i *intent) remove(id string) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	err = m.Destroy()
+	if err = m.Destroy(); err == nil {
+		i.removeParents()
+	}
 	if i.IntelRdt != nil {
 		config := &configs.Config{IntelRdt: i.IntelRdt, Cgroups: i.Cgroup}
 		if rdt := intelrdt.NewManager(config, id, ""); rdt != nil {

@@ -59,7 +59,7 @@ func (r Runtime) Start(id string) error {
 		if err == nil || errors.Is(err, ErrCommandNotExecutable) {
 			return err
 		}
-		return discardKilled(c, err)
+		return r.discardKilled(c, err)
 	})
 	if err == nil {
 		err = n.forward(pid, pid)
@@ -162,7 +162,7 @@ func (r Runtime) remove(id string, force bool) error {
 		return err
 	}
 	if force {
-		return destroyKilled(c)
+		return r.destroyKilled(c)
 	}
 	status, err := c.Status()
 	if err != nil {
@@ -170,9 +170,9 @@ func (r Runtime) remove(id string, force bool) error {
 	}
 	switch status {
 	case libcontainer.Stopped:
-		return destroy(c)
+		return r.destroy(c)
 	case libcontainer.Created:
-		return destroyKilled(c)
+		return r.destroyKilled(c)
 	case libcontainer.Running, libcontainer.Paused:
 	}
 	return fmt.Errorf("cannot delete container %s that is not stopped: %v", id, status)
@@ -181,12 +181,19 @@ func (r Runtime) remove(id string, force bool) error {
 // destroy removes a container whose processes have ended, and runs its poststop
 // hooks: all of them, as one that fails is a warning. libcontainer stops at the
 // first.
-func destroy(c *libcontainer.Container) error {
+func (r Runtime) destroy(c *libcontainer.Container) error {
 	hooks := c.Config().Hooks // the container's own map
 	for i, h := range hooks[configs.Poststop] {
 		hooks[configs.Poststop][i] = lenient{h}
 	}
-	return c.Destroy()
+	made, err := r.readIntent(c.ID()) // of another version, or damaged: no parents
+	if err := c.Destroy(); err != nil {
+		return err
+	}
+	if err == nil {
+		made.removeParents()
+	}
+	return nil
 }
 
 // lenient is a hook that does not fail.
@@ -202,11 +209,11 @@ func (l lenient) Run(s *specs.State) error {
 
 // destroyKilled kills a container's init, waits for its end, at most ten
 // seconds, and removes what is left.
-func destroyKilled(c *libcontainer.Container) error {
+func (r Runtime) destroyKilled(c *libcontainer.Container) error {
 	// Where init has ended, its cgroup may have gone with it, of which libcontainer
 	// would warn; destroy kills what else is in there.
 	if c.Signal(unix.Signal(0)) != nil {
-		return destroy(c)
+		return r.destroy(c)
 	}
 	if err := c.Signal(unix.SIGKILL); err != nil && !errors.Is(err, libcontainer.ErrNotRunning) {
 		logrus.Debugf("kill %s: %v", c.ID(), err)
@@ -214,7 +221,7 @@ func destroyKilled(c *libcontainer.Container) error {
 	wait := time.Millisecond
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		if c.Signal(unix.Signal(0)) != nil {
-			return destroy(c)
+			return r.destroy(c)
 		}
 		time.Sleep(wait)
 		wait = min(2*wait, 100*time.Millisecond)
@@ -223,8 +230,8 @@ func destroyKilled(c *libcontainer.Container) error {
 }
 
 // discardKilled removes a container whose program runs or has run already.
-func discardKilled(c *libcontainer.Container, cause error) error {
-	if err := destroyKilled(c); err != nil {
+func (r Runtime) discardKilled(c *libcontainer.Container, cause error) error {
+	if err := r.destroyKilled(c); err != nil {
 		logrus.Warnf("remove container %s: %v", c.ID(), err)
 	}
 	return cause

@@ -98,27 +98,23 @@ func reasonOf(err error) Reason {
 // tookLongWay logs, counts and keeps why a container was started the long way.
 func (m *making) tookLongWay(why error) error {
 	m.runtime.countLongWay("start "+m.id, why)
-	path := filepath.Join(m.runtime.Root, m.id, intentFile)
-	data, err := os.ReadFile(path)
+	i, err := m.runtime.readIntent(m.id)
 	if err != nil {
 		return err
 	}
-	var i intent
-	if err := json.Unmarshal(data, &i); err != nil {
-		return fmt.Errorf("%s: %w", intentFile, err)
-	}
 	i.LongWay = reasonOf(why)
-	if data, err = json.Marshal(i); err != nil {
+	data, err := json.Marshal(i)
+	if err != nil {
 		return err
 	}
+	path := filepath.Join(m.runtime.Root, m.id, intentFile)
 	return atomicfile.Replace(path, atomicfile.Options{Volatile: true}, atomicfile.Content(data))
 }
 
 // longWayOf is why this container was started the long way; "" if it was not.
 func (r Runtime) longWayOf(id string) Reason {
-	var i intent
-	data, err := os.ReadFile(filepath.Join(r.Root, id, intentFile))
-	if err != nil || json.Unmarshal(data, &i) != nil {
+	i, err := r.readIntent(id)
+	if err != nil {
 		return "" // a container made by another version
 	}
 	return i.LongWay
