@@ -45,7 +45,7 @@ type remedy struct {
 
 // hints say what to do about an error that a person can do something about.
 func hints() []remedy {
-	return []remedy{
+	return append(scanHints(), []remedy{
 		{process.ErrNotFound, notFound, "Look what the image has, for example with: cpc run --rm IMAGE ls /usr/bin"},
 		{process.ErrNotExecutable, notExecutable, "The file is there but cannot be run: check its mode and, for a script, its first line."},
 		{process.ErrStopped, defaultFailure, "A process of user 0 in the sandbox does that. End the sandbox with: cpc kill NAME"},
@@ -83,8 +83,6 @@ func hints() []remedy {
 		{netns.ErrUnavailable, defaultFailure, networkHint},
 		{sandbox.ErrNoDecisions, defaultFailure, "Sandboxes that were started with --network allowlist, the default, have some."},
 		{network.ErrNoCA, defaultFailure, "Name the bundle: --host-ca=FILE"},
-		{errOldAdvisories, defaultFailure, "Fetch them anew, or take them as they are with: --max-age 0"},
-		{errNoAdvisories, defaultFailure, "Leave out --offline once, to fetch them, or name some with --db PATH."},
 		{tar.ErrHeader, defaultFailure, "It should be the tar of a root file system, as it is or compressed with gzip, zstd or bzip2."},
 		{io.ErrUnexpectedEOF, defaultFailure, "It ends too early: make it, or get it, once more."},
 		{disk.ErrNone, defaultFailure, "Install e2fsprogs, and fuse2fs for users; see which tiers there are in docs/disk.md."},
@@ -97,8 +95,25 @@ func hints() []remedy {
 		{userns.ErrDisabled, defaultFailure, userNamespaceHint},
 		{unix.ENOSPC, defaultFailure, "The disk is full: free some space; cpc rmi removes images that are not needed."},
 		{unix.EDQUOT, defaultFailure, "Your disk quota is used up: free some space; cpc rmi removes images that are not needed."},
+	}...)
+}
+
+func scanHints() []remedy {
+	return []remedy{
+		{errOldAdvisories, defaultFailure, "Fetch them anew, or take them as they are with: --max-age 0"},
+		{errNotFetchedAgain, defaultFailure, "Take the old ones with: cpc scan --offline --max-age 0 IMAGE\n" + advisoriesHint},
+		{errNotFetched, defaultFailure, advisoriesHint},
+		{errNoAdvisories, defaultFailure, "Leave out --offline once, to fetch them, or name some with --db PATH."},
 	}
 }
+
+// advisoriesHint says how to scan without a network.
+const advisoriesHint = "Without a network, fetch " + sbom.Source + `/ECOSYSTEM/all.zip
+on a machine that has one (ECOSYSTEM is Debian, PyPI, npm, Go, ...) and name the files:
+  cpc scan --db Debian.zip --db PyPI.zip IMAGE
+Where there is a mirror of them, which has the same paths:
+  cpc scan --db https://MIRROR IMAGE
+See docs/sbom.md.`
 
 const userNamespaceHint = `Allow them, as root:
   sysctl -w user.max_user_namespaces=65536

@@ -173,7 +173,7 @@ func (f *scanFlags) advisories(ctx context.Context, data string, ecosystems []st
 			continue // reported as unchecked
 		case !f.offline && (missing || maxAge > 0 && age > maxAge):
 			if err := m.Update(ctx, e); err != nil {
-				return nil, err
+				return nil, notFetched(err, missing)
 			}
 		}
 		paths = append(paths, path)
@@ -182,6 +182,23 @@ func (f *scanFlags) advisories(ctx context.Context, data string, ecosystems []st
 		return nil, fmt.Errorf("%w for %s in %s", errNoAdvisories, strings.Join(ecosystems, ", "), dir)
 	}
 	return paths, nil
+}
+
+// Advisories that cannot be fetched: where there are none yet, and where there are
+// old ones.
+var (
+	errNotFetched      = errors.New("the advisories cannot be fetched")
+	errNotFetchedAgain = fmt.Errorf("%w anew", errNotFetched)
+)
+
+func notFetched(err error, missing bool) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return err
+	case missing:
+		return fmt.Errorf("%w: %w", errNotFetched, err)
+	}
+	return fmt.Errorf("%w: %w", errNotFetchedAgain, err)
 }
 
 // errNoAdvisories reports that nothing can be said of an image.

@@ -15,7 +15,7 @@ import (
 
 // matcher holds packages against records.
 type matcher struct {
-	byName   map[string][]sbom.Package // by the name in advisories
+	byName   map[string][]sbom.Package // by the key of the name in advisories
 	findings map[string]sbom.Finding
 	problems []string
 	unlisted int
@@ -25,7 +25,9 @@ func newMatcher(packages []sbom.Package) *matcher {
 	m := &matcher{byName: map[string][]sbom.Package{}, findings: map[string]sbom.Finding{}}
 	for _, p := range packages {
 		if p.Ecosystem != "" && p.AdvisoryName != "" && p.AdvisoryVersion != "" {
-			m.byName[p.AdvisoryName] = append(m.byName[p.AdvisoryName], p)
+			p.AdvisoryName, p.AdvisoryVersion = source(p)
+			k := key(p.Ecosystem, p.AdvisoryName)
+			m.byName[k] = append(m.byName[k], p)
 		}
 	}
 	return m
@@ -48,7 +50,7 @@ func (m *matcher) match(r *Record) {
 		return
 	}
 	for _, a := range r.Affected {
-		for _, p := range m.byName[a.Package.Name] {
+		for _, p := range m.byName[key(a.Package.Ecosystem, a.Package.Name)] {
 			if !covers(a.Package.Ecosystem, p.Ecosystem) {
 				continue
 			}

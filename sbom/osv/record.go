@@ -123,7 +123,7 @@ func parseRecord(data []byte) (*Record, error) {
 // package: "Debian" holds for "Debian:13", "Debian:12" does not.
 func covers(advisory, pkg string) bool {
 	base, _, _ := strings.Cut(pkg, ":")
-	return advisory == pkg || advisory == base
+	return release(advisory) == release(pkg) || advisory == base
 }
 
 // compare orders two versions as the ecosystem does; "0" is before all others.
@@ -146,7 +146,13 @@ func compare(ecosystem, a, b string) (int, error) {
 // affects reports whether version is affected, and the lowest version after it
 // that mends it.
 func (a Affected) affects(ecosystem, version string) (hit bool, fixed string, err error) {
-	hit = slices.Contains(a.Versions, version)
+	hit = slices.ContainsFunc(a.Versions, func(v string) bool {
+		if v == version {
+			return true
+		}
+		c, err := compare(ecosystem, version, v)
+		return err == nil && c == 0 // 1.0 is 1.0.0, for Python
+	})
 	for _, r := range a.Ranges {
 		if r.Type != "ECOSYSTEM" && r.Type != "SEMVER" { // commits tell nothing of packages
 			continue
