@@ -33,6 +33,9 @@ type PushOptions struct {
 	Client *registry.Client
 	// NoReferrers leaves out what is kept about the image.
 	NoReferrers bool
+	// Image, if set, is the digest of what is sent, in place of what the name
+	// stands for in the store.
+	Image digest.Digest
 	// Platform is the one to send of an image for several; all if nil.
 	Platform *v1.Platform
 }
@@ -63,9 +66,9 @@ func (s *Store) Push(ctx context.Context, ref string, o PushOptions) (_ Pushed, 
 	if err != nil {
 		return Pushed{}, err
 	}
-	d, ok := byName(idx, canonical)
-	if !ok {
-		return Pushed{}, fmt.Errorf("push: %w: %s", ErrNotFound, ref)
+	d, err := toPush(idx, canonical, o.Image)
+	if err != nil {
+		return Pushed{}, err
 	}
 	if o.Client == nil {
 		o.Client = registry.New(registry.Options{})
@@ -83,6 +86,21 @@ func (s *Store) Push(ctx context.Context, ref string, o PushOptions) (_ Pushed, 
 		return Pushed{}, fmt.Errorf("push %s: %w", ref, explainPush(err))
 	}
 	return out, nil
+}
+
+// toPush returns the entry to send to a name.
+func toPush(idx *v1.Index, name string, image digest.Digest) (v1.Descriptor, error) {
+	if image == "" {
+		if d, ok := byName(idx, name); ok {
+			return d, nil
+		}
+		return v1.Descriptor{}, fmt.Errorf("push: %w: %s", ErrNotFound, name)
+	}
+	at := slices.IndexFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == image && isImage(m) })
+	if at < 0 {
+		return v1.Descriptor{}, fmt.Errorf("push: %w: %s", ErrNotFound, image)
+	}
+	return idx.Manifests[at], nil
 }
 
 // explainPush is ExplainRemote for writing, where nothing can be missing.

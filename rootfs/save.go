@@ -66,6 +66,9 @@ type SaveOptions struct {
 	// Referrers has what is kept about the images go along into an OCI layout
 	// also, where other programs take each entry of its index for an image.
 	Referrers bool
+	// Names are what the one image is called in the archive, in place of the
+	// names that it has in the store.
+	Names []string
 }
 
 // Save writes images as one archive; docker's has what is kept about them, too. A name
@@ -136,8 +139,11 @@ func (p *saved) add(idx *v1.Index, ref string) error {
 	if err != nil {
 		return err
 	}
-	var names []string
-	if name, err := parseTag(ref); err == nil && slices.Contains(namesOf(idx, d.Digest), name) {
+	names, err := parseTags(p.o.Names)
+	if err != nil {
+		return err
+	}
+	if name, err := parseTag(ref); err == nil && len(names) == 0 && slices.Contains(namesOf(idx, d.Digest), name) {
 		names = []string{name}
 	}
 	return p.addEntry(idx, d, names)

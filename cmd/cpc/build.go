@@ -138,6 +138,9 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err != nil {
 		return usageError{err}
 	}
+	if err := f.canReport(); err != nil {
+		return err
+	}
 	store, err := a.inside.store()
 	if err != nil {
 		return err
@@ -178,14 +181,12 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 	if err != nil {
 		return err
 	}
-	if err := a.write(ctx, outs, result, o); err != nil {
-		return err
-	}
 	return f.report(result)
 }
 
-// ready does what can fail before an image has its names: what is pushed, named
-// or reported afterwards is complete.
+// ready does what can fail before an image has its names in the store: what is
+// named or reported afterwards is complete. What is pushed comes last, as nothing
+// takes it back.
 func (a *app) ready(cmd *cobra.Command, f *buildFlags, outs []output, images []*rootfs.Image, o *build.Options) error {
 	if err := a.examineAll(cmd, f, o.Store, images); err != nil {
 		return err
@@ -193,7 +194,13 @@ func (a *app) ready(cmd *cobra.Command, f *buildFlags, outs []output, images []*
 	if err := a.exportCaches(cmd.Context(), f, o, images); err != nil {
 		return err
 	}
-	return writeFiles(cmd.Context(), outs, images, o)
+	if err := a.write(cmd.Context(), outs, images, o); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(outs, func(o output) bool { return o.push }) {
+		return a.pushAll(cmd.Context(), images, o)
+	}
+	return nil
 }
 
 func (a *app) examineAll(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, images []*rootfs.Image) error {
@@ -248,7 +255,7 @@ func (f *buildFlags) run(ctx context.Context, o *build.Options) (*built, error) 
 		if err != nil {
 			return nil, err
 		}
-		return &built{images: idx.Images, digest: idx.Digest, id: idx.Digest, ref: firstOf(append(o.Tags, idx.Digest.String())...)}, nil
+		return &built{images: idx.Images, digest: idx.Digest, id: idx.Digest}, nil
 	}
 	if len(platforms) == 1 {
 		o.Platform = platforms[0]
@@ -257,7 +264,7 @@ func (f *buildFlags) run(ctx context.Context, o *build.Options) (*built, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &built{images: []*rootfs.Image{img}, digest: img.Digest, id: img.ConfigDigest, ref: firstOf(append(o.Tags, img.Digest.String())...)}, nil
+	return &built{images: []*rootfs.Image{img}, digest: img.Digest, id: img.ConfigDigest}, nil
 }
 
 // options reads the flags, and returns the paths that must stay visible.

@@ -124,65 +124,52 @@ type built struct {
 	images []*rootfs.Image
 	digest digest.Digest // of manifest or index
 	id     digest.Digest // as docker shows it
-	ref    string        // under which the store has it
 }
 
-// writeFiles writes the outputs that need no name.
-func writeFiles(ctx context.Context, outs []output, images []*rootfs.Image, o *build.Options) error {
+// write writes all outputs but those that a registry gets. The image has no name
+// in the store yet; an archive has the first of those that it is to get.
+func (a *app) write(ctx context.Context, outs []output, images []*rootfs.Image, o *build.Options) error {
 	for _, out := range outs {
-		var err error
-		switch out.kind {
-		case "local":
-			err = exportDirs(ctx, out.dest, images, o)
-		case "tar":
-			err = writeOutput(out.dest, 0o666, func(w io.Writer) error { return exportTars(ctx, w, images, o) })
-		}
-		if err != nil {
+		if err := a.writeOne(ctx, out, images, o); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// write writes the outputs that have the image's names in them, and at last
-// sends the image to its registries.
-func (a *app) write(ctx context.Context, outs []output, b *built, o *build.Options) error {
-	push := false
-	for _, out := range outs {
-		push = push || out.push
-		if err := a.writeOne(ctx, out, b, o); err != nil {
-			return err
-		}
-	}
-	if push {
-		return a.pushAll(ctx, o)
-	}
-	return nil
-}
-
-func (a *app) writeOne(ctx context.Context, out output, b *built, o *build.Options) error {
+func (a *app) writeOne(ctx context.Context, out output, images []*rootfs.Image, o *build.Options) error {
+	so := rootfs.SaveOptions{Format: rootfs.OCIArchive, Names: o.Tags[:min(1, len(o.Tags))]}
+	refs := []string{builtDigest(images).String()}
 	switch {
+	case out.kind == "local":
+		return exportDirs(ctx, out.dest, images, o)
+	case out.kind == "tar":
+		return writeOutput(out.dest, 0o666, func(w io.Writer) error { return exportTars(ctx, w, images, o) })
 	case out.kind == "oci" && out.unpacked:
-		return o.Store.SaveDir(ctx, out.dest, []string{b.ref}, rootfs.SaveOptions{})
-	case out.kind == "oci":
-		return writeOutput(out.dest, 0o666, func(w io.Writer) error {
-			return o.Store.Save(ctx, w, []string{b.ref}, rootfs.SaveOptions{Format: rootfs.OCIArchive})
-		})
+		return o.Store.SaveDir(ctx, out.dest, refs, so)
 	case out.kind == "docker" && out.dest != "":
-		return writeOutput(out.dest, 0o666, func(w io.Writer) error {
-			return o.Store.Save(ctx, w, []string{b.ref}, rootfs.SaveOptions{Format: rootfs.DockerArchive})
-		})
+		so.Format = rootfs.DockerArchive
+	case out.kind != "oci":
+		return nil // the store has it
 	}
-	return nil // the store has it, or it is written already
+	return writeOutput(out.dest, 0o666, func(w io.Writer) error { return o.Store.Save(ctx, w, refs, so) })
 }
 
-func (a *app) pushAll(ctx context.Context, o *build.Options) error {
+// builtDigest is that of what a build made: of an index, if there are several.
+func builtDigest(images []*rootfs.Image) digest.Digest {
+	if len(images) > 1 {
+		return images[0].Index
+	}
+	return images[0].Digest
+}
+
+func (a *app) pushAll(ctx context.Context, images []*rootfs.Image, o *build.Options) error {
 	client, err := a.registryClient(tellStderr)
 	if err != nil {
 		return err
 	}
 	for _, name := range o.Tags {
-		done, err := o.Store.Push(ctx, name, rootfs.PushOptions{Client: client, NoReferrers: true})
+		done, err := o.Store.Push(ctx, name, rootfs.PushOptions{Client: client, NoReferrers: true, Image: builtDigest(images)})
 		if err != nil {
 			return err
 		}
@@ -224,6 +211,23 @@ func exportTars(ctx context.Context, w io.Writer, images []*rootfs.Image, o *bui
 // platformDir is docker's name for the files of a platform.
 func platformDir(img *rootfs.Image) string {
 	return strings.ReplaceAll(rootfs.FormatPlatform(img.Platform()), "/", "_")
+}
+
+// canReport finds out before the build whether report will have where to write.
+func (f *buildFlags) canReport() error {
+	for flag, name := range map[string]string{"--iidfile": f.iidfile, "--metadata-file": f.metadata} {
+		if name == "" {
+			continue
+		}
+		info, err := os.Stat(filepath.Dir(name))
+		if err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s: not a directory", filepath.Dir(name))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+	}
+	return nil
 }
 
 // report says what was built, on the terminal and in files.

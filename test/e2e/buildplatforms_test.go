@@ -14,18 +14,7 @@ import (
 // image that can be used like any other; one that fails at its end names nothing.
 func TestBuildPlatforms(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		dir, err := os.MkdirTemp(w.home, "platforms-") //nolint:usetesting // where the caller can go
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := removeTree(dir); err != nil {
-				t.Error(err)
-			}
-		})
-		if err := os.Chown(dir, w.uid, w.gid); err != nil {
-			t.Fatal(err)
-		}
+		dir := w.buildDir(t)
 		put(t, filepath.Join(dir, "Dockerfile"), "FROM --platform=$BUILDPLATFORM debian:trixie-slim\nARG TARGETARCH\nCOPY Dockerfile /is-$TARGETARCH\n")
 		const image = "localhost/e2e-two:1"
 		w.must(t, "build", "-q", "--platform", "linux/amd64,linux/arm64", "-t", image, dir)
