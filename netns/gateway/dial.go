@@ -71,6 +71,15 @@ func (g *Gateway) dial(ctx context.Context, c *conn) (*net.TCPConn, target, erro
 			return up, target{}, err
 		}
 	}
+	up, t, err := g.reach(ctx, c)
+	if err != nil && g.known != nil && !c.host.IsAddr() && g.known.forget(c.host.Name) && ctx.Err() == nil {
+		up, t, err = g.reach(ctx, c) // where the host may have gone
+	}
+	return up, t, err
+}
+
+// reach connects to one of the addresses of the connection's host.
+func (g *Gateway) reach(ctx context.Context, c *conn) (*net.TCPConn, target, error) {
 	targets, err := g.targets(ctx, c)
 	if err != nil {
 		return nil, target{}, err

@@ -91,7 +91,8 @@ type Gateway struct {
 	limit *rate.Limiter
 	// probes limits Probe as limit does what is accepted.
 	probes *rate.Limiter
-	late   bool // Own may not know the newest address, see ownless
+	known  *memory // of names; nil with a Resolve of the caller's
+	late   bool    // Own may not know the newest address, see ownless
 	// A token for each: connections, tries beside another, pipes, and questions.
 	places, beside, pipes, asking chan struct{}
 	maxEarly                      int
@@ -107,8 +108,10 @@ type Gateway struct {
 // New returns a gateway; Serve runs it.
 func New(o Options) *Gateway {
 	o.Limits = o.Limits.withDefaults()
+	var known *memory
 	if o.Resolve == nil {
-		o.Resolve = rememberedNames(defaultResolve)
+		known = newMemory(defaultResolve)
+		o.Resolve = known.resolve
 	}
 	if o.Dial == nil {
 		o.Dial = defaultDial
@@ -124,6 +127,7 @@ func New(o Options) *Gateway {
 	has := shareOf(descriptors())
 	o.Limits.Conns = min(o.Limits.Conns, has.conns)
 	return &Gateway{
+		known:  known,
 		places: make(chan struct{}, o.Limits.Conns), beside: make(chan struct{}, has.beside),
 		pipes: make(chan struct{}, has.pipes), asking: make(chan struct{}, has.resolve),
 		maxEarly: has.early, buffers: newBuffers(),

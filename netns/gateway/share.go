@@ -7,8 +7,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -101,45 +99,6 @@ func (g *Gateway) resolve(ctx context.Context, name string) ([]netip.Addr, error
 		return g.o.Resolve(ctx, name)
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	}
-}
-
-// Bounds of what is remembered of names: connections that a program makes one
-// after the other go the same way. Addresses are checked each time all the same.
-const (
-	namesFor  = time.Second
-	mostNames = 256
-)
-
-type answer struct {
-	addrs []netip.Addr
-	until time.Time
-}
-
-// rememberedNames asks for a name's addresses at most every namesFor, as long as
-// it has any.
-func rememberedNames(ask func(context.Context, string) ([]netip.Addr, error)) func(context.Context, string) ([]netip.Addr, error) {
-	var mu sync.Mutex // guards what follows
-	known := map[string]answer{}
-	return func(ctx context.Context, name string) ([]netip.Addr, error) {
-		now := time.Now()
-		mu.Lock()
-		a := known[name]
-		mu.Unlock()
-		if now.Before(a.until) {
-			return slices.Clone(a.addrs), nil
-		}
-		addrs, err := ask(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if len(known) >= mostNames {
-			clear(known)
-		}
-		known[name] = answer{slices.Clone(addrs), now.Add(namesFor)}
-		return addrs, nil
 	}
 }
 

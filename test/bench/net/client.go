@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,12 +29,22 @@ func client(args []string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	host, err := lookUp()
+	if args[0] == "first" {
+		return smallRequests(count, 6*time.Millisecond, func(n int) string { return fmt.Sprintf("n%d-%d.%s", os.Getpid(), n, serverName) })
+	}
+	host, err := lookUp(serverName)
 	if err != nil {
 		return 0, err
 	}
-	if args[0] == "connect" {
+	switch args[0] {
+	case "connect":
 		return connect(host, count)
+	case "small", "rare":
+		pause := 6 * time.Millisecond
+		if args[0] == "rare" {
+			pause = 1100 * time.Millisecond
+		}
+		return smallRequests(count, pause, func(int) string { return serverName })
 	}
 	if len(args) < 3 {
 		return 0, errors.New("want a TIME")
@@ -52,7 +63,7 @@ func client(args []string) (float64, error) {
 }
 
 // lookUp finds the server: by name where there is a name server.
-func lookUp() (string, error) {
+func lookUp(name string) (string, error) {
 	dns := os.Getenv("CPC_BENCH_DNS")
 	if dns == "" {
 		return serverAddr, nil
@@ -61,7 +72,7 @@ func lookUp() (string, error) {
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return d.DialContext(ctx, network, net.JoinHostPort(dns, "53"))
 	}}
-	addrs, err := r.LookupNetIP(context.Background(), "ip4", serverName+".")
+	addrs, err := r.LookupNetIP(context.Background(), "ip4", name+".")
 	if err != nil {
 		return "", err
 	}
@@ -131,6 +142,44 @@ func connect(host string, count int) (float64, error) {
 	}
 	slices.Sort(all)
 	return all[len(all)/2], nil
+}
+
+// smallRequests is the median in ms of a question for a name, a connection there,
+// and a request of HTTP on it. Without a name server there is no question.
+func smallRequests(count int, pause time.Duration, name func(int) string) (float64, error) {
+	var all []float64
+	for n := range count {
+		name := name(n)
+		begin := time.Now()
+		if err := smallRequest(name); err != nil {
+			return 0, err
+		}
+		all = append(all, float64(time.Since(begin))/1e6)
+		time.Sleep(pause)
+	}
+	slices.Sort(all)
+	return all[len(all)/2], nil
+}
+
+func smallRequest(name string) error {
+	host, err := lookUp(name)
+	if err != nil {
+		return err
+	}
+	c, err := net.DialTimeout("tcp", net.JoinHostPort(host, httpPort), 10*time.Second)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", name); err != nil {
+		return err
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r.Body)
+	return errors.Join(err, r.Body.Close())
 }
 
 // requests is in requests a second.

@@ -4,10 +4,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,7 +92,7 @@ func (w *world) veth() (*contender, error) {
 	if err := c.Flush(); err != nil {
 		return nil, fmt.Errorf("masquerade: %w", err)
 	}
-	return &contender{name: "veth and NAT", pid: pid, memory: func() string { return "no process" }}, nil
+	return &contender{name: "veth and NAT", pid: pid, dns: serverAddr, memory: func() string { return "no process" }}, nil
 }
 
 // gateway is cpc's, in this process.
@@ -145,14 +143,14 @@ func anonymous() int64 {
 func openNet(pid int) (*netns.Net, error) {
 	var rules []string
 	for _, port := range []string{rawPort, httpPort, httpsPort} {
-		rules = append(rules, serverName+":"+port, "10.1.0.0/16:"+port)
+		rules = append(rules, serverName+":"+port, "*."+serverName+":"+port, "10.1.0.0/16:"+port)
 	}
 	p, err := policy.New(rules, nil)
 	if err != nil {
 		return nil, err
 	}
 	n, err := netns.Open(netns.Options{
-		Sandbox: "bench", Policy: p, Events: func(event.Event) {}, Host: gateway.Options{Resolve: resolve},
+		Sandbox: "bench", Policy: p, Events: func(event.Event) {},
 		Limits: gateway.Limits{PerSecond: 1 << 20}, // the limit of new connections is not what is measured
 	})
 	if err != nil {
@@ -226,9 +224,4 @@ func (w *world) tap(cmd *exec.Cmd, holder func() (int, error)) (*contender, erro
 func at(values []float64, part float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[int(part*float64(len(sorted)-1)+0.5)]
-}
-
-// resolve is the host's resolver.
-func resolve(context.Context, string) ([]netip.Addr, error) {
-	return []netip.Addr{netip.MustParseAddr(serverAddr)}, nil
 }

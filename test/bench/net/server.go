@@ -17,6 +17,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 const (
@@ -58,8 +60,27 @@ func serve() error {
 	go func() { failed <- s.Serve(plain) }()
 	go func() { failed <- s.Serve(tls.NewListener(secure, &tls.Config{Certificates: []tls.Certificate{cert}})) }()
 	go func() { failed <- serveRaw(raw) }()
+	names, err := net.ListenPacket("udp", net.JoinHostPort(serverAddr, "53"))
+	if err != nil {
+		return err
+	}
+	go func() {
+		failed <- (&dns.Server{PacketConn: names, Handler: dns.HandlerFunc(answerName)}).ActivateAndServe()
+	}()
 	fmt.Fprintln(os.Stdout, "ready")
 	return <-failed
+}
+
+// answerName says that all names have the server's IPv4 address, and no other.
+func answerName(w dns.ResponseWriter, q *dns.Msg) {
+	r := new(dns.Msg)
+	r.SetReply(q)
+	if len(q.Question) == 1 && q.Question[0].Qtype == dns.TypeA {
+		r.Answer = append(r.Answer, &dns.A{
+			Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.ParseIP(serverAddr),
+		})
+	}
+	_ = w.WriteMsg(r)
 }
 
 // serveRaw does what the first byte of a connection says.
