@@ -56,6 +56,15 @@ func patterns() map[string]func(o order, n int) {
 			}
 		}
 	}
+	// Frames of one byte, which the world's server sends back.
+	frames := func(c *net.TCPConn) {
+		const hello = "GET / HTTP/1.1\r\nHost: good.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+		if _, err := io.WriteString(c, hello); err != nil {
+			return
+		}
+		go func() { _, _ = io.Copy(io.Discard, c) }()
+		over("\x82\x81\x00\x00\x00\x00x", "")(c)
+	}
 	udp := func(to string, question bool) func(order, int) {
 		return func(_ order, n int) {
 			c, err := net.Dial("udp", to)
@@ -82,6 +91,7 @@ func patterns() map[string]func(o order, n int) {
 		"requests":            open("80", ping),
 		"requests in a row":   open("80", over("GET / HTTP/1.1\r\nHost: good.test\r\n\r\n", "")),
 		"bytes":               open("22", over("x", "")),
+		"WebSocket frames":    open("80", frames),
 		"bulk":                open("22", over(thousand+thousand+thousand, "")),
 		"connections":         open("22", func(*net.TCPConn) {}),
 		"hosts that refuse":   open("9", func(*net.TCPConn) {}),
@@ -151,19 +161,28 @@ func TestBudget(t *testing.T) {
 			b.works(order{Do: "noise", Addr: addr, Send: pattern, Wait: during})
 			return processTime(t.T) - before, time.Since(start)
 		}
-		for _, control := range []string{"chunks of a byte", "bytes"} {
-			if cpu, took := use(control); cpu < time.Duration(2*rate*float64(took)) {
+		for _, control := range []string{"chunks of a byte", "bytes", "WebSocket frames"} {
+			// In processor time, of which others on a busy machine take some.
+			if cpu, took := use(control); cpu < time.Duration(2*rate*float64(took)) && cpu < 2*during/10 {
 				t.Errorf("%s, without a budget: %v in %v", control, cpu, took)
 			}
 		}
 		budget.Set(rate)
 		for pattern := range patterns() {
-			// What was saved up, and one piece of work of each that is under way.
-			const atOnce = 100 * time.Millisecond
-			if cpu, took := use(pattern); cpu > atOnce+time.Duration(rate*float64(took)) {
-				t.Errorf("%s: %v of processor time in %v", pattern, cpu, took)
-			} else {
-				t.Logf("%s: %v in %v", pattern, cpu, took)
+			// What was saved up, and one piece of work of each that is under way. On a
+			// busy machine the same work takes longer now and then; what has no bound
+			// is beyond it each time.
+			const atOnce, tries = 100 * time.Millisecond, 3
+			for try := 1; ; try++ {
+				cpu, took := use(pattern)
+				if cpu <= atOnce+time.Duration(rate*float64(took)) {
+					t.Logf("%s: %v in %v", pattern, cpu, took)
+					break
+				}
+				if try == tries {
+					t.Errorf("%s: %v of processor time in %v", pattern, cpu, took)
+					break
+				}
 			}
 		}
 	})

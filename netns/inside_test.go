@@ -5,6 +5,7 @@ package netns
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -251,7 +252,7 @@ func many(o order) (r result, err error) {
 				return
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(time.Second))
+			_ = c.SetDeadline(time.Now().Add(cmp.Or(o.Wait, time.Second)))
 			_, _ = io.WriteString(c, "x")
 			if n, _ := c.Read(make([]byte, 1)); n == 1 {
 				mu.Lock()

@@ -143,6 +143,10 @@ func (w *world) serve(l net.Listener, port string, cert tls.Certificate) {
 		w.seen[l.Addr().String()]++
 	}}
 	web := http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "websocket" {
+			echoFrames(out)
+			return
+		}
 		_, _ = io.WriteString(out, "hello from "+r.Host)
 	})}
 	switch port {
@@ -162,6 +166,18 @@ func (w *world) serve(l net.Listener, port string, cert tls.Certificate) {
 			}
 			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
 		}
+	}
+}
+
+// echoFrames sends back what comes after a WebSocket's handshake.
+func echoFrames(out http.ResponseWriter) {
+	c, _, err := http.NewResponseController(out).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"); err == nil {
+		_, _ = io.Copy(c, c)
 	}
 }
 

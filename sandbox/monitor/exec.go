@@ -196,11 +196,11 @@ func (s *session) finish(out *sink) {
 		// for ever; nobody who waits for this program waits for that.
 		s.io.Expire()
 	}()
-	s.io.Pump(s.exited, func(t wire.Type, p []byte) {
+	s.io.Pump(s.exited, s.m.paced(s.exited, func(t wire.Type, p []byte) {
 		if out != nil && !s.left.Load() {
 			out.put(t, p) // the client's end is noticed where it is read from
 		}
-	})
+	}))
 	st := <-status
 	s.io.Close()
 	s.m.note("exec_die", attributes{"execID": s.name, "exitCode": strconv.Itoa(process.ExitCode(st))})

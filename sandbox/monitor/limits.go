@@ -83,9 +83,7 @@ func (m *monitor) serveUpdate(c *wire.Conn, req wire.RequestBody) error {
 	if err != nil {
 		return err
 	}
-	if m.budget != nil {
-		m.budget.Set(network.Share * to.Limits.Processors())
-	}
+	m.budget.Set(network.Rate(to.Limits.Processors()))
 	m.note("update", nil)
 	return c.WriteJSON(wire.Reply, wire.ReplyBody{})
 }

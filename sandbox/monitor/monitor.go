@@ -51,7 +51,7 @@ type monitor struct {
 	io      *process.Stdio
 	out     *fanout
 	outlet  outlet
-	budget  *cpubudget.Budget // of the processor time for the network; nil without one
+	budget  *cpubudget.Budget // of the processor time for network and output
 	pid     int               // of the sandbox's init, in this pid namespace
 	pidfd   int
 
@@ -195,7 +195,7 @@ func (m *monitor) launch() error {
 	m.note("start", nil)
 	go func() {
 		defer close(m.drained)
-		m.io.Pump(m.exited, m.out.write)
+		m.io.Pump(m.exited, m.paced(m.exited, m.out.write))
 	}()
 	return nil
 }

@@ -37,6 +37,7 @@ type outlet struct {
 // yet.
 func (m *monitor) openNetwork(dir string) (bundle.Files, error) {
 	r, o := m.entry.Record, m.task.Options
+	m.budget = cpubudget.New(network.Rate(m.plannedLimits().Processors()))
 	if o.Network != bundle.NetworkAllowlist || m.task.DryRun {
 		return m.task.Network.WriteFiles(dir, r.Settings.Hostname, o.Network, nil)
 	}
@@ -44,7 +45,6 @@ func (m *monitor) openNetwork(dir string) (bundle.Files, error) {
 	if err != nil {
 		return bundle.Files{}, err
 	}
-	m.budget = cpubudget.New(network.Share * m.plannedLimits().Processors())
 	n, err := m.task.Network.Open(r.ID, record, m.budget)
 	if err != nil {
 		return bundle.Files{}, err
@@ -52,6 +52,20 @@ func (m *monitor) openNetwork(dir string) (bundle.Files, error) {
 	m.outlet.net = n
 	m.later(m.outlet.close)
 	return m.task.Network.WriteFiles(dir, r.Settings.Hostname, o.Network, n)
+}
+
+// paced returns write within the budget, as long as the program that writes has
+// not ended. What waits comes in larger pieces.
+func (m *monitor) paced(exited <-chan struct{}, write func(wire.Type, []byte)) func(wire.Type, []byte) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-exited
+		cancel()
+	}()
+	return func(t wire.Type, p []byte) {
+		_ = m.budget.Wait(ctx) // after the end all of it comes, at once
+		write(t, p)
+	}
 }
 
 func (o *outlet) close() error {

@@ -12,6 +12,7 @@ package network
 import (
 	"fmt"
 	"net/url"
+	"runtime"
 	"strings"
 
 	"golang.org/x/net/http/httpproxy"
@@ -103,8 +104,8 @@ func (p Proxy) choose() func(policy.Host, uint16) (*url.URL, error) {
 	}
 }
 
-// Share is how much processor time the network of a sandbox may cost the process
-// that serves it, in parts of what the sandbox has itself. With what the sandbox
+// Share is how much processor time the network and the output of a sandbox may cost
+// the process that serves it, in parts of what the sandbox has itself. With what the sandbox
 // uses, that stays below twice its limit.
 const Share = 0.75
 
@@ -112,6 +113,15 @@ const Share = 0.75
 type Record struct {
 	Event func(event.Event)
 	Sums  func([]event.Event)
+}
+
+// Rate is how much processor time that is, in processors, for a sandbox that has so
+// many; 0 is without a limit, which has all that this process may run on.
+func Rate(processors float64) float64 {
+	if processors == 0 {
+		processors = float64(runtime.NumCPU())
+	}
+	return Share * processors
 }
 
 // Open makes the gateway of a sandbox. Nothing is connected to it yet. Its work is

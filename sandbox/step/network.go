@@ -26,7 +26,7 @@ func (s *Runner) openGate(id, mode string) (*gate, error) {
 		return g, nil
 	}
 	var err error
-	budget := cpubudget.New(network.Share * s.options.Limits.Processors())
+	budget := cpubudget.New(network.Rate(s.options.Limits.Processors()))
 	g.net, err = s.network.Open(id, network.Record{Event: g.refused.Note}, budget)
 	return g, err
 }
