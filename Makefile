@@ -21,7 +21,7 @@ LDFLAGS := -s -w
 # Programs, tests and linters share what is compiled.
 export GOFLAGS := -trimpath $(GOFLAGS)
 
-.PHONY: help run build test lint policy generate fuzz bench install setup clean test-host test-vm vm-shell
+.PHONY: help run build test lint policy generate fuzz bench install uninstall setup clean test-host test-vm vm-shell
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,13 @@ install: build bin/man ## install programs, man pages, completions and units bel
 	install -m 0644 deploy/systemd/*.service deploy/systemd/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 deploy/systemd/user/* $(DESTDIR)$(PREFIX)/lib/systemd/user
 	install -D -m 0644 deploy/sysusers.d/cpc.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/cpc.conf
+
+uninstall: ## remove what install has put below PREFIX (first, as root: cpc setup --undo)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,cpc cpc-runtime cpc-scan) $(DESTDIR)$(PREFIX)/share/man/man1/cpc.1 $(DESTDIR)$(PREFIX)/share/man/man1/cpc-*.1
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
+	rm -f $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cpc.fish $(DESTDIR)$(PREFIX)/lib/sysusers.d/cpc.conf
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(wildcard deploy/systemd/*.service deploy/systemd/*.timer)))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/user/,$(notdir $(wildcard deploy/systemd/user/*)))
 
 setup: ## install the system packages that building and testing need
 	@scripts/setup.sh test

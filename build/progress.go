@@ -66,6 +66,8 @@ type stepOutput struct {
 	partial []byte
 	// returned: a carriage return came; what follows overwrites the line.
 	returned bool
+	// distrusted: a line said that a certificate is not trusted.
+	distrusted bool
 }
 
 func newStepOutput(p Progress, info StepInfo) *stepOutput {
@@ -116,7 +118,9 @@ func (o *stepOutput) put(r rune) {
 }
 
 func (o *stepOutput) emit() {
-	o.progress.Line(o.info, string(o.line))
+	line := string(o.line)
+	o.distrusted = o.distrusted || distrusts(line)
+	o.progress.Line(o.info, line)
 	o.line, o.returned = o.line[:0], false
 }
 

@@ -67,7 +67,7 @@ func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
 	})
 	out.flush()
 	if err != nil {
-		return runHint(ctx, err)
+		return out.hint(ctx, err)
 	}
 	if w.touched, err = before.strip(t); err != nil {
 		return fmt.Errorf("remove mount points: %w", err)
@@ -86,14 +86,19 @@ func (w *work) emulate() error {
 	return b.Emulate(p)
 }
 
-// runHint says what usual exit codes mean.
-func runHint(ctx context.Context, err error) error {
+// hint says what an error of the step means, by its exit code or by what it wrote.
+func (o *stepOutput) hint(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	exit, ok := errors.AsType[*ExitError](err)
 	if !ok {
 		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.distrusted {
+		return withHint(err, certificateHint)
 	}
 	switch exit.Code {
 	case 126:

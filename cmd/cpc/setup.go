@@ -160,7 +160,7 @@ func unloads(p apparmor.Profile) [][]string {
 }
 
 func (f *setupFlags) takeBack(cmd *cobra.Command, h setup.Host) error {
-	steps, err := h.Steps()
+	steps, err := h.ToUndo(f.user)
 	if err != nil {
 		return err
 	}
@@ -170,10 +170,10 @@ func (f *setupFlags) takeBack(cmd *cobra.Command, h setup.Host) error {
 		return err
 	}
 	if f.dryRun {
-		_, err := fmt.Fprint(out, "would take back:\n", describeSteps(steps))
+		_, err := fmt.Fprint(out, "would take back:\n", describeUndoing(steps))
 		return err
 	}
-	if _, err := fmt.Fprint(out, "taking back:\n", describeSteps(steps)); err != nil {
+	if _, err := fmt.Fprint(out, "taking back:\n", describeUndoing(steps)); err != nil {
 		return err
 	}
 	if err := f.agreed(cmd); err != nil {
@@ -186,6 +186,14 @@ func (f *setupFlags) takeBack(cmd *cobra.Command, h setup.Host) error {
 		}
 	}
 	return err
+}
+
+func describeUndoing(steps []setup.Step) string {
+	var b strings.Builder
+	for i, s := range steps {
+		fmt.Fprintf(&b, "%d. %s\n     (it was for this: %s)\n", i+1, s.Undoing(), s.Why)
+	}
+	return b.String()
 }
 
 func describeSteps(steps []setup.Step) string {

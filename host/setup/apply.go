@@ -153,6 +153,27 @@ func (h Host) missing(dir string) []string {
 	return out
 }
 
+// ToUndo returns the steps that Undo would take back, in its order.
+func (h Host) ToUndo(user string) ([]Step, error) {
+	steps, err := h.Steps()
+	if err != nil {
+		return nil, err
+	}
+	var out []Step
+	for _, s := range slices.Backward(steps) {
+		if !keeps(steps, s, user) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// keeps reports whether a step stays when those of a user are taken back.
+func keeps(steps []Step, s Step, user string) bool {
+	others := user != "" && slices.ContainsFunc(steps, func(s Step) bool { return s.User != "" && s.User != user })
+	return others && s.User != user
+}
+
 // Undo takes the recorded steps back, last first: all, or only those that were
 // for one user, and then those for everybody when no other user's are left.
 // What cannot be taken back stays on record, and the rest is undone
@@ -167,11 +188,10 @@ func (h Host) Undo(user string) (done []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	others := user != "" && slices.ContainsFunc(steps, func(s Step) bool { return s.User != "" && s.User != user })
 	var left []Step
 	for _, s := range slices.Backward(steps) {
 		text, undoErr := "", error(nil)
-		keep := others && s.User != user
+		keep := keeps(steps, s, user)
 		if !keep {
 			text, undoErr = h.undo(s)
 		}

@@ -182,6 +182,18 @@ func (s Step) Commands() []string {
 	return out
 }
 
+// Undoing says what taking the step back does.
+func (s Step) Undoing() string {
+	switch s.Kind {
+	case Range:
+		return fmt.Sprintf("remove the range of ids of %s that begins at %d", s.User, s.First)
+	case Linger:
+		return "loginctl disable-linger " + s.User
+	case File:
+	}
+	return "remove " + s.Path
+}
+
 // command is what takes a step that is not a file.
 func (s Step) command() []string {
 	if s.Kind == Linger {

@@ -235,6 +235,45 @@ func TestUndoLeavesOthers(t *testing.T) {
 	}
 }
 
+// TestToUndo: what is listed before it is taken back is what is taken back then.
+func TestToUndo(t *testing.T) {
+	h, _ := newHost(t)
+	mine := []Step{{Kind: File, Path: "/etc/all.conf", Content: "x"}, {Kind: Linger, User: "alice"}}
+	theirs := Step{Kind: Linger, User: "bob"}
+	if err := os.MkdirAll(filepath.Dir(h.Record), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const all, alice, bob = "remove /etc/all.conf", "loginctl disable-linger alice", "loginctl disable-linger bob"
+	for _, c := range []struct {
+		steps []Step
+		user  string
+		want  []string
+	}{
+		{append(mine, theirs), "", []string{bob, alice, all}},
+		{append(mine, theirs), "alice", []string{alice}},
+		{mine, "alice", []string{alice, all}},
+	} {
+		if err := h.save(c.steps); err != nil {
+			t.Fatal(err)
+		}
+		steps, err := h.ToUndo(c.user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, s := range steps {
+			got = append(got, s.Undoing())
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("of %q: %q, want %q", c.user, got, c.want)
+		}
+		done, err := h.Undo(c.user)
+		if err != nil || len(done) != len(c.want) {
+			t.Errorf("of %q taken back: %q, %v", c.user, done, err)
+		}
+	}
+}
+
 // TestApplyStops: a command that fails is an error, and what was begun can be
 // undone.
 func TestApplyStops(t *testing.T) {
