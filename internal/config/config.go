@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/BurntSushi/toml"
 	"golang.org/x/sys/unix"
@@ -159,8 +160,12 @@ func readFile(path string) (File, error) {
 		return File{}, fmt.Errorf("configuration: %w", err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() && info.Mode()&fs.ModeCharDevice == 0 {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() && info.Mode()&fs.ModeCharDevice == 0 {
 		return File{}, errors.Join(err, fmt.Errorf("configuration %s: not a regular file", path))
+	}
+	if err := trusted(info); err != nil {
+		return File{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
@@ -175,6 +180,19 @@ func readFile(path string) (File, error) {
 	}
 	out.Path = path
 	return out, nil
+}
+
+// unmapped is whose file it seems to be, in a user namespace that its owner is not in.
+const unmapped = 65534
+
+// trusted returns an error if a file belongs to somebody other than this user and
+// root: it says what sandboxes may reach. It may be reached by a symbolic link.
+func trusted(info fs.FileInfo) error {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if uid := os.Geteuid(); !ok || st.Uid != 0 && st.Uid != unmapped && int(st.Uid) != uid {
+		return fmt.Errorf("it belongs to uid %d, not to uid %d or root", st.Uid, uid)
+	}
+	return nil
 }
 
 // exists tells a file that may not be read, which is an error, from one below

@@ -125,3 +125,23 @@ func TestNoPipe(t *testing.T) {
 		t.Errorf("%+v, %v", f, err)
 	}
 }
+
+// A file decides what sandboxes may reach: another user's does not.
+func TestOwner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte("[egress]\nallow = [\"example.com\"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := readFile(path); err != nil || len(f.Egress.Allow) != 1 {
+		t.Errorf("one's own: %+v, %v", f, err)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to give the file away")
+	}
+	if err := os.Chown(path, 12345, -1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readFile(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "uid 12345") {
+		t.Errorf("another user's: %v", err)
+	}
+}

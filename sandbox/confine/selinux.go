@@ -18,6 +18,9 @@ type Labels struct {
 	Mount   string // linux.mountLabel, and the context of the root file system
 }
 
+// SELinuxOn reports whether the kernel enforces, or notes, labels of files.
+func SELinuxOn() bool { return selinux.GetEnabled() }
+
 // SELinux returns the labels for the options of --security-opt label=, with a
 // pair of categories that none of the labels in use has. Where SELinux is off
 // the options mean nothing, as with docker.

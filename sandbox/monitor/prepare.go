@@ -16,6 +16,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/confine"
 	"github.com/claude-pocket-console/cpc/sandbox/emulate"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
@@ -87,6 +88,11 @@ func (m *monitor) mountRoot(img *rootfs.Image, layers []rootfs.Layer, scratch st
 	}
 	if err := m.planLabels(); err != nil {
 		return err
+	}
+	if !confine.SELinuxOn() { // which knows the host's nodes by labels that new ones do not have
+		if err := userns.OwnDevices(); err != nil {
+			return err
+		}
 	}
 	paths, err := bundle.DiskPaths(m.task.Options, img.Config.Config)
 	if err != nil {

@@ -83,6 +83,11 @@ func New(c Config) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !confine.SELinuxOn() {
+		if err := userns.OwnDevices(); err != nil {
+			return nil, err
+		}
+	}
 	return &Runner{set: c.Set, runtime: c.Runtime, seccomp: c.Seccomp, network: c.Network, options: c.Options, stage: stage}, nil
 }
 
