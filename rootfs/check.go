@@ -28,6 +28,8 @@ type Finding struct {
 	// Repair is what mends it, or has mended it if Repaired.
 	Repair   string
 	Repaired bool
+	// Leftover: it takes room and is no damage.
+	Leftover bool
 }
 
 // checker is one run of Check.
@@ -38,13 +40,14 @@ type checker struct {
 }
 
 // Check looks at all of the store: that every blob is what its digest says,
-// that images have all they need, and that nothing lies about. With repair
+// that images have all they need, that unpacked layers have what their blobs
+// have, and that nothing lies about. With repair
 // what can be made again, or is of no use, is removed; an image that is
 // damaged loses its names and goes. It waits for nobody: what is added or
 // removed at the same time may be reported as unused.
 func (s *Store) Check(ctx context.Context, repair bool) ([]Finding, error) {
 	c := &checker{s: s, repair: repair}
-	for _, step := range []func(context.Context) error{c.index, c.images, c.cache, c.garbage} {
+	for _, step := range []func(context.Context) error{c.index, c.images, c.layers, c.cache, c.garbage} {
 		if err := step(ctx); err != nil {
 			return c.found, fmt.Errorf("check store: %w", err)
 		}
@@ -283,7 +286,8 @@ func (c *checker) garbage(ctx context.Context) error {
 			if err := c.report(what+" "+e.Name(), problem, "removed, unless something uses it", nil); err != nil {
 				return err
 			}
-			c.found[len(c.found)-1].Repaired = c.repair
+			last := &c.found[len(c.found)-1]
+			last.Repaired, last.Leftover = c.repair, true
 		}
 		return nil
 	}

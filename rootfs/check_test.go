@@ -5,6 +5,7 @@ package rootfs
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,6 +13,10 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 )
+
+func unpackedFile(s *Store, img *Image) string {
+	return filepath.Join(s.layerDir(img.Config.RootFS.DiffIDs[0]), "f")
+}
 
 // Check finds damage of every kind, says so only, and repairs it when asked.
 func TestCheck(t *testing.T) {
@@ -32,6 +37,15 @@ func TestCheck(t *testing.T) {
 		"layer of nobody": {func(t modetest.T, s *Store, _ *Image) {
 			mustMkdir(t, s.layerDir(digest.FromString("y")))
 		}, "nothing refers to it", 2},
+		"unpacked file gone": {func(t modetest.T, s *Store, img *Image) { mustRemove(t, unpackedFile(s, img)) }, `"f": missing`, 2},
+		"unpacked file spoilt": {func(t modetest.T, s *Store, img *Image) {
+			mustWrite(t, unpackedFile(s, img), strings.Repeat("y", 1000))
+		}, "another content", 2},
+		"unpacked file shorter": {func(t modetest.T, s *Store, img *Image) { mustWrite(t, unpackedFile(s, img), "x") }, "has 1 bytes, not 1000", 2},
+		"unpacked type": {func(t modetest.T, s *Store, img *Image) {
+			mustRemove(t, unpackedFile(s, img))
+			mustMkdir(t, unpackedFile(s, img))
+		}, "is of type d", 2},
 		"half removed": {func(t modetest.T, s *Store, _ *Image) { mustMkdir(t, s.layerDir(digest.FromString("y"))+".rm") }, "half removed", 2},
 		"cache entry": {func(t modetest.T, s *Store, _ *Image) {
 			mustWrite(t, s.cachePath(digest.FromString("z")), "nonsense")
@@ -53,8 +67,18 @@ func TestCheck(t *testing.T) {
 				if after := files(t, s); strings.Join(after, " ") != strings.Join(before, " ") {
 					t.Errorf("looking changed %v to %v", before, after)
 				}
+				for _, f := range found {
+					if f.Leftover != strings.Contains(what, "nobody") && f.Leftover != (what == "half removed") {
+						t.Errorf("left over, %v: %+v", f.Leftover, f)
+					}
+				}
 				if _, err := s.Check(t.Context(), true); err != nil {
 					t.Fatalf("repair: %v", err)
+				}
+				if strings.HasPrefix(what, "unpacked") {
+					if data, err := os.ReadFile(unpackedFile(s, img)); err != nil || string(data) != strings.Repeat("x", 1000) {
+						t.Errorf("after the repair it holds %q, %v", data, err)
+					}
 				}
 				if found, err := s.Check(t.Context(), false); err != nil || len(found) != 0 {
 					t.Errorf("after the repair: %v %v", found, err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	units "github.com/docker/go-units"
@@ -134,9 +135,11 @@ func (a *app) checkCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
 		Use: "check [OPTIONS]", Short: "Look for damage in the image store, and repair it", Args: wants(0, 0),
-		Long: `Verify every blob of the image store and look for what is missing, half made or
-of no use. With --repair, damaged images are taken out of the list, so that they
-can be pulled, loaded or built again, and what is of no use is removed.`,
+		Long: `Verify every blob and every unpacked layer of the image store, and look for what is
+missing, half made or left over. What is left over is no damage: the exit status is
+0 if there is nothing else. With --repair, damaged layers are unpacked again, damaged
+images are taken out of the list, so that they can be pulled, loaded or built again,
+and what is of no use is removed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.inStore(func(store *rootfs.Store) error {
 				busy := working("Checking the store", false)
@@ -145,7 +148,7 @@ can be pulled, loaded or built again, and what is of no use is removed.`,
 				if printErr := tellFindings(cmd.OutOrStdout(), l, found); err == nil {
 					err = printErr
 				}
-				if err == nil && len(found) > 0 && !repair {
+				if err == nil && !repair && slices.ContainsFunc(found, func(f rootfs.Finding) bool { return !f.Leftover }) {
 					err = errDamaged
 				}
 				return err
@@ -170,9 +173,13 @@ func tellFindings(w io.Writer, l listing, found []rootfs.Finding) error {
 			return err
 		}
 	}
-	if len(found) == 0 {
-		_, err := fmt.Fprintln(w, "No damage found")
-		return err
+	if slices.ContainsFunc(found, func(f rootfs.Finding) bool { return !f.Leftover }) {
+		return nil
 	}
-	return nil
+	text := "No damage found"
+	if n := len(found); n > 0 && !found[0].Repaired {
+		text += fmt.Sprintf("; %d left over, which does no harm and goes with --repair", n)
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
 }

@@ -1,0 +1,106 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/rootfs/layer"
+)
+
+// layers compares the unpacked layers of images with their blobs. What is damaged
+// is unpacked anew.
+func (c *checker) layers(ctx context.Context) error {
+	all, err := c.s.unpackedLayers()
+	if err != nil {
+		return nil //nolint:nilerr // an image that cannot be read has been reported
+	}
+	for _, l := range all {
+		damage, err := c.s.verifyLayer(ctx, l)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil || len(damage) == 0 {
+			continue // a blob that is damaged has been reported
+		}
+		problem := "unpacked files are damaged: " + damage[0]
+		if len(damage) > 1 {
+			problem += fmt.Sprintf(", and %d more", len(damage)-1)
+		}
+		err = c.report("layer "+l.DiffID.Encoded(), problem, "unpacked again", func() error { return c.s.unpackAgain(ctx, l) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unpackedLayers returns those layers of images that are unpacked, each once.
+func (s *Store) unpackedLayers() ([]LayerDescriptor, error) {
+	idx, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	var out []LayerDescriptor
+	seen := make(map[string]bool)
+	for _, d := range idx.Manifests {
+		if !isImage(d) {
+			continue
+		}
+		all := []v1.Descriptor{d}
+		if isIndex(d) {
+			if all, err = s.members(d); err != nil {
+				return nil, err
+			}
+		}
+		for _, m := range all {
+			img, err := s.load(m)
+			if err != nil {
+				continue // reported
+			}
+			for _, l := range img.LayerDescriptors() {
+				if !seen[l.DiffID.Encoded()] && s.haveLayer(l.DiffID) {
+					seen[l.DiffID.Encoded()] = true
+					out = append(out, l)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+func (s *Store) verifyLayer(ctx context.Context, l LayerDescriptor) (damage []string, err error) {
+	blob, err := s.openBlob(l.Descriptor)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, blob.Close()) }()
+	in, err := layer.Decompress(blob, s.o.Limits)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	return layer.Verify(ctx, in, s.layerDir(l.DiffID), s.o.Limits)
+}
+
+// unpackAgain replaces an unpacked layer that nothing uses.
+func (s *Store) unpackAgain(ctx context.Context, l LayerDescriptor) (err error) {
+	w, err := s.newWorkspace(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := s.collectLayer(w, l.DiffID.Encoded()); err != nil {
+		return err
+	}
+	if s.haveLayer(l.DiffID) {
+		return fmt.Errorf("%w: a sandbox runs from it: stop that first", ErrInUse)
+	}
+	_, err = s.UnpackLayers(ctx, []LayerDescriptor{l})
+	return err
+}
