@@ -109,8 +109,7 @@ func (s *Store) collectPartial(older time.Duration) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// collectLayers goes through the layers of this variant: those of another
-// have owners that this process may not be able to change.
+// collectLayers goes through the layers of this variant; see collectOthers.
 func (s *Store) collectLayers(ctx context.Context, l live) (err error) {
 	entries, err := os.ReadDir(s.path("layers", s.variant))
 	if err != nil {

@@ -28,12 +28,33 @@ func Find() (Dirs, error) {
 	if err != nil {
 		return Dirs{}, err
 	}
+	if d.Data, err = followed(d.Data); err != nil {
+		return Dirs{}, err
+	}
 	for _, dir := range []string{d.Data, d.State} {
 		if err := private(dir); err != nil {
 			return Dirs{}, err
 		}
 	}
 	return d, nil
+}
+
+// followed returns what the data directory is a symbolic link to, such as a
+// directory on a larger disk. Only the caller or root may have made the link. The
+// state directory may be in /tmp, and is never a link.
+func followed(dir string) (string, error) {
+	info, err := os.Lstat(dir)
+	if err != nil || info.Mode().Type() != os.ModeSymlink {
+		return dir, nil //nolint:nilerr // it is made, or cannot be, later
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Getuid() && st.Uid != 0 {
+		return "", fmt.Errorf("directory %s: it is a symbolic link that neither uid %d nor root has made", dir, os.Getuid())
+	}
+	to, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", fmt.Errorf("directory %s: it is a symbolic link to nothing that can be used: %w", dir, err)
+	}
+	return to, nil
 }
 
 func locate(uid int, env func(string) string) (Dirs, error) {
@@ -96,6 +117,9 @@ func private(dir string) error {
 		return fmt.Errorf("check directory %s: %w", dir, err)
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
+	if info.Mode().Type() == os.ModeSymlink {
+		return fmt.Errorf("directory %s: it is a symbolic link, which only the data directory may be", dir)
+	}
 	if !ok || !info.IsDir() || int(st.Uid) != os.Getuid() {
 		return fmt.Errorf("directory %s: does not belong to uid %d; move it away or set CPC_STATE_DIR or CPC_DATA_DIR", dir, os.Getuid())
 	}

@@ -4,8 +4,10 @@
 package dirs
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -133,6 +135,41 @@ func TestFind(t *testing.T) {
 	for _, dir := range []string{d.Data, d.State} {
 		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v", dir, info, err)
+		}
+	}
+}
+
+// The data directory may be a link that the caller has made, to a directory of
+// the caller's.
+func TestFollowed(t *testing.T) {
+	base := t.TempDir()
+	target, link, nowhere := filepath.Join(base, "real"), filepath.Join(base, "link"), filepath.Join(base, "nowhere")
+	if err := errors.Join(os.Mkdir(target, 0o700), os.Symlink("real", link), os.Symlink("gone", nowhere)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CPC_STATE_DIR", filepath.Join(base, "state"))
+	for data, want := range map[string]string{target: target, link: target, filepath.Join(base, "new"): filepath.Join(base, "new")} {
+		t.Setenv("CPC_DATA_DIR", data)
+		if got, err := Find(); err != nil || got.Data != want {
+			t.Errorf("%s: %s, %v", data, got.Data, err)
+		}
+	}
+	t.Setenv("CPC_DATA_DIR", nowhere)
+	if _, err := Find(); err == nil || !strings.Contains(err.Error(), "link to nothing") {
+		t.Errorf("a link to nothing: %v", err)
+	}
+	t.Setenv("CPC_DATA_DIR", target)
+	t.Setenv("CPC_STATE_DIR", link)
+	if _, err := Find(); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("the state directory is a link: %v", err)
+	}
+	if os.Getuid() == 0 {
+		if err := os.Lchown(link, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("CPC_DATA_DIR", link)
+		if _, err := Find(); err == nil || !strings.Contains(err.Error(), "nor root has made") {
+			t.Errorf("somebody else's link: %v", err)
 		}
 	}
 }
