@@ -16,12 +16,12 @@ import (
 // layers compares the unpacked layers of images with their blobs. What is damaged
 // is unpacked anew.
 func (c *checker) layers(ctx context.Context) error {
-	all, err := c.s.unpackedLayers()
+	all, err := c.unpackedLayers()
 	if err != nil {
 		return nil //nolint:nilerr // an image that cannot be read has been reported
 	}
 	for _, l := range all {
-		damage, err := c.s.verifyLayer(ctx, l)
+		damage, err := c.verifyLayer(ctx, l)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -32,7 +32,7 @@ func (c *checker) layers(ctx context.Context) error {
 		if len(damage) > 1 {
 			problem += fmt.Sprintf(", and %d more", len(damage)-1)
 		}
-		err = c.report("layer "+l.DiffID.Encoded(), problem, "unpacked again", func() error { return c.s.unpackAgain(ctx, l) })
+		err = c.report("layer "+l.DiffID.Encoded(), problem, "unpacked again", func() error { return c.unpackAgain(ctx, l) })
 		if err != nil {
 			return err
 		}
@@ -41,8 +41,8 @@ func (c *checker) layers(ctx context.Context) error {
 }
 
 // unpackedLayers returns those layers of images that are unpacked, each once.
-func (s *Store) unpackedLayers() ([]LayerDescriptor, error) {
-	idx, err := s.readIndex()
+func (c *checker) unpackedLayers() ([]LayerDescriptor, error) {
+	idx, err := c.s.readIndex()
 	if err != nil {
 		return nil, err
 	}
@@ -54,17 +54,17 @@ func (s *Store) unpackedLayers() ([]LayerDescriptor, error) {
 		}
 		all := []v1.Descriptor{d}
 		if isIndex(d) {
-			if all, err = s.members(d); err != nil {
+			if all, err = c.s.members(d); err != nil {
 				return nil, err
 			}
 		}
 		for _, m := range all {
-			img, err := s.load(m)
+			img, err := c.s.load(m)
 			if err != nil {
 				continue // reported
 			}
 			for _, l := range img.LayerDescriptors() {
-				if !seen[l.DiffID.Encoded()] && s.haveLayer(l.DiffID) {
+				if !seen[l.DiffID.Encoded()] && c.s.haveLayer(l.DiffID) {
 					seen[l.DiffID.Encoded()] = true
 					out = append(out, l)
 				}
@@ -74,33 +74,33 @@ func (s *Store) unpackedLayers() ([]LayerDescriptor, error) {
 	return out, nil
 }
 
-func (s *Store) verifyLayer(ctx context.Context, l LayerDescriptor) (damage []string, err error) {
-	blob, err := s.openBlob(l.Descriptor)
+func (c *checker) verifyLayer(ctx context.Context, l LayerDescriptor) (damage []string, err error) {
+	blob, err := c.s.openBlob(l.Descriptor)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, blob.Close()) }()
-	in, err := layer.Decompress(blob, s.o.Limits)
+	in, err := layer.Decompress(blob, c.s.o.Limits)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	return layer.Verify(ctx, in, s.layerDir(l.DiffID), s.o.Limits)
+	return layer.Verify(ctx, in, c.s.layerDir(l.DiffID), c.s.o.Limits)
 }
 
 // unpackAgain replaces an unpacked layer that nothing uses.
-func (s *Store) unpackAgain(ctx context.Context, l LayerDescriptor) (err error) {
-	w, err := s.newWorkspace(ctx)
+func (c *checker) unpackAgain(ctx context.Context, l LayerDescriptor) (err error) {
+	w, err := c.s.newWorkspace(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := s.collectLayer(w, l.DiffID.Encoded()); err != nil {
+	if err := c.s.collectLayer(w, l.DiffID.Encoded()); err != nil {
 		return err
 	}
-	if s.haveLayer(l.DiffID) {
+	if c.s.haveLayer(l.DiffID) {
 		return fmt.Errorf("%w: a sandbox runs from it: stop that first", ErrInUse)
 	}
-	_, err = s.UnpackLayers(ctx, []LayerDescriptor{l})
+	_, err = c.s.UnpackLayers(ctx, []LayerDescriptor{l})
 	return err
 }

@@ -16,8 +16,8 @@ import (
 // collectOthers removes the layers that were unpacked for another mapping of ids,
 // for example before the caller had a range of subordinate ids. What is in use
 // stays, and what belongs to ids that this process does not have.
-func (s *Store) collectOthers(ctx context.Context) (err error) {
-	others, err := s.otherVariants()
+func collectOthers(ctx context.Context, s *Store) (err error) {
+	others, err := otherVariants(s)
 	if err != nil || len(others) == 0 {
 		return err
 	}
@@ -32,7 +32,7 @@ func (s *Store) collectOthers(ctx context.Context) (err error) {
 			continue // not this caller's
 		}
 		for _, e := range entries {
-			if err := s.collectOther(dir, e.Name(), w.path(fmt.Sprintf("%d-%s", i, e.Name()))); err != nil {
+			if err := collectOther(s, dir, e.Name(), w.path(fmt.Sprintf("%d-%s", i, e.Name()))); err != nil {
 				return err
 			}
 		}
@@ -41,7 +41,7 @@ func (s *Store) collectOthers(ctx context.Context) (err error) {
 }
 
 // collectOther takes a layer of another variant out of sight, if that may be.
-func (s *Store) collectOther(dir, name, to string) error {
+func collectOther(s *Store, dir, name, to string) error {
 	from := filepath.Join(dir, name)
 	if !owned(from) {
 		return nil
@@ -55,7 +55,7 @@ func (s *Store) collectOther(dir, name, to string) error {
 }
 
 // otherVariants returns the directories with layers of other mappings.
-func (s *Store) otherVariants() ([]string, error) {
+func otherVariants(s *Store) ([]string, error) {
 	// The directories stay: a process outside of U0 has one of its own, too.
 	entries, err := os.ReadDir(s.path("layers"))
 	var out []string

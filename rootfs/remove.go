@@ -199,5 +199,5 @@ func (s *Store) Collect(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.collectBlobs(live), s.collectLayers(ctx, live), s.collectOthers(ctx), s.collectPartial(partialAge))
+	return errors.Join(s.collectBlobs(live), s.collectLayers(ctx, live), collectOthers(ctx, s), s.collectPartial(partialAge))
 }
