@@ -172,6 +172,6 @@ func limitsHint(e *sandbox.LimitsError) string {
 	if e.Running {
 		return b.String()
 	}
-	b.WriteString("\nTo run without them: --limits best-effort (or CPC_LIMITS=best-effort)")
+	b.WriteString("\nTo go on without them, add one option (for always: CPC_LIMITS=best-effort):\n  cpc run --limits best-effort ...\nWhat this machine can enforce, and what it lacks, is shown by: cpc doctor")
 	return b.String()
 }

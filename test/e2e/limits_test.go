@@ -136,7 +136,7 @@ func TestLimitsOfAUser(t *testing.T) {
 		if r.code != 125 || r.stdout != "" {
 			t.Errorf("%+v", r)
 		}
-		for _, word := range []string{"memory", "cpu", "pids", "cannot be delegated to a user", "run as root", "--limits best-effort"} {
+		for _, word := range []string{"memory", "cpu", "pids", "cannot be delegated to a user", "run as root", "cpc run --limits best-effort", "cpc doctor"} {
 			if !strings.Contains(r.stderr, word) {
 				t.Errorf("no word of %q: %s", word, r.stderr)
 			}
