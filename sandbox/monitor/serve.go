@@ -84,7 +84,7 @@ var errBadRequest = errors.New("malformed request on the control socket")
 func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 	t, payload, err := c.ReadFrame()
 	if err != nil {
-		return false, nil // whoever it was has left
+		return false, nil //nolint:nilerr // whoever it was has left
 	}
 	var req wire.RequestBody
 	if t != wire.Request || wire.Decode(t, payload, &req) != nil {
