@@ -72,7 +72,7 @@ func (h Host) Plan(id string, l Limits) (Plan, error) {
 	}
 	var err error
 	if p.Limits, p.Missing, err = h.Enforceable(l); err != nil {
-		return Plan{}, fmt.Errorf("plan cgroup %s: %w", id, err)
+		return Plan{}, err
 	}
 	if h.Driver != DriverNone {
 		p.Resources = p.resources(p.Limits, Limits{})

@@ -12,6 +12,8 @@ import (
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/claude-pocket-console/cpc/internal/notation"
 )
 
 const (
@@ -79,7 +81,7 @@ func FromDocker(r io.Reader, o Options) (*specs.LinuxSeccomp, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&d); err != nil {
-		return nil, fmt.Errorf("seccomp profile: %w", err)
+		return nil, fmt.Errorf("seccomp profile: %w", notation.JSON(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("seccomp profile: something follows the profile")

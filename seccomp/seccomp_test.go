@@ -138,8 +138,8 @@ func TestFromDocker(t *testing.T) {
 func TestFromDockerRefuses(t *testing.T) {
 	rule := func(r string) string { return `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[` + r + `]}` }
 	for profile, want := range map[string]string{
-		``:                                      "EOF",
-		`[]`:                                    "cannot unmarshal",
+		``:                                      "it ends too early",
+		`[]`:                                    "want an object, not a list",
 		`{}`:                                    `unknown action ""`,
 		`{"defaultAction":"X"}`:                 `unknown action "X"`,
 		`{"defaultActoin":"X"}`:                 "unknown field",

@@ -10,8 +10,6 @@ import (
 	"io"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/netns"
@@ -93,8 +91,6 @@ func hints() []remedy {
 		{userns.ErrNoHelper, defaultFailure, "Install them: sudo apt-get install uidmap"},
 		{userns.ErrNoRange, defaultFailure, "Give your user one: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""},
 		{userns.ErrDisabled, defaultFailure, userNamespaceHint},
-		{unix.ENOSPC, defaultFailure, "The disk is full: free some space; cpc rmi removes images that are not needed."},
-		{unix.EDQUOT, defaultFailure, "Your disk quota is used up: free some space; cpc rmi removes images that are not needed."},
 	}...)
 }
 
@@ -148,7 +144,7 @@ func explain(err error) (code int, hint string) {
 			return h.code, h.hint
 		}
 	}
-	return defaultFailure, ""
+	return defaultFailure, spaceHint(err)
 }
 
 func unansweredHint(e *sandbox.UnansweredError) string {

@@ -22,6 +22,8 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/notation"
 )
 
 // SystemPath is the administrator's file.
@@ -207,10 +209,7 @@ func parse(text string) (File, error) {
 	var f File
 	meta, err := toml.Decode(text, &f)
 	if err != nil {
-		if pe, ok := errors.AsType[toml.ParseError](err); ok {
-			return File{}, fmt.Errorf("line %d: %s", pe.Position.Line, pe.Message)
-		}
-		return File{}, err
+		return File{}, notation.TOML(err)
 	}
 	if extra := meta.Undecoded(); len(extra) > 0 {
 		var keys []string

@@ -9,6 +9,8 @@ import (
 	"io"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/claude-pocket-console/cpc/internal/notation"
 )
 
 // File is the TOML form of rules, as --egress-file reads it:
@@ -41,7 +43,7 @@ func ReadFile(r io.Reader) (File, error) {
 	var f File
 	meta, err := toml.Decode(string(raw), &f)
 	if err != nil {
-		return File{}, fmt.Errorf("read egress file: %w", err)
+		return File{}, fmt.Errorf("read egress file: %w", notation.TOML(err))
 	}
 	if extra := meta.Undecoded(); len(extra) > 0 {
 		return File{}, fmt.Errorf("read egress file: unknown key %q: there are allow, deny and limit", extra[0].String())

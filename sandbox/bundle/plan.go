@@ -41,19 +41,19 @@ const bundleVersion = "1.0.2"
 // Plan returns the config.json of a sandbox.
 func Plan(in Input) (*specs.Spec, error) {
 	if err := in.check(); err != nil {
-		return nil, fmt.Errorf("plan sandbox: %w", err)
+		return nil, err
 	}
 	process, err := in.process()
 	if err != nil {
-		return nil, fmt.Errorf("plan sandbox: %w", err)
+		return nil, err
 	}
 	mounts, err := in.mounts()
 	if err != nil {
-		return nil, fmt.Errorf("plan sandbox: %w", err)
+		return nil, err
 	}
 	annotations, err := in.annotations()
 	if err != nil {
-		return nil, fmt.Errorf("plan sandbox: %w", err)
+		return nil, err
 	}
 	return &specs.Spec{
 		Version:     bundleVersion,

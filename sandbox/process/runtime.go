@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -128,7 +129,7 @@ func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) er
 // classify gives a runtime's failure its meaning. Runtimes report a command
 // that is missing or cannot run in the words of the C library.
 func classify(op, why string) error {
-	err := errors.New(why)
+	err := errors.New(plain(why))
 	if strings.Contains(why, "has stopped the process that was to become") { // cpc-runtime's words
 		return fmt.Errorf("runtime %s: %w", op, ErrStopped)
 	}
@@ -157,6 +158,18 @@ func classify(op, why string) error {
 		return fmt.Errorf("%w %s: %s", ErrWorkdir, dir, cause)
 	}
 	return fmt.Errorf("runtime %s: %w", op, err)
+}
+
+// plain leaves out where in its work the runtime was, and the numbers that only it
+// knows: the cause is what a person can do something about.
+func plain(why string) string {
+	for _, stage := range []string{"unable to start container process: ", "error during container init: "} {
+		if _, cause, ok := strings.Cut(why, stage); ok {
+			why = cause
+		}
+	}
+	mount := regexp.MustCompile(`^error mounting "(.*?)" to rootfs at "(.*?)": mount src=.*: ([^:]+)$`)
+	return mount.ReplaceAllString(why, `mount $1 on $2: $3`)
 }
 
 // about leaves out what a runtime says before the command: that it was in the
@@ -256,7 +269,7 @@ func (o *Runtime) takePID(name string) (int, error) {
 	file := filepath.Join(o.Dir, name)
 	raw, err := ownfile.Read(file, maxPIDFile)
 	if err != nil {
-		return 0, fmt.Errorf("runtime's pid file: %w", err)
+		return 0, fmt.Errorf("%s did not say which process it started (%s): is it an OCI runtime?", o.Path, name)
 	}
 	_ = os.Remove(file)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))

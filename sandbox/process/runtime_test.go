@@ -15,6 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestPlain: what a person can do something about, and nothing of the runtime's
+// inside.
+func TestPlain(t *testing.T) {
+	for why, want := range map[string]string{
+		`unable to start container process: error during container init: mkdir /etc/passwd: not a directory`:                                                                                                `mkdir /etc/passwd: not a directory`,
+		`error during container init: error mounting "tmpfs" to rootfs at "/etc/passwd": mount src=tmpfs, dst=/etc/passwd, dstFd=/proc/thread-self/fd/14, flags=MS_NOSUID, data=mode=0644: not a directory`: `mount tmpfs on /etc/passwd: not a directory`,
+		`something else: of its own`: `something else: of its own`,
+	} {
+		if got := plain(why); got != want {
+			t.Errorf("%s: %q, want %q", why, got, want)
+		}
+	}
+}
+
 func TestClassify(t *testing.T) {
 	for _, c := range []struct {
 		op, why string
