@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,13 +15,17 @@ import (
 )
 
 // A monitor that somebody has stopped holds up no command: each says what to do,
-// and rm -f ends the sandbox, a paused one too.
+// and rm -f ends the sandbox.
 func TestStoppedMonitor(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, nil, "sleep", "1000")
 		monitor := w.hostPID(t, name, ".State.MonitorPid")
 		init := w.hostPID(t, name, ".State.Pid")
 		kill(t, monitor, unix.SIGSTOP)
+		eventually(t, soon, "it is stopped", func() bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", monitor))
+			return err == nil && strings.Contains(string(stat), ") T ")
+		})
 		var all sync.WaitGroup
 		for _, command := range []string{"exec %s true", "stop -t 1 %s", "kill %s", "wait %s", "attach %s", "net show %s", "pause %s"} {
 			all.Go(func() {
