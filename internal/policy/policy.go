@@ -103,7 +103,7 @@ func Shape() Bounds {
 	return Bounds{Methods: 134, Fields: 40, InstructionSwitches: 10, StoreWriters: 16}
 }
 
-// IsFormStruct: whether a struct of that name holds what somebody else asks or
+// IsFormStruct says whether a struct of that name holds what somebody else asks or
 // is told, one field a thing: flags, options, records, documents.
 func IsFormStruct(name string) bool {
 	for _, form := range []string{"options", "flags", "record", "settings", "spec", "config", "inspected", "body", "summary", "plan", "event", "facts", "fixed"} {
