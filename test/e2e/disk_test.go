@@ -85,8 +85,8 @@ func TestDiskOnRecord(t *testing.T) {
 		// Nothing that would be on a disk: none is made.
 		name = w.name(t)
 		w.must(t, "run", "--name", name, base, "true")
-		if got := w.inspect(t, name, ".Disk"); got != "<nil>" {
-			t.Errorf("disk without need: %s", got)
+		if got := w.inspect(t, name, ".Disk"); got != "" {
+			t.Errorf("disk without need: %q", got)
 		}
 	})
 }
