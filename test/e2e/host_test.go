@@ -104,7 +104,7 @@ func TestWithoutNewuidmap(t *testing.T) {
 			}
 		}
 		// With it again, the image serves: its layer is unpacked for that, too.
-		if r := o.run(t, "run", "--rm", base, "id", "-u"); r.code != 0 || r.stdout != "1000\n" || r.stderr != "" {
+		if r := o.run(t, "run", "-q", "--rm", base, "id", "-u"); r.code != 0 || r.stdout != "1000\n" || r.stderr != "" {
 			t.Errorf("with newuidmap again: %+v", r)
 		}
 		o.clean(t)
