@@ -37,7 +37,7 @@ func OwnDevices() error {
 	return nil
 }
 
-func ownDevices() error {
+func ownDevices() (err error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("fsopen", err)
@@ -59,6 +59,14 @@ func ownDevices() error {
 			return os.NewSyscallError("chmod", err)
 		}
 	}
+	// Before Linux 6.15 only what is mounted somewhere can be mounted a second time.
+	// On top of the root no path leads to it.
+	if err := unix.MoveMount(dir, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return os.NewSyscallError("move_mount", err)
+	}
+	defer func() {
+		err = errors.Join(err, os.NewSyscallError("umount", unix.Unmount(fmt.Sprintf("/proc/self/fd/%d", dir), unix.MNT_DETACH)))
+	}()
 	for name := range devices() {
 		if err := cover("/dev/"+name, dir, name); err != nil {
 			return err
