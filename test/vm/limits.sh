@@ -277,7 +277,7 @@ tree() { find /sys/fs/cgroup -type d | grep -v '/session-\|/run-\|/system.slice/
 tree_is() { [ "$(tree)" = "$1" ]; }
 
 many_runs() {
-	local before n=${CPC_VM_RUNS:-20} begin=$SECONDS
+	local before n=${CPC_VM_RUNS:-5} begin=$SECONDS
 	# The first scope brings a slice, and the bus, that systemd keeps.
 	cpc run --rm "$image" true || return
 	before=$(tree)
@@ -308,4 +308,4 @@ check "pause, also with a monitor that is killed" paused
 [ "${1:-all}" = short ] || check "top" processes_shown
 [ -z "$as_root" ] || check "what a sandbox takes of the kernel's quotas is not root's" own_quotas
 [ -n "${CPC_VM_DELEGATED:-}" ] || check "stats, going on and as JSON" stats_shown
-check "${CPC_VM_RUNS:-20} runs leave the cgroup tree as it was" many_runs
+check "${CPC_VM_RUNS:-5} runs leave the cgroup tree as it was" many_runs
