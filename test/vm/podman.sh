@@ -242,8 +242,7 @@ left_out() {
 
 core() {
 	[ -z "${STEPS:-}" ] || { echo "$STEPS" && return; }
-	echo run missing not_executable terminal inside limits detached logs exec exec_missing exec_terminal stats healthcheck \
-		pause update kill start remove pod kube left
+	echo run missing terminal inside limits detached exec exec_terminal pause update kill remove pod left
 }
 
 finish() {
