@@ -22,10 +22,10 @@ build() {
 # tested there, in a tenth of the time.
 run() {
 	local overlay='TestCommitRoundTrip|TestMountShowsSandboxIDs|TestStoreUpperHoldsStoreIDs|TestMountManyLayers|TestMountIsNodevAndCloses'
-	# Cgroups, this kernel's masks and mounts, and one life of each kind.
+	# Cgroups, this kernel's mounts, and one life of each kind.
 	local kernel='TestLifecycle|TestExec|TestFields|TestMaskedPaths|TestJoinedNamespaces|TestIDMappedMount|TestNetDevice'
 	kernel+='|TestSeccompListener|TestExecPlacement|TestDeleteEndsMaking|TestKillCreated|TestPause|TestProcesses|TestUpdate|TestEvents'
-	kernel+='|TestStartSame|TestCVE_2025_31133|TestCVE_2025_52565|TestCVE_2025_52881'
+	kernel+='|TestStartSame'
 	inside root /work-cpc/test/vm/gotests.sh cgroups rootfs/disk
 	inside root env "ONLY=$overlay" /work-cpc/test/vm/gotests.sh rootfs
 	inside root env "ONLY=$kernel" /work-cpc/test/vm/gotests.sh runtime
