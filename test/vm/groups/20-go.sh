@@ -24,7 +24,7 @@ run() {
 	local overlay='TestCommitRoundTrip|TestMountShowsSandboxIDs|TestStoreUpperHoldsStoreIDs|TestMountManyLayers|TestMountIsNodevAndCloses'
 	# Cgroups, this kernel's mounts, and one life of each kind.
 	local kernel='TestLifecycle|TestExec|TestFields|TestMaskedPaths|TestJoinedNamespaces|TestIDMappedMount|TestNetDevice'
-	kernel+='|TestSeccompListener|TestExecPlacement|TestDeleteEndsMaking|TestKillCreated|TestPause|TestProcesses|TestUpdate|TestEvents'
+	kernel+='|TestSeccompListener|TestExecPlacement|TestDeleteEndsMaking|TestPause|TestProcesses|TestUpdate|TestEvents'
 	kernel+='|TestStartSame'
 	inside root /work-cpc/test/vm/gotests.sh cgroups rootfs/disk
 	inside root env "ONLY=$overlay" /work-cpc/test/vm/gotests.sh rootfs
