@@ -64,15 +64,18 @@ func ownDevices() (err error) {
 	if err := unix.MoveMount(dir, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return os.NewSyscallError("move_mount", err)
 	}
-	defer func() {
-		err = errors.Join(err, os.NewSyscallError("umount", unix.Unmount(fmt.Sprintf("/proc/self/fd/%d", dir), unix.MNT_DETACH)))
-	}()
+	defer func() { err = errors.Join(err, unmountFD(dir)) }()
 	for name := range devices() {
 		if err := cover("/dev/"+name, dir, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// unmountFD takes away the mount that a descriptor is of.
+func unmountFD(fd int) error {
+	return os.NewSyscallError("umount", unix.Unmount(fmt.Sprintf("/proc/self/fd/%d", fd), unix.MNT_DETACH))
 }
 
 // cover mounts a file over a path, if there is something.
