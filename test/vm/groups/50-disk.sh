@@ -4,7 +4,7 @@
 #
 # disk: the tiers of a sandbox's disk, for root and for users, and their end.
 run() {
-	inside root /work-cpc/test/vm/disk.sh all loop
+	inside root /work-cpc/test/vm/disk.sh short loop
 	inside user /work-cpc/test/vm/disk.sh all fuse2fs
 	inside root /work-cpc/test/vm/disk.sh close-fuse
 	inside user /work-cpc/test/vm/disk.sh short tmpfs
