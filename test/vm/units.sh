@@ -72,12 +72,8 @@ status() {
 	[[ $out == *"cpc sandbox one"*"active (running)"*'Status: "sandbox one of '"$image"' is running, process '* && $out == *"supervisor"* ]]
 }
 
-log() {
-	local out
-	out=$(journalctl --no-pager -o cat -u $unit)
-	echo "$out"
-	[[ $out == *"hello from the sandbox"* ]]
-}
+logged() { [[ $(journalctl --no-pager -o cat -u $unit) == *"hello from the sandbox"* ]]; }
+log() { eventually logged || { journalctl --no-pager -o cat -u $unit && return 1; }; }
 
 # The sandbox is below the unit, with its limits, and systemd was asked for
 # no scope.
