@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 )
 
 // makePatience is how long delete --force lets a container be made or started by
@@ -42,11 +44,11 @@ func (l *idLock) sign(mayEnd bool) error {
 	if !mayEnd {
 		return nil
 	}
-	stat, err := readStat(os.Getpid())
+	stat, err := procstat.Read(os.Getpid())
 	if err != nil {
 		return err
 	}
-	_, err = l.file.WriteAt(fmt.Appendf(nil, "%d %d %s\n", os.Getpid(), stat.start, pidNamespace()), 0)
+	_, err = l.file.WriteAt(fmt.Appendf(nil, "%d %d %s\n", os.Getpid(), stat.Start, pidNamespace()), 0)
 	return err
 }
 
@@ -73,7 +75,7 @@ func (h holder) end() error {
 		return nil // it has ended
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if stat, err := readStat(h.pid); err != nil || stat.start != h.start {
+	if stat, err := procstat.Read(h.pid); err != nil || stat.Start != h.start {
 		return nil // that process has ended
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0); err != nil {
@@ -103,7 +105,7 @@ func children(family map[int]bool) (pids []int) {
 		if err != nil || family[pid] {
 			continue
 		}
-		if stat, err := readStat(pid); err == nil && family[stat.parent] {
+		if stat, err := procstat.Read(pid); err == nil && family[stat.Parent] {
 			pids = append(pids, pid)
 		}
 	}

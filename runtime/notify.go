@@ -17,6 +17,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 )
 
 const (
@@ -112,8 +114,8 @@ func (n *notifier) forward(watched, main int) error {
 }
 
 func zombie(pid int) bool {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	return err == nil && bytes.Contains(data, []byte(") Z "))
+	stat, err := procstat.Read(pid)
+	return err == nil && stat.State == 'Z'
 }
 
 // ready returns the line that says so, or nil if none came for a moment.

@@ -16,6 +16,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 )
 
 // poststart are the hooks of that kind. libcontainer would run them at the end
@@ -52,14 +54,14 @@ func (r Runtime) poststartOf(id string) (poststart, error) {
 // diedAsInit says whether a process that has ended did so before it executed the
 // user's program. Nobody knows of one that was reaped already.
 func diedAsInit(pid int) bool {
-	stat, err := readStat(pid)
-	return err == nil && stat.state == 'Z' && strings.HasPrefix(stat.name, "runc:[")
+	stat, err := procstat.Read(pid)
+	return err == nil && stat.State == 'Z' && strings.HasPrefix(stat.Name, "runc:[")
 }
 
 // endsAsInit: without a command line any more, and not yet a zombie.
 func endsAsInit(pid int) bool {
-	stat, err := readStat(pid)
-	return err == nil && stat.state != 'Z' && strings.HasPrefix(stat.name, "runc:[")
+	stat, err := procstat.Read(pid)
+	return err == nil && stat.State != 'Z' && strings.HasPrefix(stat.Name, "runc:[")
 }
 
 // errNotExecuted is of libcontainer's init, which says why to the container's stderr.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 )
 
 // execFifo is where a container's init waits for its start, as libcontainer names
@@ -46,7 +48,7 @@ func release(dir string, pid int) error {
 			return takeRelease(f, fifo)
 		case <-time.After(100 * time.Millisecond):
 		}
-		if stat, err := readStat(pid); err == nil && stat.state != 'Z' {
+		if stat, err := procstat.Read(pid); err == nil && stat.State != 'Z' {
 			continue
 		}
 		// It may have gone on and ended since.

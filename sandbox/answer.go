@@ -7,14 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -106,22 +105,12 @@ func (p *patience) watch(ctx context.Context, name string, pid int, limit time.D
 			return &UnansweredError{Name: name, PID: pid}
 		case <-look.C:
 		}
-		if !isStopped(pid) {
+		if !procstat.Stopped(pid) {
 			stopped = 0
 		} else if stopped++; stopped >= stoppedLooks {
 			return &UnansweredError{Name: name, PID: pid, Stopped: true}
 		}
 	}
-}
-
-// isStopped reports whether a signal has stopped the process.
-func isStopped(pid int) bool {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	_, rest, _ := strings.Cut(string(raw), ") ")
-	return strings.HasPrefix(rest, "T")
 }
 
 // brokenOff says why a session's connection has ended.

@@ -4,12 +4,12 @@
 package enter
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 )
 
 // ErrStopped reports that a process of the container has stopped the one that was
@@ -38,7 +38,7 @@ func killStopped(p *os.Process) (done func() bool) {
 				return
 			case <-look.C:
 			}
-			if stopped++; !isStopped(p.Pid) {
+			if stopped++; !procstat.Stopped(p.Pid) {
 				stopped = 0
 			}
 		}
@@ -49,14 +49,4 @@ func killStopped(p *os.Process) (done func() bool) {
 		watch.Wait()
 		return killed
 	}
-}
-
-// isStopped reads the state in /proc/PID/stat, see proc_pid_stat(5).
-func isStopped(pid int) bool {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	end := bytes.LastIndexByte(data, ')')
-	return end >= 0 && bytes.HasPrefix(data[end+1:], []byte(" T"))
 }

@@ -4,7 +4,6 @@
 package process
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 )
 
 // A process that a runtime has join a sandbox can be stopped by the sandbox's
@@ -53,7 +54,7 @@ func (j *joining) watch(runtime int) (stop func()) {
 			case <-look.C:
 			}
 			for _, pid := range descendants(runtime) {
-				if !isStopped(pid) {
+				if !procstat.Stopped(pid) {
 					delete(since, pid)
 				} else if since[pid].IsZero() {
 					since[pid] = time.Now()
@@ -118,14 +119,4 @@ func descendants(pid int) (all []int) {
 		}
 	}
 	return all
-}
-
-// isStopped reads the state in /proc/PID/stat, see proc_pid_stat(5).
-func isStopped(pid int) bool {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	end := bytes.LastIndexByte(data, ')')
-	return end >= 0 && bytes.HasPrefix(data[end+1:], []byte(" T"))
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 )
 
 // dyingTakes bounds the wait for a monitor that is on its way out.
@@ -34,7 +36,6 @@ func (e *Entry) Dying() bool { return e.Attended() && dying(e.Record.MonitorPID)
 
 const (
 	pfExiting  = 0x4 // PF_EXITING of the kernel's sched.h
-	flagsField = 6   // of proc(5)'s stat, counted from the state behind the name
 	sigkillBit = 1 << (unix.SIGKILL - 1)
 )
 
@@ -43,17 +44,11 @@ func dying(pid int) bool {
 	if pid <= 0 {
 		return false
 	}
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	stat, err := procstat.Read(pid)
 	if err != nil {
 		return false // gone, and its lock with it; or of another pid namespace
 	}
-	_, rest, _ := strings.Cut(string(raw), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) <= flagsField {
-		return false
-	}
-	flags, err := strconv.ParseUint(fields[flagsField], 10, 64)
-	return err == nil && flags&pfExiting != 0 || strings.Contains("ZX", fields[0]) || killed(pid)
+	return stat.Flags&pfExiting != 0 || stat.State == 'Z' || stat.State == 'X' || killed(pid)
 }
 
 // killed reports whether SIGKILL is waiting to be delivered.

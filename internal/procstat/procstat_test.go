@@ -1,0 +1,63 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package procstat
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParse(t *testing.T) {
+	const rest = " 7 3 4 5 6 4194560 8 9 10 11 12 13 14 15 16 17 18 19 4711 0\n"
+	for name, c := range map[string]struct {
+		text string
+		want Stat
+		ok   bool
+	}{
+		"plain":            {"42 (sh) T" + rest, Stat{Name: "sh", State: 'T', Parent: 7, Flags: 4194560, Start: 4711}, true},
+		"a name that lies": {"42 (a) T 1) S" + rest, Stat{Name: "a) T 1", State: 'S', Parent: 7, Flags: 4194560, Start: 4711}, true},
+		"too short":        {"42 (sh) T 7 3", Stat{}, false},
+		"no name":          {"42 sh T" + rest, Stat{}, false},
+		"not a number":     {"42 (sh) T x 3 4 5 6 4194560 8 9 10 11 12 13 14 15 16 17 18 19 4711 0\n", Stat{}, false},
+		"nothing":          {"", Stat{}, false},
+	} {
+		got, err := parse(c.text)
+		if (err == nil) != c.ok || c.ok && got != c.want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestStopped(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	if Stopped(pid) {
+		t.Error("a process that runs is said to be stopped")
+	}
+	if s, err := Read(pid); err != nil || s.Parent != os.Getpid() || s.Start == 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); !Stopped(pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a process that is stopped is not said to be")
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	if Stopped(pid) {
+		t.Error("a process that is gone is said to be stopped")
+	}
+}
