@@ -43,7 +43,7 @@ type Streams struct {
 	In         io.Reader
 	Out, Err   io.Writer
 	DetachKeys []byte
-	Resize     <-chan wire.Size
+	Resize     <-chan wire.ResizeBody
 	Signals    <-chan Signal
 }
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -92,40 +91,29 @@ func ended(err error) error {
 	return err
 }
 
-// drawingPause is how long a program has to see a size before the next one: two
-// changes at once are one to it, and to none.
-const drawingPause = 40 * time.Millisecond
-
 // resizes reports the terminal's size, in case it changed while the program
 // was started, and then each time it changes. When this process goes on after it
 // was stopped, it calls again, and has the program draw anew.
-func resizes(again func(), stop <-chan struct{}) <-chan wire.Size {
+func resizes(again func(), stop <-chan struct{}) <-chan wire.ResizeBody {
 	in := make(chan os.Signal, 2)
 	signal.Notify(in, unix.SIGWINCH, unix.SIGCONT)
-	out := make(chan wire.Size)
-	report := func(rows, cols uint16) {
-		select {
-		case out <- wire.Size{Rows: rows, Cols: cols}:
-		case <-stop:
-		}
-	}
+	out := make(chan wire.ResizeBody)
 	go func() {
 		defer signal.Stop(in)
-		for {
+		for redraw := false; ; {
 			if rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr); ok {
-				report(rows, cols)
+				select {
+				case out <- wire.ResizeBody{Size: wire.Size{Rows: rows, Cols: cols}, Redraw: redraw}:
+				case <-stop:
+					return
+				}
 			}
 			select {
 			case <-stop:
 				return
 			case s := <-in:
-				if s != unix.SIGCONT {
-					continue
-				}
-				again()
-				if rows, cols, ok := terminal.Size(os.Stdin, os.Stdout, os.Stderr); ok && rows > 1 {
-					report(rows-1, cols)
-					time.Sleep(drawingPause)
+				if redraw = s == unix.SIGCONT; redraw {
+					again()
 				}
 			}
 		}

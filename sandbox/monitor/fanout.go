@@ -6,7 +6,6 @@ package monitor
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -16,8 +15,6 @@ import (
 type fanout struct {
 	log   *logfile.Writer // nil: nothing is kept
 	ended <-chan struct{} // closed at the sandbox's end
-
-	written atomic.Int64 // bytes of output so far
 
 	mu      sync.Mutex // guards what follows
 	clients []*sink
@@ -58,7 +55,6 @@ func (f *fanout) write(t wire.Type, p []byte) {
 		// A full disk must not stop the sandbox; its clients still see the output.
 		_ = f.log.Append(stream, p)
 	}
-	f.written.Add(int64(len(p)))
 	for _, c := range f.snapshot() {
 		if !c.put(t, p) {
 			f.detach(c.conn)

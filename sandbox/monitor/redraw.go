@@ -14,22 +14,30 @@ const (
 	redrawLast = 640 * time.Millisecond
 )
 
-// redraw makes full-screen programs draw anew for a terminal that is attached,
-// also if it has the size that they know: the size changes, and changes back.
+// redraw makes full-screen programs draw anew for a terminal that is attached or
+// comes back, also if it has the size that they know: the size changes, and changes
+// back.
 type redraw struct {
 	window interface {
 		Shrink()
 		Restore()
+		Written() int64
 	}
-	written func() int64 // bytes of output so far
-	before  int64        // when the size was taken away
+	before int64 // what was written when the size was taken away
 }
 
 // begin takes the size away. The caller then sets the one that is wanted.
 func (r *redraw) begin() {
-	r.before = r.written()
+	r.before = r.window.Written()
 	r.window.Shrink()
 	time.Sleep(redrawPause)
+}
+
+// again takes the size away, gives it back and insists.
+func (r *redraw) again(left <-chan struct{}) {
+	r.begin()
+	r.window.Restore()
+	r.insist(left)
 }
 
 // insist repeats that, with longer pauses, until something is drawn: a program
@@ -37,10 +45,10 @@ func (r *redraw) begin() {
 // when the client has left, too.
 func (r *redraw) insist(left <-chan struct{}) {
 	for pause := 2 * redrawPause; pause <= redrawLast; pause *= 2 {
-		if !waited(pause, left) || r.written() != r.before {
+		if !waited(pause, left) || r.window.Written() != r.before {
 			return
 		}
-		r.before = r.written()
+		r.before = r.window.Written()
 		r.window.Shrink()
 		stays := waited(pause, left)
 		r.window.Restore()

@@ -20,6 +20,9 @@ type drawing struct {
 func (d *drawing) Shrink()  { d.size.Store(23); d.shrunk.Add(1) }
 func (d *drawing) Restore() { d.size.Store(24) }
 
+// Written implements the window of redraw.
+func (d *drawing) Written() int64 { return d.written.Load() }
+
 func (d *drawing) run(every time.Duration, stop <-chan struct{}) {
 	seen := d.size.Load()
 	for waited(every, stop) {
@@ -56,10 +59,8 @@ func TestRedrawOfSlowPrograms(t *testing.T) {
 				if c.clientLeaves {
 					close(left)
 				}
-				r := &redraw{window: d, written: d.written.Load}
-				r.begin()
-				d.Restore()
-				r.insist(left)
+				r := &redraw{window: d}
+				r.again(left)
 				time.Sleep(time.Second)
 				close(stop)
 				if drew := d.written.Load() > 0; drew != c.draws {

@@ -135,7 +135,7 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 	if err := c.WriteJSON(wire.Started, started); err != nil {
 		return false, nil // whoever it was has left
 	}
-	draw := &redraw{window: m.io, written: m.out.written.Load}
+	draw := &redraw{window: m.io}
 	if req.Size != nil && started.TTY {
 		draw.begin()
 	}

@@ -15,6 +15,8 @@ import (
 func serveStream(c *wire.Conn, to *process.Stdio, signal func(unix.Signal)) (detached bool) {
 	queue := make(chan inputFrame, wire.StdinFrames)
 	defer close(queue)
+	left := make(chan struct{})
+	defer close(left)
 	go passInput(c, to, queue)
 	for {
 		t, payload, err := c.ReadFrame()
@@ -29,9 +31,13 @@ func serveStream(c *wire.Conn, to *process.Stdio, signal func(unix.Signal)) (det
 				return false // it did not wait for Taken
 			}
 		case wire.Resize:
-			var size wire.Size
-			if wire.Decode(t, payload, &size) == nil {
-				to.Resize(size)
+			var body wire.ResizeBody
+			if wire.Decode(t, payload, &body) != nil {
+				continue
+			}
+			to.Resize(body.Size)
+			if body.Redraw {
+				go (&redraw{window: to}).again(left)
 			}
 		case wire.Signal:
 			var n int

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,8 +28,9 @@ type Stdio struct {
 	Child   [3]*os.File
 	console *net.UnixListener
 
-	inOnce sync.Once
-	window window
+	inOnce  sync.Once
+	window  window
+	written atomic.Int64
 }
 
 // NewStdio prepares a terminal, whose master arrives once the runtime runs, or
@@ -174,7 +176,10 @@ func (s *Stdio) Pump(exited <-chan struct{}, write func(wire.Type, []byte)) {
 			return
 		}
 		wg.Go(func() {
-			pumpOne(f, t == wire.Stdout && f == s.tty, exited, func(p []byte) { write(t, p) })
+			pumpOne(f, t == wire.Stdout && f == s.tty, exited, func(p []byte) {
+				s.written.Add(int64(len(p)))
+				write(t, p)
+			})
 		})
 	}
 	copyAll(s.tty, wire.Stdout)
@@ -182,6 +187,9 @@ func (s *Stdio) Pump(exited <-chan struct{}, write func(wire.Type, []byte)) {
 	copyAll(s.err, wire.Stderr)
 	wg.Wait()
 }
+
+// Written is how many bytes the program has written so far.
+func (s *Stdio) Written() int64 { return s.written.Load() }
 
 func pumpOne(f *os.File, tty bool, exited <-chan struct{}, write func([]byte)) {
 	buf := make([]byte, wire.ChunkSize)

@@ -40,7 +40,7 @@ const (
 	Taken    Type = 't' // monitor to client: the program has taken one Stdin or StdinEOF
 	Stdout   Type = 'o' // bytes of the program, or of its terminal
 	Stderr   Type = 'r' // bytes of the program's standard error
-	Resize   Type = 'w' // JSON Size
+	Resize   Type = 'w' // JSON ResizeBody
 	Signal   Type = 'k' // JSON number
 	Detach   Type = 'd' // the client leaves on purpose; the program stays
 	Exit     Type = 'x' // JSON ExitBody: the program has ended
@@ -63,6 +63,12 @@ const StdinFrames = 16
 type Size struct {
 	Rows uint16 `json:"rows"`
 	Cols uint16 `json:"cols"`
+}
+
+// ResizeBody sets the size of a program's terminal.
+type ResizeBody struct {
+	Size
+	Redraw bool `json:"redraw,omitempty"` // the program is to draw anew, also if it has that size
 }
 
 // RequestBody opens a connection.
