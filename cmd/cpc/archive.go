@@ -88,7 +88,7 @@ func (a *app) loadCommand() *cobra.Command {
 		Long: `Take in the images of an archive that cpc save, docker save, podman save or
 skopeo wrote, or of an OCI image layout as a tar or a directory. The archive may
 be compressed with gzip, zstd or bzip2. Layers are unpacked at once, as pull does,
-so that the first run need not.`,
+so the first run starts at once.`,
 		Example: "  cpc load -i sandbox.tar\n  docker save debian | cpc load",
 		Args:    wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

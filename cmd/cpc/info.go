@@ -42,7 +42,7 @@ func (a *app) infoCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
 		Use: "info [OPTIONS]", Short: "Show what this machine is, and how many sandboxes and images there are", Args: wants(0, 0),
-		Long: "Show what this machine is, and how many sandboxes and images there are. Whether\nit is ready for sandboxes is said by cpc doctor.",
+		Long: "Show what this machine is, and how many sandboxes and images there are. cpc doctor\nsays whether the machine is ready for sandboxes.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := a.information(cmd)
 			if err != nil {

@@ -26,16 +26,16 @@ type moreFlags struct {
 
 func (f *moreFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.attach, "attach", "a", nil, "Connect to `STREAM` only: stdin, stdout or stderr")
-	fs.StringArrayVar(&f.groupAdd, "group-add", nil, "Further `GROUP` of the user, by name or id")
+	fs.StringArrayVar(&f.groupAdd, "group-add", nil, "Add the user to `GROUP`, by name or id")
 	fs.StringVar(&f.domainname, "domainname", "", "NIS domain `NAME` in the sandbox")
-	fs.StringArrayVar(&f.expose, "expose", nil, "Record that a `PORT[/PROTOCOL]` is served; nothing reaches it from outside")
+	fs.StringArrayVar(&f.expose, "expose", nil, "Record a `PORT[/PROTOCOL]` that the program serves; it cannot be reached from outside")
 	fs.StringArrayVar(&f.labelFiles, "label-file", nil, "Read labels from `FILE`, one a line")
 	fs.StringArrayVar(&f.mounts, "mount", nil, "Mount a tmpfs: `type=tmpfs,target=PATH[,tmpfs-size=BYTES][,tmpfs-mode=MODE]`")
-	fs.StringArrayVar(&f.annotations, "annotation", nil, "Annotation of the bundle: `KEY=VALUE`")
+	fs.StringArrayVar(&f.annotations, "annotation", nil, "Add an annotation to the OCI configuration: `KEY=VALUE`")
 	fs.StringVar(&f.logDriver, "log-driver", logLocal, "`DRIVER`: local (a bounded file, which cpc logs shows) or none")
 	fs.StringArrayVar(&f.logOpts, "log-opt", nil, "Accepted for docker's sake: max-size, max-file; the file is bounded anyway")
 	_ = fs.MarkHidden("log-opt") // it is there
-	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Say nothing while the image is pulled")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Do not print progress while the image is pulled")
 }
 
 const logLocal = "local"

@@ -27,7 +27,7 @@ const (
 	noLogin     = "log in to the registry first, with: cpc login SERVER"
 	noCerts     = "name the registry's authority, or call it insecure, in config.toml: docs/registry.md"
 	noHooks     = "hooks are the runtime's; a sandbox has those that cpc gives it"
-	noLatest    = "name the sandbox. The one that was made last is shown by: cpc ps --latest"
+	noLatest    = "name the sandbox. cpc ps --latest shows the newest"
 	noAll       = "name the sandboxes, as in: cpc COMMAND $(cpc ps -q)"
 	noFilters   = "name the sandboxes, as in: cpc COMMAND $(cpc ps -q --filter KEY=VALUE)"
 	noFile      = "name the sandbox, as in: cpc COMMAND $(cat FILE)"
@@ -41,7 +41,7 @@ const (
 	noEtcFiles  = "cpc writes the sandbox's /etc/hosts and /etc/hostname; add to them with --add-host and --hostname"
 	noPreserve  = "no open files of the caller get into a sandbox. Give it data on its standard input (-i)"
 	noPasswd    = "accounts are those of the image. Add to them in its Dockerfile"
-	noMemory    = "what is out of memory ends. Give it more with --memory"
+	noMemory    = "the kernel ends a program when the sandbox is out of memory. Give the sandbox more with --memory"
 	noSwappy    = "a sandbox has no swap unless --memory-swap gives it some; how eagerly it is used is the host's choice"
 	noDebugging = "more is said by: cpc inspect, cpc events, cpc doctor"
 )
@@ -252,7 +252,7 @@ func strangePodman() []strange {
 		{"personality", "", "programs see Linux of the image's architecture: --platform"},
 		{"preserve-fds", "0", noPreserve},
 		{"preserve-fd", "", noPreserve},
-		{"read-only-tmpfs", "bool true", "leave out what is in memory by naming it: --read-only=false"},
+		{"read-only-tmpfs", "bool true", "a read-only sandbox always has its tmpfs mounts. For a writable root: --read-only=false"},
 		{"replace", "bool false", "remove the other first, with: cpc rm -f NAME"},
 		{"rmi", "bool false", "remove the image afterwards, with: cpc rmi IMAGE"},
 		{"sdnotify", "conmon ignore", "cpc run tells systemd itself: docs/systemd.md"},
