@@ -136,7 +136,7 @@ func (s *Store) Usage(ctx context.Context) (u Usage, err error) {
 	if u.Scratch, err = diskUsage(s.path("scratch")); err != nil {
 		return u, err
 	}
-	disks, err := diskUsage(s.path("disks")) // see package disk
+	disks, err := diskUsage(s.path("disks")) // see sandbox/disk
 	if err != nil {
 		return u, err
 	}

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
-	"github.com/claude-pocket-console/cpc/rootfs/disk"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/disk"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 

@@ -8,7 +8,7 @@ build() {
 	local package
 	rm -rf "$stage/tests" "$stage/tools/probe" "$stage/tools/cpc-runtime"
 	mkdir -p "$stage/tests" "$stage/tools"
-	for package in cgroups rootfs rootfs/disk; do
+	for package in cgroups rootfs sandbox/disk; do
 		CGO_ENABLED=0 scripts/go test -c -trimpath -o "$stage/tests/${package//\//_}.test" "./$package"
 	done
 	# Static, as the VM's libc is another than the host's.
@@ -26,7 +26,7 @@ run() {
 	local kernel='TestLifecycle|TestExec|TestFields|TestMaskedPaths|TestJoinedNamespaces|TestIDMappedMount|TestNetDevice'
 	kernel+='|TestSeccompListener|TestExecPlacement|TestDeleteEndsMaking|TestPause|TestProcesses|TestUpdate|TestEvents'
 	kernel+='|TestStartSame'
-	inside root /work-cpc/test/vm/gotests.sh cgroups rootfs/disk
+	inside root /work-cpc/test/vm/gotests.sh cgroups sandbox/disk
 	inside root env "ONLY=$overlay" /work-cpc/test/vm/gotests.sh rootfs
 	inside root env "ONLY=$kernel" /work-cpc/test/vm/gotests.sh runtime
 	# Root runs the runtime's tests in a user's namespaces too.
