@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/claude-pocket-console/cpc/build"
-	"github.com/claude-pocket-console/cpc/internal/config"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
@@ -151,7 +150,7 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 		return err
 	}
 	defer held.Close()
-	net, err := f.stepNetwork(cmd)
+	net, err := a.stepNetwork(cmd, f)
 	if err != nil {
 		return err
 	}
@@ -323,8 +322,8 @@ func (a *app) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, im
 }
 
 // stepNetwork is what RUN steps may reach, and what they find there.
-func (f *buildFlags) stepNetwork(cmd *cobra.Command) (o network.Options, err error) {
-	if f.net.config, err = config.Load(); err != nil {
+func (a *app) stepNetwork(cmd *cobra.Command, f *buildFlags) (o network.Options, err error) {
+	if f.net.config, err = a.configuration(); err != nil {
 		return o, err
 	}
 	f.net.build = true

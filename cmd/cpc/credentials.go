@@ -14,8 +14,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"golang.org/x/sys/unix"
-
-	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
 // Credential helpers ask the desktop's key ring, the TPM or a cloud's agent who
@@ -40,7 +38,7 @@ type credentialAnswer struct {
 
 // answerCredentials answers on a new socket, whose other end is for the child,
 // until that end is closed.
-func answerCredentials(ctx context.Context) (child *os.File, err error) {
+func answerCredentials(ctx context.Context, keys authn.Keychain) (child *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socket for credentials: %w", err)
@@ -54,7 +52,6 @@ func answerCredentials(ctx context.Context) (child *os.File, err error) {
 	go func() {
 		defer conn.Close()
 		in, out := json.NewDecoder(conn), json.NewEncoder(conn)
-		keys := registry.NewKeychain(tellStderr)
 		for {
 			var q credentialQuestion
 			if in.Decode(&q) != nil || out.Encode(lookUpCredentials(ctx, keys, q)) != nil {

@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/claude-pocket-console/cpc/internal/config"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
@@ -26,7 +25,7 @@ import (
 
 // registryClient reaches registries as the configuration says.
 func (a *app) registryClient(tell func(string)) (*registry.Client, error) {
-	conf, err := config.Load()
+	conf, err := a.configuration()
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +38,10 @@ func (a *app) registryClient(tell func(string)) (*registry.Client, error) {
 		certs = append(certs, filepath.Join(dir, "containers/certs.d"))
 	}
 	var keys authn.Keychain
-	if a.inside != nil && a.inside.keys != nil {
+	if a.inside != nil {
 		keys = a.inside.keys
+	} else {
+		keys = a.keychain(tell)
 	}
 	return registry.New(registry.Options{Hosts: hosts, CertDirs: certs, Tell: tell, Keychain: keys}), nil
 }

@@ -24,6 +24,8 @@ type app struct {
 	systemd sdnotify.Notifier
 	ends    *ends
 	quiet   bool // about pulls that a command needs
+
+	settings settings
 }
 
 // execute runs the command line and returns its exit status.

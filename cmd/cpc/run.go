@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/claude-pocket-console/cpc/internal/config"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 	"github.com/claude-pocket-console/cpc/sandbox"
@@ -45,7 +44,7 @@ as the image's user, or as uid 1000 if it names none.`,
 // prepareRun makes sense of the command line and finds the image, and warns of
 // what a person should know before a sandbox runs.
 func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *sandbox.Engine, req sandbox.RunRequest, err error) {
-	if f.net.config, err = config.Load(); err != nil {
+	if f.net.config, err = a.configuration(); err != nil {
 		return nil, req, err
 	}
 	if req, err = f.request(cmd.Flags(), args); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/config"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
@@ -31,6 +32,8 @@ type worker struct {
 	Mapping idmap.Mapping `json:"mapping"`
 	// Credentials is the descriptor on which the parent answers for them.
 	Credentials int `json:"credentials"`
+	// Config is what the parent has read of config.toml already, if it has.
+	Config *config.Config `json:"config,omitempty"`
 
 	keys *parentKeychain // on that descriptor
 	warn func(string)    // of what could not be kept of an image
@@ -70,7 +73,7 @@ func (a *app) inU0(args []string) error {
 		defer held.Close()
 		files = append(files, held)
 	}
-	credentials, err := answerCredentials(ctx)
+	credentials, err := answerCredentials(ctx, a.keychain(tellStderr))
 	if err != nil {
 		return err
 	}
@@ -82,7 +85,7 @@ func (a *app) inU0(args []string) error {
 	cmd, err := userns.Start(userns.Child{
 		Role: workerRole, Args: args, IDs: ids, Files: files,
 		Body: func(int) (any, error) {
-			return worker{Args: args, Dirs: d, Mapping: ids.Mapping(base), Credentials: at}, nil
+			return worker{Args: args, Dirs: d, Mapping: ids.Mapping(base), Credentials: at, Config: a.configurationRead()}, nil
 		},
 	})
 	if err != nil {

@@ -4,8 +4,10 @@
 package registry
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/claude-pocket-console/cpc/internal/notation"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
@@ -26,30 +29,39 @@ import (
 // that it names, and in podman's two files. The first place that has some for a
 // registry is taken. A place that cannot be read, or a helper that does not work,
 // is told of and passed over: public images need no credentials.
+//
+// Each file is read once, so that all questions of a command are answered from the
+// same state of it, and it can be a pipe. Helpers are asked each time: they give tokens that end.
 type Keychain struct {
-	tell func(string)
-	mu   sync.Mutex // guards told
-	told map[string]bool
+	tell  func(string)
+	mu    sync.Mutex // guards the fields below
+	told  map[string]bool
+	files map[string]authFile // by path
+}
+
+// authFile is what was read of one.
+type authFile struct {
+	content *configfile.ConfigFile // nil if there is no such file, or it cannot be read
+	err     error
 }
 
 // NewKeychain makes a keychain. Tell, if not nil, is told once of each place that
 // is passed over.
 func NewKeychain(tell func(string)) *Keychain {
-	return &Keychain{tell: tell, told: make(map[string]bool)}
+	return &Keychain{tell: tell, told: make(map[string]bool), files: make(map[string]authFile)}
 }
 
 // Resolve implements authn.Keychain.
 func (k *Keychain) Resolve(r authn.Resource) (authn.Authenticator, error) {
 	for _, path := range authFiles() {
-		cf, err := readAuthFile(path)
-		if _, hidden := os.Stat(path); errors.Is(err, fs.ErrNotExist) || hidden != nil {
+		file := k.file(path)
+		if file.err != nil {
+			k.passOver(fmt.Sprintf("no credentials are read from %s: %v", path, file.err))
+		}
+		if file.content == nil {
 			continue
 		}
-		if err != nil {
-			k.passOver(fmt.Sprintf("no credentials are read from %s: %v", path, err))
-			continue
-		}
-		if auth, ok := k.lookUp(cf, r); ok {
+		if auth, ok := k.lookUp(file.content, r); ok {
 			return authn.FromConfig(authn.AuthConfig{
 				Username: auth.Username, Password: auth.Password, Auth: auth.Auth,
 				IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
@@ -89,13 +101,49 @@ func authFiles() []string {
 	return all
 }
 
-func readAuthFile(path string) (*configfile.ConfigFile, error) {
+// file returns what there is under path, which is read the first time.
+func (k *Keychain) file(path string) authFile {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f, ok := k.files[path]
+	if !ok {
+		f = readAuthFile(path)
+		k.files[path] = f
+	}
+	return f
+}
+
+// maxAuthFile bounds a file of credentials.
+const maxAuthFile = 4 << 20
+
+func readAuthFile(path string) authFile {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		if _, hidden := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || hidden != nil {
+			return authFile{}
+		}
+		return authFile{err: err}
 	}
 	defer f.Close()
-	return dockerconfig.LoadFromReader(f)
+	content, err := dockerconfig.LoadFromReader(io.LimitReader(f, maxAuthFile))
+	if err != nil {
+		return authFile{err: wrongAuthFile(err)}
+	}
+	return authFile{content: content}
+}
+
+// wrongAuthFile says what is wrong with the content of a file, but not what the content is.
+func wrongAuthFile(err error) error {
+	if at, ok := errors.AsType[base64.CorruptInputError](err); ok {
+		return fmt.Errorf(`an entry's "auth" is not USER:PASSWORD in base64: wrong at byte %d of it`, int64(at))
+	}
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	if strings.HasSuffix(err.Error(), "invalid auth configuration file") {
+		return errors.New(`an entry's "auth" is not USER:PASSWORD in base64: it has no colon`)
+	}
+	return notation.JSON(err)
 }
 
 // lookUp finds the credentials for a repository in one file, or by its helpers.

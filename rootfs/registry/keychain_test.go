@@ -51,6 +51,7 @@ func TestKeychain(t *testing.T) {
 		"a helper of another":        {map[string]string{docker: `{"credHelpers":{"other.com":"missing"}}`}, "example.com/x", "", ""},
 		"a helper that fails":        {map[string]string{docker: `{"credsStore":"bad"}`}, "example.com/x", "", "exit status 1"},
 		"a helper that knows":        {map[string]string{docker: `{"credsStore":"good"}`}, "example.com/x", "helped", ""},
+		"an entry not of base64":     {map[string]string{docker: `{"auths":{"example.com":{"auth":"!!"}}}`}, "example.com/x", "", "not USER:PASSWORD in base64"},
 		"a file that is not of JSON": {map[string]string{docker: `{"auths":`, podmanRun: auths("example.com=p")}, "example.com/x", "p", "config.json"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -96,5 +97,47 @@ func TestKeychain(t *testing.T) {
 				t.Errorf("says %q, want %q", said, c.say)
 			}
 		})
+	}
+}
+
+// All questions of a command are answered from one state of a file, which may be a pipe.
+func TestKeychainReadsOnce(t *testing.T) {
+	dir := t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, err := range []error{
+		func() error { _, err := w.WriteString(auths("example.com=piped")); return err }(), w.Close(),
+		os.WriteFile(filepath.Join(dir, "config.json"), []byte(auths("other.com=first")), 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key, value := range map[string]string{
+		"DOCKER_CONFIG": dir, "XDG_RUNTIME_DIR": dir, "XDG_CONFIG_HOME": dir, "REGISTRY_AUTH_FILE": fmt.Sprintf("/dev/fd/%d", r.Fd()),
+	} {
+		t.Setenv(key, value)
+	}
+	keys := NewKeychain(func(line string) { t.Error("says: " + line) })
+	for range 2 {
+		for image, want := range map[string]string{"example.com/x": "piped", "other.com/x": "first"} {
+			ref, err := name.ParseReference(image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			auth, err := keys.Resolve(ref.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := authn.Authorization(t.Context(), auth); err != nil || got.Username != want {
+				t.Errorf("%s: user %q, want %q, %v", image, got.Username, want, err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(auths("other.com=second", "example.com=second")), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

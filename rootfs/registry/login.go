@@ -10,9 +10,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 
 	dockerconfig "github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -104,11 +106,20 @@ func denied(err error) error {
 	return err
 }
 
+// dockerFile reads docker's configuration, which is to be written again.
+func dockerFile() (*configfile.ConfigFile, error) {
+	cf, err := dockerconfig.Load(dockerconfig.Dir())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dockerconfig.Dir(), dockerconfig.ConfigFileName), wrongAuthFile(err))
+	}
+	return cf, nil
+}
+
 // Store keeps credentials as docker does: with the credential helper that its
 // configuration names, or else in the configuration, not encrypted, of which it
 // warns on standard error.
 func Store(host string, cred Credentials) error {
-	cf, err := dockerconfig.Load(dockerconfig.Dir())
+	cf, err := dockerFile()
 	if err != nil {
 		return err
 	}
@@ -122,7 +133,7 @@ func Store(host string, cred Credentials) error {
 
 // Erase removes credentials; had reports whether there were any.
 func Erase(host string) (had bool, err error) {
-	cf, err := dockerconfig.Load(dockerconfig.Dir())
+	cf, err := dockerFile()
 	if err != nil {
 		return false, err
 	}
@@ -139,7 +150,7 @@ func Erase(host string) (had bool, err error) {
 
 // Stored returns the user that is logged in to a registry, if there is one.
 func Stored(host string) (Credentials, error) {
-	cf, err := dockerconfig.Load(dockerconfig.Dir())
+	cf, err := dockerFile()
 	if err != nil {
 		return Credentials{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 // maxShort is how long a line of the first events may be with all that a
@@ -86,8 +87,8 @@ func (f *few) fit(most int) {
 func (j Journal) keepFew() error {
 	f := &few{most: j.Few, count: map[string]int{}, gone: map[string]bool{}, has: map[mark]bool{}}
 	for _, name := range []string{first, former} {
-		file, err := os.Open(filepath.Join(j.Dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
+		file, err := ownfile.Open(filepath.Join(j.Dir, name))
+		if errors.Is(err, fs.ErrNotExist) || ownfile.IsStray(err) { // which is no journal, and is replaced
 			continue
 		}
 		if err != nil {

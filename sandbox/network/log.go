@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/sandbox/logfile"
 )
@@ -99,7 +100,7 @@ func (l *Log) Close() error { return errors.Join(l.all.Close(), l.first.Close(),
 // ReadSums calls each with what destinations have had, if the monitor that kept
 // the log in dir was killed. It is to be called for a sandbox that has ended.
 func ReadSums(dir string, each func(event.Event) error) error {
-	f, err := os.Open(filepath.Join(dir, sumsFile))
+	f, err := ownfile.Open(filepath.Join(dir, sumsFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
