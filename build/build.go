@@ -132,7 +132,7 @@ func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
 	if o.Ready != nil {
 		o.Tags = nil
 	}
-	img, err := newBuilder(o).build(ctx)
+	img, err := newBuilder(o, newShared(1)).build(ctx)
 	o.Progress.Close(err)
 	if err != nil || o.Ready == nil {
 		return img, err
@@ -185,16 +185,15 @@ func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index
 		return nil, err
 	}
 	var out Index
-	step, read := 0, readOnce(o)
+	read, common := readOnce(o), newShared(len(platforms))
 	for _, p := range platforms {
 		o.Platform, o.Tags = p, nil
-		b := newBuilder(o)
-		b.step, b.several, b.read = step, true, read
+		b := newBuilder(o, common)
+		b.several, b.read = true, read
 		img, err := b.build(ctx)
 		if err != nil {
 			return nil, err
 		}
-		step = b.step
 		out.Images = append(out.Images, img)
 	}
 	if out.Digest, err = o.Store.PutIndex(ctx, out.Images, nil); err != nil {
@@ -226,10 +225,8 @@ type builder struct {
 	names    []string
 	schedule *schedule
 
+	shared *shared
 	mu     sync.Mutex
-	images map[string]*once
-	// step counts all steps of the build, for the numbers in the output.
-	step int
 	// first is where in Used the keys of this builder begin.
 	first int
 	// several: this is one of several platforms.
@@ -238,11 +235,11 @@ type builder struct {
 	read func() (dockerfileText, error)
 }
 
-func newBuilder(o Options) *builder {
+func newBuilder(o Options, common *shared) *builder {
 	if o.Used == nil {
 		o.Used = new([]digest.Digest)
 	}
-	return &builder{Options: o, images: map[string]*once{}, named: map[string]*files.Tree{}, first: len(*o.Used)}
+	return &builder{Options: o, shared: common, named: map[string]*files.Tree{}, first: len(*o.Used)}
 }
 
 func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
@@ -261,6 +258,7 @@ func (b *builder) build(ctx context.Context) (_ *rootfs.Image, err error) {
 	if err := b.warn(ctx); err != nil {
 		return nil, err
 	}
+	b.shared.begin(b.plannedSteps())
 	target, err := b.buildAll(ctx)
 	if err != nil {
 		return nil, err
@@ -349,16 +347,16 @@ func (b *builder) setEpoch() error {
 }
 
 // image finds an image in the store or pulls it; each once in a build.
-func (b *builder) image(ctx context.Context, ref string, platform v1.Platform, info StepInfo) (*rootfs.Image, error) {
-	key := ref + " " + formatPlatform(platform)
-	b.mu.Lock()
-	o, ok := b.images[key]
+func (b *builder) image(ctx context.Context, ref string, platform v1.Platform, to *shown) (*rootfs.Image, error) {
+	key := imageKey(ref, platform)
+	b.shared.mu.Lock()
+	o, ok := b.shared.images[key]
 	if !ok {
 		o = &once{}
-		b.images[key] = o
+		b.shared.images[key] = o
 	}
-	b.mu.Unlock()
-	o.Do(func() { o.img, o.err = b.findImage(ctx, ref, platform, info) })
+	b.shared.mu.Unlock()
+	o.Do(func() { o.img, o.err = b.findImage(ctx, ref, platform, to.info) })
 	return o.img, o.err
 }
 

@@ -115,7 +115,7 @@ func Check(ctx context.Context, o Options) ([]Finding, error) {
 	if o.Progress == nil {
 		o.Progress = silent{}
 	}
-	b := newBuilder(o)
+	b := newBuilder(o, newShared(1))
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}

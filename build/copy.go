@@ -21,7 +21,8 @@ import (
 )
 
 // digestSources is what the cache goes by: see files.Tree.Digest.
-func digestSources(ctx context.Context, sources []source) (string, error) {
+func (w *work) digestSources(ctx context.Context, sources []source) (string, error) {
+	meter := w.shown.reads("reading files", contentSize(sources))
 	h := sha256.New()
 	for i := range sources {
 		s := &sources[i]
@@ -35,11 +36,23 @@ func digestSources(ctx context.Context, sources []source) (string, error) {
 			files.Field(h, "id", s.id)
 			continue
 		}
-		if err := s.tree.Digest(ctx, h, s.entries); err != nil {
+		if err := s.tree.Digest(ctx, h, s.entries, meter); err != nil {
 			return "", err
 		}
 	}
 	return fmt.Sprintf("sha256:%x", h.Sum(nil)), nil
+}
+
+// contentSize is how many bytes digestSources reads.
+func contentSize(sources []source) (n int64) {
+	for i := range sources {
+		for j := range sources[i].entries {
+			if e := &sources[i].entries[j]; sources[i].id == "" && e.IsRegular() && e.Sum == "" {
+				n += e.Size
+			}
+		}
+	}
+	return n
 }
 
 // copier copies the sources of one COPY or ADD.

@@ -43,11 +43,7 @@ func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 	s := &stage{b: b, index: i, label: b.stageLabel(i)}
 	from := b.plan.file.stages[i]
 	s.total = 1 + countSteps(from.Commands)
-	info := s.next("FROM " + b.baseName(i))
-	b.Progress.Start(info)
-	start := time.Now()
-	config, err := s.base(ctx, info)
-	b.Progress.Done(info, Outcome{Err: err, Canceled: ctx.Err() != nil, Elapsed: time.Since(start)})
+	config, err := s.showBase(ctx)
 	if err != nil {
 		return nil, b.plan.file.fault(from.Location, err)
 	}
@@ -59,7 +55,9 @@ func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 	if err := b.tell(found); err != nil {
 		return nil, err
 	}
-	s.total += s.plan.steps() - countSteps(from.Commands)
+	more := s.plan.steps() - countSteps(from.Commands)
+	s.total += more
+	b.shared.more(more)
 	s.history = slices.Clone(config.History)
 	for _, o := range s.plan.Ops {
 		if err := ctx.Err(); err != nil {
@@ -87,14 +85,36 @@ func (b *builder) stageLabel(i int) string {
 	return fmt.Sprintf("%sstage-%d ", label, i)
 }
 
+// showBase is base as a step of the output. An image that several stages start
+// from is shown once: those that come later wait until it is there.
+func (s *stage) showBase(ctx context.Context) (config rootfs.Config, err error) {
+	b, done := s.b, false
+	first := func() {
+		done = true
+		shown := show(b.Progress, s.next("FROM "+b.baseName(s.index)))
+		config, err = s.base(ctx, shown)
+		shown.done(ctx, false, err)
+	}
+	if from := b.plan.bases[s.index]; from.Kind == fromImage {
+		b.shared.base(imageKey(from.Image, b.plan.platforms[s.index])).Do(first)
+	} else {
+		first()
+	}
+	if done {
+		return config, err
+	}
+	s.count++
+	return s.base(ctx, &shown{to: silent{}})
+}
+
 // base takes over the layers and the configuration of what the stage starts from.
-func (s *stage) base(ctx context.Context, info StepInfo) (rootfs.Config, error) {
+func (s *stage) base(ctx context.Context, to *shown) (rootfs.Config, error) {
 	from := s.b.plan.bases[s.index]
 	switch from.Kind {
 	case fromScratch:
 		return scratchConfig(s.b.plan.platforms[s.index]), nil
 	case fromStage:
-		parent, err := s.b.schedule.need(ctx, from.Stage)
+		parent, err := s.b.need(ctx, from.Stage, to)
 		if err != nil {
 			return rootfs.Config{}, err
 		}
@@ -104,10 +124,10 @@ func (s *stage) base(ctx context.Context, info StepInfo) (rootfs.Config, error) 
 		config.History = parent.history
 		return config, nil
 	case fromNamed:
-		return s.baseDirectory(ctx, from, info)
+		return s.baseDirectory(ctx, from, to)
 	case fromImage, fromContext:
 	}
-	img, err := s.b.image(ctx, from.Image, s.b.plan.platforms[s.index], info)
+	img, err := s.b.image(ctx, from.Image, s.b.plan.platforms[s.index], to)
 	if err != nil {
 		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible(from.Image), err)
 	}
@@ -116,13 +136,13 @@ func (s *stage) base(ctx context.Context, info StepInfo) (rootfs.Config, error) 
 }
 
 // baseDirectory makes an image of a named context that is a directory.
-func (s *stage) baseDirectory(ctx context.Context, from origin, info StepInfo) (rootfs.Config, error) {
+func (s *stage) baseDirectory(ctx context.Context, from origin, to *shown) (rootfs.Config, error) {
 	s.plan = &stagePlan{Config: scratchConfig(s.b.plan.platforms[s.index])}
 	o := &op{
 		Name: "FROM", CreatedBy: "FROM " + visible(from.Name),
 		Copy: &copyOp{From: from, Sources: []string{"."}, Dest: "/", IsDir: true},
 	}
-	if _, err := s.files(ctx, o, info); err != nil {
+	if _, err := s.files(ctx, o, to); err != nil {
 		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible(from.Name), err)
 	}
 	config := s.plan.Config
@@ -140,11 +160,9 @@ func (b *builder) baseName(i int) string {
 
 // next numbers a step.
 func (s *stage) next(text string) StepInfo {
-	s.b.mu.Lock()
-	defer s.b.mu.Unlock()
-	s.b.step++
+	id, all := s.b.shared.next()
 	s.count++
-	return StepInfo{ID: s.b.step, Stage: s.label, Index: s.count, Total: s.total, Text: text}
+	return StepInfo{ID: id, Stage: s.label, Index: s.count, Total: s.total, All: all, Text: text}
 }
 
 // execute does one instruction: from the cache, or for real.
@@ -152,11 +170,9 @@ func (s *stage) execute(ctx context.Context, o *op) error {
 	if o.Run == nil && o.Copy == nil && o.Workdir == nil {
 		return s.metadata(ctx, o)
 	}
-	info := s.next(o.Text)
-	s.b.Progress.Start(info)
-	start := time.Now()
-	cached, err := s.files(ctx, o, info)
-	s.b.Progress.Done(info, Outcome{Cached: cached, Err: err, Canceled: ctx.Err() != nil, Elapsed: time.Since(start)})
+	shown := show(s.b.Progress, s.next(o.Text))
+	cached, err := s.files(ctx, o, shown)
+	shown.done(ctx, cached, err)
 	if err == nil {
 		return nil
 	}
@@ -187,13 +203,13 @@ func (s *stage) metadata(ctx context.Context, o *op) error {
 }
 
 // files executes an instruction that may change files.
-func (s *stage) files(ctx context.Context, o *op, info StepInfo) (cached bool, err error) {
-	w := &work{stage: s, op: o, info: info}
+func (s *stage) files(ctx context.Context, o *op, to *shown) (cached bool, err error) {
+	w := &work{stage: s, op: o, shown: to}
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err := w.await(ctx); err != nil {
 		return false, err
 	}
-	release, err := s.b.schedule.slot(ctx)
+	release, err := s.b.schedule.slot(ctx, to)
 	if err != nil {
 		return false, err
 	}

@@ -28,6 +28,7 @@ type jsonProgress struct {
 
 type solveStatus struct {
 	Vertexes []jsonVertex  `json:"vertexes,omitempty"`
+	Statuses []jsonStatus  `json:"statuses,omitempty"`
 	Logs     []jsonLog     `json:"logs,omitempty"`
 	Warnings []jsonWarning `json:"warnings,omitempty"`
 }
@@ -39,6 +40,14 @@ type jsonVertex struct {
 	Completed *time.Time    `json:"completed,omitempty"`
 	Cached    bool          `json:"cached,omitempty"`
 	Error     string        `json:"error,omitempty"`
+}
+
+type jsonStatus struct {
+	ID        string        `json:"id"`
+	Vertex    digest.Digest `json:"vertex"`
+	Total     int64         `json:"total,omitempty"`
+	Current   int64         `json:"current"`
+	Timestamp time.Time     `json:"timestamp"`
 }
 
 type jsonLog struct {
@@ -73,6 +82,16 @@ func (j *jsonProgress) Start(s StepInfo) {
 // Line implements Progress.
 func (j *jsonProgress) Line(s StepInfo, line string) {
 	j.put(solveStatus{Logs: []jsonLog{{Vertex: vertex(s), Stream: 1, Data: []byte(line + "\n"), Timestamp: j.now().UTC()}}})
+}
+
+// State implements Progress. BuildKit's form has no waiting.
+func (j *jsonProgress) State(s StepInfo, now State) {
+	if now.Waiting || now.Total == 0 {
+		return
+	}
+	j.put(solveStatus{Statuses: []jsonStatus{{
+		ID: now.Text, Vertex: vertex(s), Total: now.Total, Current: now.Done, Timestamp: j.now().UTC(),
+	}}})
 }
 
 // Done implements Progress.

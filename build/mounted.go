@@ -85,7 +85,7 @@ func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
 		return "", err
 	}
 	b.source = source{tree: b.tree, entries: entries}
-	return digestSources(ctx, []source{b.source})
+	return w.digestSources(ctx, []source{b.source})
 }
 
 // prepareMounts makes the sources of all mounts and returns them with the

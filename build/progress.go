@@ -4,9 +4,12 @@
 package build
 
 import (
+	"fmt"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	units "github.com/docker/go-units"
 
 	rule "github.com/claude-pocket-console/cpc/internal/visible"
 )
@@ -15,10 +18,33 @@ import (
 type StepInfo struct {
 	// ID counts the steps of the build; Index and Total those of the stage.
 	ID, Index, Total int
+	// All is how many steps the whole build has, as far as that is known.
+	All int
 	// Stage is the stage's name and a space, "" where there is only one.
 	Stage string
 	// Text is the instruction on one line; it is safe to show.
 	Text string
+}
+
+// State is what a step that has been started does.
+type State struct {
+	// Waiting: it does nothing yet, as it needs what Text names.
+	Waiting bool
+	// Text says what it does beside running its command: "" is nothing.
+	Text string
+	// Done is how many bytes of Total it has read.
+	Done, Total int64
+}
+
+// String is the state in words.
+func (s State) String() string {
+	switch {
+	case s.Waiting:
+		return "waiting for " + s.Text
+	case s.Total > 0:
+		return fmt.Sprintf("%s: %s of %s", s.Text, units.HumanSize(float64(s.Done)), units.HumanSize(float64(s.Total)))
+	}
+	return s.Text
 }
 
 // Outcome is how a step ended.
@@ -36,6 +62,8 @@ type Progress interface {
 	// Line is one line of a step's output, without its end; it is safe to
 	// show: escape sequences and control characters are taken out.
 	Line(s StepInfo, line string)
+	// State is called when what a step does changes.
+	State(s StepInfo, now State)
 	Done(s StepInfo, o Outcome)
 	Warn(message string)
 	// Close ends the output; err is the build's result.
@@ -47,6 +75,7 @@ type silent struct{}
 
 func (silent) Start(StepInfo)         {}
 func (silent) Line(StepInfo, string)  {}
+func (silent) State(StepInfo, State)  {}
 func (silent) Done(StepInfo, Outcome) {}
 func (silent) Warn(string)            {}
 func (silent) Close(error)            {}

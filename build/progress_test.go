@@ -80,8 +80,8 @@ func TestStepOutput(t *testing.T) {
 
 func TestPlainProgress(t *testing.T) {
 	var buf bytes.Buffer
-	p := &plain{w: &buf, now: clock(), started: map[int]time.Time{}}
-	s := StepInfo{ID: 5, Stage: "build ", Index: 2, Total: 7, Text: "RUN apt-get update"}
+	p := &plain{w: &buf, tally: tally{now: clock()}, started: map[int]time.Time{}, said: map[int]time.Time{}}
+	s := StepInfo{ID: 5, Stage: "build ", Index: 2, Total: 7, All: 9, Text: "RUN apt-get update"}
 	p.Start(s)
 	p.Line(s, "Get:1")
 	p.Done(s, Outcome{Elapsed: 2100 * time.Millisecond})
@@ -90,7 +90,7 @@ func TestPlainProgress(t *testing.T) {
 	p.Done(s, Outcome{Cached: true})
 	p.Warn("careful\x1b[31m")
 	p.Done(s, Outcome{Err: &ExitError{Code: 3}})
-	p.Close(nil)
+	p.Close(errors.New("exit code: 3"))
 	want := `#5 [build 2/7] RUN apt-get update
 #5 0.100 Get:1
 #5 DONE 2.1s
@@ -98,11 +98,15 @@ func TestPlainProgress(t *testing.T) {
 #6 CACHED
 WARNING: careful
 #6 ERROR: exit code: 3
+Stopped after 0.4s (2/9 steps)
 `
 	if buf.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", buf.String(), want)
 	}
 }
+
+// seconds is a time in the output.
+var seconds = regexp.MustCompile(`[0-9]+\.[0-9]s`)
 
 // clock ticks a tenth of a second each time it is read.
 func clock() func() time.Time {
@@ -161,7 +165,7 @@ func TestTerminalProgress(t *testing.T) {
 	for _, width := range []int{20, 40, 200} {
 		var buf bytes.Buffer
 		p := TerminalProgress(&buf, TerminalOptions{Size: func() (int, int) { return 24, width }})
-		s := StepInfo{ID: 1, Index: 1, Total: 2, Text: "RUN " + strings.Repeat("漢", 60)}
+		s := StepInfo{ID: 1, Index: 1, Total: 2, All: 3, Text: "RUN " + strings.Repeat("漢", 60)}
 		p.Start(s)
 		for range 20 {
 			p.Line(s, strings.Repeat("output é ", 30))
@@ -172,10 +176,10 @@ func TestTerminalProgress(t *testing.T) {
 		p.Line(s, "the last words")
 		p.Warn("careful")
 		p.Done(s, Outcome{Err: errors.New("exit code: 1")})
-		p.Close(nil)
+		p.Close(errors.New("exit code: 1"))
 		lines := screen(t, buf.String(), width)
-		if len(lines) != 5 || !strings.HasPrefix(lines[0], "done [1/2] RU") || lines[1] != "warning: careful" ||
-			!strings.HasPrefix(lines[2], "FAIL [2/2]") || !strings.Contains(lines[3], "the last") || lines[4] != "" {
+		if len(lines) != 6 || !strings.HasPrefix(lines[0], "done [1/2] RU") || lines[1] != "warning: careful" ||
+			!strings.HasPrefix(lines[2], "FAIL [2/2]") || !strings.Contains(lines[3], "the last") || !strings.HasPrefix(lines[4], "Stopped after ") || lines[5] != "" {
 			t.Errorf("width %d: got %q", width, lines)
 		}
 	}
@@ -186,7 +190,7 @@ func TestTerminalProgress(t *testing.T) {
 func TestTerminalSmall(t *testing.T) {
 	var buf bytes.Buffer
 	rows, columns := 6, 80
-	p := &terminal{w: &buf, now: clock(), TerminalOptions: TerminalOptions{Size: func() (int, int) { return rows, columns }}}
+	p := &terminal{w: &buf, tally: tally{now: clock()}, TerminalOptions: TerminalOptions{Size: func() (int, int) { return rows, columns }}}
 	up := regexp.MustCompile(`\x1b\[(\d+)A`)
 	drawn := func() (lines int, ups []string) {
 		out := buf.String()
@@ -210,8 +214,8 @@ func TestTerminalSmall(t *testing.T) {
 	before, _ := drawn()
 	columns = 40
 	p.Start(StepInfo{ID: 51})
-	if _, ups := drawn(); len(ups) != 2 || ups[1] != strconv.Itoa(2*before) {
-		t.Errorf("%d full lines of 80 columns were taken off by %q", before, ups)
+	if _, ups := drawn(); len(ups) != 2 || ups[1] != strconv.Itoa(2*before-1) {
+		t.Errorf("%d lines of 80 columns, but for the header, were taken off by %q", before, ups)
 	}
 }
 

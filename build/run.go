@@ -59,7 +59,7 @@ func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
 	if network == "" {
 		network = b.Network
 	}
-	out := newStepOutput(b.Progress, w.info)
+	out := newStepOutput(b.Progress, w.shown.info)
 	err = b.Runner.Run(ctx, Step{
 		Rootfs: m.Root, Args: run.Args, Env: slices.Concat(run.Env, run.Proxy, env), Dir: run.Dir, User: run.User,
 		Mounts: mounts, Network: network,

@@ -6,6 +6,7 @@ package build
 import (
 	"context"
 	goruntime "runtime"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -72,6 +73,20 @@ func (s *schedule) start(ctx context.Context, i int) *pending {
 	return p
 }
 
+// need waits for stage i, and shows that where it takes time.
+func (b *builder) need(ctx context.Context, i int, to *shown) (*stage, error) {
+	select {
+	case <-b.schedule.start(ctx, i).done:
+	default:
+		name := b.plan.file.stages[i].Name
+		if name == "" {
+			name = strconv.Itoa(i)
+		}
+		defer to.waits("stage " + visible(name))()
+	}
+	return b.schedule.need(ctx, i)
+}
+
 // need waits for stage i. It starts one that no Dockerfile instruction but an
 // ONBUILD trigger needs.
 func (s *schedule) need(ctx context.Context, i int) (*stage, error) {
@@ -85,10 +100,17 @@ func (s *schedule) need(ctx context.Context, i int) (*stage, error) {
 }
 
 // slot waits until the caller may work, and returns what ends that.
-func (s *schedule) slot(ctx context.Context) (release func(), err error) {
+func (s *schedule) slot(ctx context.Context, to *shown) (release func(), err error) {
+	release = func() { <-s.slots }
 	select {
 	case s.slots <- struct{}{}:
-		return func() { <-s.slots }, nil
+		return release, nil
+	default:
+		defer to.waits("other steps")()
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return release, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -119,6 +141,13 @@ func (o *orderly) Line(s StepInfo, line string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.to.Line(s, line)
+}
+
+// State implements Progress.
+func (o *orderly) State(s StepInfo, now State) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.to.State(s, now)
 }
 
 // Done implements Progress.

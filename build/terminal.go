@@ -41,7 +41,7 @@ func TerminalProgress(w io.Writer, o TerminalOptions) Progress {
 	if o.Size == nil {
 		o.Size = func() (int, int) { return 24, 80 }
 	}
-	t := &terminal{w: w, TerminalOptions: o, now: time.Now, stop: make(chan struct{}), stopped: make(chan struct{})}
+	t := &terminal{w: w, TerminalOptions: o, tally: tally{now: time.Now}, stop: make(chan struct{}), stopped: make(chan struct{})}
 	go t.tick()
 	return t
 }
@@ -49,11 +49,12 @@ func TerminalProgress(w io.Writer, o TerminalOptions) Progress {
 type terminal struct {
 	TerminalOptions
 	w       io.Writer
-	now     func() time.Time
 	stop    chan struct{}
 	stopped chan struct{}
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	tally
+	closed  bool
 	running []*liveStep
 	drawn   []int // the widths of the lines of the live view on the screen
 	last    time.Time
@@ -63,6 +64,7 @@ type terminal struct {
 type liveStep struct {
 	StepInfo
 	started time.Time
+	state   State
 	tail    []string
 }
 
@@ -87,7 +89,7 @@ func (t *terminal) tick() {
 			return
 		case <-ticker.C:
 			t.mu.Lock()
-			if len(t.running) > 0 {
+			if !t.began.IsZero() {
 				t.draw("")
 			}
 			t.mu.Unlock()
@@ -99,6 +101,7 @@ func (t *terminal) tick() {
 func (t *terminal) Start(s StepInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.begin(s)
 	t.running = append(t.running, &liveStep{StepInfo: s, started: t.now()})
 	t.draw("")
 }
@@ -116,10 +119,25 @@ func (t *terminal) Line(s StepInfo, line string) {
 	}
 }
 
+// State implements Progress. The clock of a step that waited starts anew.
+func (t *terminal) State(s StepInfo, now State) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	step := t.find(s.ID)
+	if step.state.Waiting && !now.Waiting {
+		step.started = t.now()
+	}
+	step.state = now
+	if now.Waiting || t.now().Sub(t.last) >= frame {
+		t.draw("")
+	}
+}
+
 // Done implements Progress.
 func (t *terminal) Done(s StepInfo, o Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.finish(o)
 	step := t.find(s.ID)
 	t.running = slices.DeleteFunc(t.running, func(r *liveStep) bool { return r == step })
 	mark, color, note := "done", "32", fmt.Sprintf("%.1fs", o.Elapsed.Seconds())
@@ -150,13 +168,18 @@ func (t *terminal) Warn(message string) {
 }
 
 // Close implements Progress.
-func (t *terminal) Close(error) {
+func (t *terminal) Close(err error) {
 	close(t.stop)
 	<-t.stopped
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.running = nil
-	t.draw("")
+	above := ""
+	if !t.began.IsZero() {
+		_, width := t.size()
+		above = rule.Fit(t.result(err), width-1) + "\n"
+	}
+	t.running, t.closed = nil, true
+	t.draw(above)
 }
 
 func (t *terminal) size() (rows, columns int) {
@@ -184,24 +207,50 @@ func (t *terminal) draw(above string) {
 		b.WriteString("\x1b[J" + above)
 	}
 	t.drawn = t.drawn[:0]
-	// The cursor stands below the view, all of which has to be on the screen.
-	shown := min(len(t.running), liveSteps, rows-1)
-	lines := liveLines
-	if shown > 1 {
-		lines = sharedLines
-	}
-	lines = min(lines, (rows-1-shown)/max(shown, 1))
-	for _, step := range t.running[:shown] {
-		clock := fmt.Sprintf("%.1fs", t.now().Sub(step.started).Seconds())
-		t.line(&b, "1", " ->  ", rule.Fit(title(step.StepInfo), width-len(clock)-8)+"  "+clock)
-		for _, line := range step.tail[max(0, len(step.tail)-lines):] {
-			t.line(&b, "2", "  |  "+rule.Fit(line, width-6), "")
-		}
+	if !t.began.IsZero() && !t.closed {
+		t.view(&b, rows, width)
 	}
 	b.WriteString("\x1b[J")
 	t.last = t.now()
 	// Progress that cannot be written is no reason to stop a build.
 	_, _ = io.WriteString(t.w, b.String())
+}
+
+// view draws the header and the steps that run: those that work before those that
+// wait. The cursor stands below the view, all of which has to be on the screen.
+func (t *terminal) view(b *strings.Builder, rows, width int) {
+	t.line(b, "1", rule.Fit(t.header(), width-1), "")
+	slices.SortStableFunc(t.running, func(x, y *liveStep) int { return x.rank() - y.rank() })
+	shown := min(len(t.running), liveSteps, rows-2)
+	lines := liveLines
+	if shown > 1 {
+		lines = sharedLines
+	}
+	lines = min(lines, (rows-2-shown)/max(shown, 1))
+	for _, step := range t.running[:shown] {
+		if step.state.Waiting {
+			note := rule.Fit(step.state.String(), width/2)
+			t.line(b, "33", "wait ", rule.Fit(title(step.StepInfo), width-rule.Width(note)-8)+"  "+note)
+			continue
+		}
+		clock := fmt.Sprintf("%.1fs", t.now().Sub(step.started).Seconds())
+		t.line(b, "1", " ->  ", rule.Fit(title(step.StepInfo), width-len(clock)-8)+"  "+clock)
+		tail := step.tail
+		if step.state.Text != "" {
+			tail = append(slices.Clone(tail), step.state.String())
+		}
+		for _, line := range tail[max(0, len(tail)-lines):] {
+			t.line(b, "2", "  |  "+rule.Fit(line, width-6), "")
+		}
+	}
+}
+
+// rank orders steps in the view.
+func (s *liveStep) rank() int {
+	if s.state.Waiting {
+		return 1
+	}
+	return 0
 }
 
 // line adds one line to the view, its beginning painted. What was there is

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	units "github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
@@ -27,7 +28,7 @@ import (
 type work struct {
 	stage   *stage
 	op      *op
-	info    StepInfo
+	shown   *shown
 	sources []source
 	from    *files.Tree
 	// bindings are the sources of a RUN's bind mounts.
@@ -136,7 +137,7 @@ func (w *work) await(ctx context.Context) error {
 		if f.Kind != fromStage {
 			continue
 		}
-		if _, err := w.stage.b.schedule.need(ctx, f.Stage); err != nil {
+		if _, err := w.stage.b.need(ctx, f.Stage, w.shown); err != nil {
 			return err
 		}
 	}
@@ -160,14 +161,14 @@ func (w *work) openSources(ctx context.Context) (string, error) {
 	if w.sources, err = w.findSources(ctx, w.from, c); err != nil {
 		return "", err
 	}
-	return digestSources(ctx, w.sources)
+	return w.digestSources(ctx, w.sources)
 }
 
 // layersOf is the layers of a stage or an image, and what to call it.
 func (w *work) layersOf(ctx context.Context, from origin) ([]rootfs.LayerDescriptor, string, error) {
 	b := w.stage.b
 	if from.Kind == fromStage {
-		s, err := b.schedule.need(ctx, from.Stage)
+		s, err := b.need(ctx, from.Stage, w.shown)
 		if err != nil {
 			return nil, "", err
 		}
@@ -177,7 +178,7 @@ func (w *work) layersOf(ctx context.Context, from origin) ([]rootfs.LayerDescrip
 		}
 		return s.layers, name, nil
 	}
-	img, err := b.image(ctx, from.Image, b.plan.platforms[w.stage.index], w.info)
+	img, err := b.image(ctx, from.Image, b.plan.platforms[w.stage.index], w.shown)
 	if err != nil {
 		return nil, "", fmt.Errorf("--from=%s: %w", visible(from.Image), err)
 	}
@@ -229,6 +230,7 @@ func (w *work) run(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	if w.op.Run != nil {
 		err = w.runCommand(ctx, m)
 	} else {
+		w.shown.works("copying files: " + units.HumanSize(float64(contentSize(w.sources))))
 		err = w.writeFiles(ctx, m)
 	}
 	if err != nil {
@@ -246,6 +248,7 @@ func (w *work) run(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	if err := clampTimes(m.Upper, b.epoch); err != nil {
 		return none, err
 	}
+	w.shown.works("storing the layer")
 	return b.Store.CommitUpper(ctx, m.Upper, rootfs.CommitOptions{})
 }
 

@@ -90,9 +90,32 @@ func (t *Writer) put(from *Tree, e *Entry, p, first string) error {
 
 func wrote(p string, err error) error { return fmt.Errorf("write /%s: %w", visible.Line(p), err) }
 
+// Meter is told how many bytes were read since it was told last. A nil one is not.
+type Meter func(n int64)
+
+// metered is a reader that ends with its context.
+type metered struct {
+	io.Reader
+	ctx   context.Context //nolint:containedctx // one file long
+	meter Meter
+}
+
+// Read implements io.Reader.
+func (m *metered) Read(p []byte) (int, error) {
+	if m.ctx.Err() != nil {
+		return 0, context.Cause(m.ctx)
+	}
+	n, err := m.Reader.Read(p)
+	if m.meter != nil {
+		m.meter(int64(n))
+	}
+	return n, err
+}
+
 // Digest adds all that a copy keeps of the entries of one source to a hash, but
-// for times: a fresh checkout of the same files is the same.
-func (t *Tree) Digest(ctx context.Context, h hash.Hash, entries []Entry) error {
+// for times: a fresh checkout of the same files is the same. The meter is told of
+// the content that is read.
+func (t *Tree) Digest(ctx context.Context, h hash.Hash, entries []Entry, m Meter) error {
 	known := linked{}
 	for i := range entries {
 		if err := ctx.Err(); err != nil {
@@ -104,15 +127,15 @@ func (t *Tree) Digest(ctx context.Context, h hash.Hash, entries []Entry) error {
 		if first != "" {
 			continue
 		}
-		if err := t.digestEntry(h, e); err != nil {
+		if err := t.digestEntry(ctx, h, e, m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Tree) digestEntry(h hash.Hash, e *Entry) error {
-	sum, err := t.content(e)
+func (t *Tree) digestEntry(ctx context.Context, h hash.Hash, e *Entry, m Meter) error {
+	sum, err := t.content(ctx, e, m)
 	if err != nil {
 		return err
 	}
@@ -124,7 +147,7 @@ func (t *Tree) digestEntry(h hash.Hash, e *Entry) error {
 }
 
 // content returns the digest of a file's bytes and completes its entry.
-func (t *Tree) content(e *Entry) ([]byte, error) {
+func (t *Tree) content(ctx context.Context, e *Entry, m Meter) ([]byte, error) {
 	switch {
 	case e.Type() != unix.S_IFREG:
 		return nil, nil
@@ -136,7 +159,7 @@ func (t *Tree) content(e *Entry) ([]byte, error) {
 		return nil, err
 	}
 	sum := sha256.New()
-	_, err = io.Copy(sum, f)
+	_, err = io.Copy(sum, &metered{Reader: f, ctx: ctx, meter: m})
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("%s: %w", visible.Line(e.Path), err)
 	}
