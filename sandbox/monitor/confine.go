@@ -6,24 +6,30 @@ package monitor
 import (
 	"errors"
 
+	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/confine"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
-// planLabels finds out how the host's security modules confine the sandbox.
-func (m *monitor) planLabels() error {
-	o, err := m.task.Options, error(nil)
-	if m.appArmor, err = confine.AppArmor(o.AppArmor); err != nil {
-		return err
+// confinement is what the host's security modules do with the sandbox.
+type confinement struct {
+	appArmor string // profile, "" for none
+	labels   confine.Labels
+}
+
+// planConfinement finds out how the host's security modules confine the sandbox.
+func planConfinement(t *Task) (c confinement, err error) {
+	if c.appArmor, err = confine.AppArmor(t.Options.AppArmor); err != nil {
+		return c, err
 	}
-	m.labels, err = confine.SELinux(o.SELinux, m.labelsInUse)
-	return err
+	c.labels, err = confine.SELinux(t.Options.SELinux, func() ([]string, error) { return labelsInUse(t.Dirs) })
+	return c, err
 }
 
 // labelsInUse are the labels of the other sandboxes.
-func (m *monitor) labelsInUse() ([]string, error) {
-	all, err := record.Set{Dirs: m.task.Dirs}.List()
+func labelsInUse(d dirs.Dirs) ([]string, error) {
+	all, err := record.Set{Dirs: d}.List()
 	var labels []string
 	for _, e := range all {
 		if e.Record.Settings.SELinux != "" {
@@ -33,20 +39,15 @@ func (m *monitor) labelsInUse() ([]string, error) {
 	return labels, err
 }
 
-func (m *monitor) confinement() bundle.Confine {
-	return bundle.Confine{AppArmor: m.appArmor, Label: m.labels.Process, MountLabel: m.labels.Mount}
+func (c confinement) plan() bundle.Confine {
+	return bundle.Confine{AppArmor: c.appArmor, Label: c.labels.Process, MountLabel: c.labels.Mount}
 }
 
-// checkLabels reads back what the kernel says of the program that was just
-// started: nothing that it does is passed on before that.
-func (m *monitor) checkLabels() error {
+// check reads back what the kernel says of a program that was just started.
+func (c confinement) check(pid int) error {
 	var err error
-	if m.appArmor != "" {
-		err = confine.CheckAppArmor(m.pid, m.appArmor)
+	if c.appArmor != "" {
+		err = confine.CheckAppArmor(pid, c.appArmor)
 	}
-	if err = errors.Join(err, m.labels.Check(m.pid)); err == nil {
-		s := &m.entry.Record.Settings
-		s.AppArmor, s.SELinux = m.appArmor, m.labels.Process
-	}
-	return err
+	return errors.Join(err, c.labels.Check(pid))
 }

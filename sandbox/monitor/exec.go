@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
-	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -82,9 +81,8 @@ func (e *execs) linger(hurry <-chan struct{}) {
 // session is one further program in the sandbox.
 type session struct {
 	m      *monitor
-	name   string // of its files in the sandbox's directory
-	io     *process.Stdio
-	pid    int
+	name   string // of its file in the sandbox's directory, and what events call it
+	proc   proc
 	exited chan struct{}
 	left   atomic.Bool // the client detached
 }
@@ -95,7 +93,7 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if req.Exec == nil || len(req.Exec.Args) == 0 {
 		return errBadRequest
 	}
-	if m.paused() {
+	if m.history.paused() {
 		return ErrPaused
 	}
 	n, ok := m.execs.begin()
@@ -107,12 +105,12 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 		m.execs.wg.Done()
 		return err
 	}
-	hostPID, err := userns.HostPID(m.hostProc, s.pid)
+	hostPID, err := m.machine.hostPID(s.proc.PID())
 	if err != nil {
 		hostPID = 0 // it has ended already; its exit status is still to be had
 	}
-	m.note("exec_create: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
-	m.note("exec_start: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
+	m.history.note("exec_create: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
+	m.history.note("exec_start: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
 	err = c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY})
 	if req.Exec.Detach {
 		go s.finish(nil)
@@ -123,7 +121,7 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 		s.finish(nil)
 		return nil //nolint:nilerr // there is nobody to tell
 	}
-	out := newSink(c, false, m.exited)
+	out := newSink(c, false, m.program.exited)
 	m.execs.follow(out)
 	go s.input(c, out)
 	s.finish(out)
@@ -134,7 +132,7 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 // input passes the client's frames on. A client that is gone takes its
 // program with it; one that detached leaves it running, its output unread.
 func (s *session) input(c *wire.Conn, out *sink) {
-	if serveStream(c, s.io, s.signal) {
+	if serveStream(c, s.proc, s.signal) {
 		s.left.Store(true)
 		out.leave()
 		return
@@ -148,39 +146,22 @@ func (s *session) input(c *wire.Conn, out *sink) {
 func (s *session) signal(sig unix.Signal) {
 	group := []unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGCONT, unix.SIGWINCH}
 	if slices.Contains(group, sig) {
-		s.signalGroup(sig)
+		s.proc.SignalGroup(sig)
 		return
 	}
-	select {
-	case <-s.exited:
-	default:
-		_ = unix.Kill(s.pid, sig)
-	}
+	_ = s.proc.Signal(sig)
 }
 
 // hangup ends the program as the end of its terminal would, and makes sure.
 // Its process group goes with it: what a shell runs in the foreground. A
 // program that took care to leave that group, as a daemon does, stays.
 func (s *session) hangup() {
-	s.signalGroup(unix.SIGHUP)
-	s.io.EndInput()
+	s.proc.SignalGroup(unix.SIGHUP)
+	s.proc.EndInput()
 	select {
 	case <-s.exited:
 	case <-time.After(hangupGrace):
-		s.signalGroup(unix.SIGKILL)
-	}
-}
-
-func (s *session) signalGroup(sig unix.Signal) {
-	select {
-	case <-s.exited:
-		return
-	default:
-	}
-	// Runtimes make the program the leader of a session of its own; where
-	// one does not, there is no such group.
-	if unix.Kill(-s.pid, sig) != nil {
-		_ = unix.Kill(s.pid, sig)
+		s.proc.SignalGroup(unix.SIGKILL)
 	}
 }
 
@@ -189,21 +170,21 @@ func (s *session) finish(out *sink) {
 	defer s.m.execs.wg.Done()
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
-		st := process.Reap(s.pid)
+		st := s.proc.Wait()
 		close(s.exited)
 		status <- st
 		// What it left in the background may have its terminal or pipes open
 		// for ever; nobody who waits for this program waits for that.
-		s.io.Expire()
+		s.proc.Expire()
 	}()
-	s.io.Pump(s.exited, s.m.paced(s.exited, func(t wire.Type, p []byte) {
+	s.proc.Pump(s.exited, s.m.limits.paced(s.exited, func(t wire.Type, p []byte) {
 		if out != nil && !s.left.Load() {
 			out.put(t, p) // the client's end is noticed where it is read from
 		}
 	}))
 	st := <-status
-	s.io.Close()
-	s.m.note("exec_die", attributes{"execID": s.name, "exitCode": strconv.Itoa(process.ExitCode(st))})
+	s.proc.Close()
+	s.m.history.note("exec_die", attributes{"execID": s.name, "exitCode": strconv.Itoa(process.ExitCode(st))})
 	if out != nil {
 		out.end(wire.ExitBody{Code: process.ExitCode(st)})
 	}
@@ -220,7 +201,7 @@ func (s *session) start(req wire.RequestBody) error {
 			*spec.ConsoleSize = specs.Box{Height: uint(req.Size.Rows), Width: uint(req.Size.Cols)}
 		}
 	}
-	file := filepath.Join(s.m.entry.Dir, s.name)
+	file := filepath.Join(s.m.history.entry.Dir, s.name)
 	raw, err := json.Marshal(spec)
 	if err != nil {
 		return err
@@ -229,30 +210,9 @@ func (s *session) start(req wire.RequestBody) error {
 		return fmt.Errorf("exec: %w", err)
 	}
 	defer os.Remove(file)
-	uid, gid := process.CallerIDs(s.m.entry.Record.Mapping, user)
-	if s.io, err = process.NewStdio(req.Exec.TTY, req.Stdin, uid, gid); err != nil {
-		return err
-	}
-	console := ""
-	if req.Exec.TTY {
-		console = s.name + ".sock"
-		if err := s.io.ListenConsole(s.m.entry.Dir, console); err != nil {
-			s.io.Started()
-			return err
-		}
-		defer os.Remove(filepath.Join(s.m.entry.Dir, console))
-	}
-	s.pid, err = s.m.oci.Exec(s.m.alive, s.io.Child, s.name, console)
-	s.io.Started()
-	if err == nil && console != "" {
-		if err = s.io.TakeConsole(); err != nil {
-			_ = unix.Kill(s.pid, unix.SIGKILL)
-			process.Reap(s.pid)
-		}
-	}
-	if err != nil {
-		s.io.Close()
-	}
+	streams := process.Streams{TTY: req.Exec.TTY, Stdin: req.Stdin}
+	streams.UID, streams.GID = process.CallerIDs(s.m.input.Mapping, user)
+	s.proc, err = s.m.program.oci.Exec(s.m.program.alive, s.name, streams)
 	return err
 }
 
@@ -261,10 +221,7 @@ func (m *monitor) execProcess(req *wire.ExecRequest) (*specs.Process, bundle.Res
 	user := m.input.User
 	if req.User != "" {
 		var err error
-		if user, err = bundle.ResolveUser(m.mounted.Root, req.User); err != nil {
-			return nil, user, err
-		}
-		if user, err = bundle.AddGroups(m.mounted.Root, user, m.input.GroupAdd); err != nil {
+		if user, err = m.resolveUser(req.User); err != nil {
 			return nil, user, err
 		}
 	}

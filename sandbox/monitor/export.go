@@ -21,13 +21,13 @@ func (m *monitor) serveExport(c *wire.Conn) error {
 	defer cancel()
 	go func() {
 		select {
-		case <-m.exited:
+		case <-m.program.exited:
 			cancel()
 			_ = c.SetWriteDeadline(time.Now().Add(tellTakes)) // it may not read
 		case <-ctx.Done():
 		}
 	}()
-	if err := rootfs.ExportTree(ctx, frames{c}, m.mounted.Root, m.task.Record.Mapping); err != nil {
+	if err := rootfs.ExportTree(ctx, frames{c}, m.root.path, m.task.Record.Mapping); err != nil {
 		return err
 	}
 	return c.WriteJSON(wire.Exit, wire.ExitBody{})

@@ -26,49 +26,37 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
-// outlet is the network of an allowlist while the sandbox has it.
+// outlet is the sandbox's network: the gateway of an allowlist, while the sandbox
+// has it. openOutlet makes the gateway, close takes it down.
 type outlet struct {
+	refused network.Refusals
+	undo    cleanups
+
 	mu  sync.Mutex // serialises requests with each other and with the end
 	net *netns.Net // nil without an allowlist, and at the end
 }
 
-// openNetwork makes the gateway of a sandbox whose network is an allowlist,
-// and writes the files by which its programs find hosts. Nothing is connected
-// yet.
-func (m *monitor) openNetwork(dir string) (bundle.Files, error) {
-	r, o := m.entry.Record, m.task.Options
-	m.budget = cpubudget.New(network.Rate(m.plannedLimits().Processors()))
-	if o.Network != bundle.NetworkAllowlist || m.task.DryRun {
-		return m.task.Network.WriteFiles(dir, r.Settings.Hostname, o.Network, nil)
+// openOutlet makes the gateway of a sandbox whose network is an allowlist. Nothing is
+// connected yet.
+func openOutlet(t *Task, h *history, budget *cpubudget.Budget) (*outlet, error) {
+	o := &outlet{}
+	if t.Options.Network != bundle.NetworkAllowlist || t.DryRun {
+		return o, nil
 	}
-	record, err := m.recordDecisions()
+	record, err := o.recordDecisions(h)
+	if err == nil {
+		o.net, err = t.Network.Open(t.Record.ID, record, budget)
+	}
 	if err != nil {
-		return bundle.Files{}, err
+		return nil, errors.Join(err, o.close())
 	}
-	n, err := m.task.Network.Open(r.ID, record, m.budget)
-	if err != nil {
-		return bundle.Files{}, err
-	}
-	m.outlet.net = n
-	m.later(m.outlet.close)
-	return m.task.Network.WriteFiles(dir, r.Settings.Hostname, o.Network, n)
+	o.undo.later(o.closeNet)
+	return o, nil
 }
 
-// paced returns write within the budget, as long as the program that writes has
-// not ended. What waits comes in larger pieces.
-func (m *monitor) paced(exited <-chan struct{}, write func(wire.Type, []byte)) func(wire.Type, []byte) {
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		<-exited
-		cancel()
-	}()
-	return func(t wire.Type, p []byte) {
-		_ = m.budget.Wait(ctx) // after the end all of it comes, at once
-		write(t, p)
-	}
-}
+func (o *outlet) close() error { return o.undo.run() }
 
-func (o *outlet) close() error {
+func (o *outlet) closeNet() error {
 	o.mu.Lock()
 	n := o.net
 	o.net = nil
@@ -76,10 +64,18 @@ func (o *outlet) close() error {
 	return n.Close()
 }
 
+// connect connects the sandbox, which exists and does not run yet.
+func (o *outlet) connect(pid int) error {
+	if o.net == nil {
+		return nil
+	}
+	return network.Connect(o.net, pid)
+}
+
 // recordDecisions returns what keeps the gateway's decisions, within the size
 // of a log. A full disk loses decisions, not the sandbox.
-func (m *monitor) recordDecisions() (network.Record, error) {
-	dir := filepath.Join(m.entry.DataDir, network.LogDir)
+func (o *outlet) recordDecisions(h *history) (network.Record, error) {
+	dir := filepath.Join(h.entry.DataDir, network.LogDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return network.Record{}, fmt.Errorf("network log: %w", err)
 	}
@@ -87,11 +83,11 @@ func (m *monitor) recordDecisions() (network.Record, error) {
 	if err != nil {
 		return network.Record{}, err
 	}
-	m.later(log.Close)
-	tell := m.denials()
+	o.undo.later(log.Close)
+	tell := denials(h)
 	return network.Record{Sums: log.Sums, Event: func(e event.Event) {
 		log.Append(e)
-		m.refused.Note(e)
+		o.refused.Note(e)
 		if e.Verdict == event.Denied {
 			tell(e)
 		}
@@ -107,7 +103,7 @@ const (
 
 // denials returns what tells of denied decisions in the journals. It is called
 // by one at a time.
-func (m *monitor) denials() func(event.Event) {
+func denials(h *history) func(event.Event) {
 	limit := rate.NewLimiter(rate.Every(denialsEvery), denialsAtOnce)
 	var untold uint64
 	return func(e event.Event) {
@@ -126,16 +122,8 @@ func (m *monitor) denials() func(event.Event) {
 			more["untold"] = strconv.FormatUint(untold, 10)
 		}
 		untold = 0
-		m.note("network-denied", more)
+		h.note("network-denied", more)
 	}
-}
-
-// connectNetwork connects the sandbox, which exists and does not run yet.
-func (m *monitor) connectNetwork() error {
-	if m.outlet.net == nil {
-		return nil
-	}
-	return network.Connect(m.outlet.net, m.pid)
 }
 
 // errNoPolicy answers requests about a network that has no policy.
@@ -148,7 +136,7 @@ func (m *monitor) serveNet(c *wire.Conn, req wire.NetRequest) error {
 		return err
 	}
 	if change, ok := state.(network.Change); ok && change.Changed {
-		m.note("network-policy", attributes{
+		m.history.note("network-policy", attributes{
 			"version": strconv.Itoa(change.Version), "change": req.Do, "rules": strings.Join(req.Rules, " "), "cut": strconv.Itoa(change.Cut),
 		})
 	}

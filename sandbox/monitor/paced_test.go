@@ -17,10 +17,10 @@ import (
 func TestPaced(t *testing.T) {
 	for _, rate := range []float64{0, 1e-9} {
 		synctest.Test(t, func(t *testing.T) {
-			m := &monitor{budget: cpubudget.New(rate)}
+			l := &limits{budget: cpubudget.New(rate)}
 			exited := make(chan struct{})
 			written := 0
-			write := m.paced(exited, func(wire.Type, []byte) { written++ })
+			write := l.paced(exited, func(wire.Type, []byte) { written++ })
 			time.Sleep(time.Second) // so that the budget measures
 			go write(wire.Stdout, nil)
 			time.Sleep(time.Minute)

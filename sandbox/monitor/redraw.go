@@ -14,15 +14,18 @@ const (
 	redrawLast = 640 * time.Millisecond
 )
 
+// redrawn is a terminal whose program can be made to draw anew.
+type redrawn interface {
+	Shrink()
+	Restore()
+	Written() int64
+}
+
 // redraw makes full-screen programs draw anew for a terminal that is attached or
 // comes back, also if it has the size that they know: the size changes, and changes
 // back.
 type redraw struct {
-	window interface {
-		Shrink()
-		Restore()
-		Written() int64
-	}
+	window redrawn
 	before int64 // what was written when the size was taken away
 }
 

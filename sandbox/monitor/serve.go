@@ -27,18 +27,17 @@ func (m *monitor) serveOwner() {
 	if m.task.Detached {
 		return
 	}
-	if serveStream(m.owner, m.io, m.pass) {
-		m.out.detach(m.owner)
+	p, owner := m.program, m.control.owner
+	if serveStream(owner, p.proc, m.pass) {
+		p.out.detach(owner)
 		return
 	}
-	select {
-	case <-m.exited:
+	if p.ended() {
 		return
-	default:
 	}
 	_ = m.signal(unix.SIGHUP)
 	select {
-	case <-m.exited:
+	case <-p.exited:
 	case <-time.After(hangupGrace):
 		m.kill("killed: the terminal or client that it belonged to is gone")
 	}
@@ -56,30 +55,21 @@ func (m *monitor) serveSignals() {
 	}
 }
 
-// serve accepts connections on the control socket until the monitor ends.
-func (m *monitor) serve() {
-	for {
-		c, err := m.listener.AcceptUnix()
-		if err != nil {
-			return
-		}
-		go func() {
-			conn := wire.New(c)
-			keep, err := m.handle(conn)
-			if err != nil {
-				code, hint := m.explain(err)
-				_ = conn.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: visible.Error(err), Hint: hint})
-			}
-			if !keep {
-				_ = conn.Close()
-			}
-		}()
+// serve serves one connection to the control socket.
+func (m *monitor) serve(c *wire.Conn) {
+	keep, err := m.handle(c)
+	if err != nil {
+		code, hint := m.explain(err)
+		_ = c.WriteJSON(wire.Failure, wire.FailureBody{Code: code, Message: visible.Error(err), Hint: hint})
+	}
+	if !keep {
+		_ = c.Close()
 	}
 }
 
 var errBadRequest = errors.New("malformed request on the control socket")
 
-// handle serves one connection. It reports whether the connection is still in
+// handle does what a connection asks for. It reports whether the connection is still in
 // use when it returns.
 func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 	t, payload, err := c.ReadFrame()
@@ -98,15 +88,15 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 	case wire.OpExport:
 		return false, m.serveExport(c)
 	case wire.OpWait:
-		return m.addWaiter(c), nil
+		return m.control.addWaiter(c), nil
 	case wire.OpSignal:
 		if unix.Signal(req.Signal) == unix.SIGKILL {
-			m.order()
+			m.control.order()
 		}
 		if err := m.signal(unix.Signal(req.Signal)); err != nil {
 			return false, err
 		}
-		m.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
+		m.history.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
 		return false, c.WriteJSON(wire.Reply, wire.ReplyBody{})
 	case wire.OpNet:
 		if req.Net == nil {
@@ -116,73 +106,55 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 	case wire.OpStop:
 		return m.serveStop(c, req), nil
 	case wire.OpUpdate:
-		return false, m.serveUpdate(c, req)
+		return false, m.limits.serveUpdate(c, req)
 	case wire.OpPause, wire.OpUnpause:
-		return false, m.servePause(c, req.Op == wire.OpPause)
+		return false, m.limits.servePause(c, req.Op == wire.OpPause)
 	}
 	return false, fmt.Errorf("%w: operation %q", errBadRequest, req.Op)
 }
 
 // serveAttach connects a further client to the sandbox's program.
 func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, err error) {
-	m.mu.Lock()
-	started := wire.StartedBody{PID: m.entry.Record.PID, TTY: m.entry.Record.Settings.TTY}
-	paused := m.entry.Record.Status == record.Paused
-	m.mu.Unlock()
-	if paused {
+	p, r := m.program, m.history.record()
+	if r.Status == record.Paused {
 		return false, ErrPaused
 	}
-	if err := c.WriteJSON(wire.Started, started); err != nil {
+	tty := r.Settings.TTY
+	if err := c.WriteJSON(wire.Started, wire.StartedBody{PID: r.PID, TTY: tty}); err != nil {
 		return false, nil // whoever it was has left
 	}
-	draw := &redraw{window: m.io}
-	if req.Size != nil && started.TTY {
+	draw := &redraw{window: p.proc}
+	if req.Size != nil && tty {
 		draw.begin()
 	}
-	if !m.out.attach(c, true) {
-		return m.addWaiter(c), nil
+	if !p.out.attach(c, true) {
+		return m.control.addWaiter(c), nil
 	}
-	m.note("attach", nil)
-	if req.Size != nil && started.TTY {
-		m.io.Resize(*req.Size)
+	m.history.note("attach", nil)
+	if req.Size != nil && tty {
+		p.proc.Resize(*req.Size)
 		left := make(chan struct{})
 		defer close(left)
 		go draw.insist(left)
 	}
-	serveStream(c, m.io, m.pass)
-	m.out.detach(c)
+	serveStream(c, p.proc, m.pass)
+	p.out.detach(c)
 	return false, nil
-}
-
-// addWaiter keeps a connection for the exit message. It reports false when
-// the message has been sent already.
-func (m *monitor) addWaiter(c *wire.Conn) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.finished {
-		o := m.entry.Record.Outcome
-		_ = c.WriteJSON(wire.Exit, wire.ExitBody{Code: o.ExitCode, Reason: o.Reason})
-		return false
-	}
-	m.waiters = append(m.waiters, c)
-	return true
 }
 
 // serveStop asks the program to end, and after the timeout makes it end.
 func (m *monitor) serveStop(c *wire.Conn, req wire.RequestBody) (keep bool) {
-	m.mu.Lock()
-	m.stopped = true
-	m.mu.Unlock()
-	m.order()
+	m.history.stop()
+	m.control.order()
 	_ = m.signal(unix.Signal(req.Signal))
-	m.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
+	m.history.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
 	if req.Timeout >= 0 {
 		select {
-		case <-m.exited: // not the end of its output, which it may close at any time
+		case <-m.program.exited: // not the end of its output, which it may close at any time
 		case <-time.After(time.Duration(req.Timeout) * time.Second):
 			_ = m.signal(unix.SIGKILL)
-			m.note("kill", attributes{"signal": strconv.Itoa(int(unix.SIGKILL))})
+			m.history.note("kill", attributes{"signal": strconv.Itoa(int(unix.SIGKILL))})
 		}
 	}
-	return m.addWaiter(c)
+	return m.control.addWaiter(c)
 }

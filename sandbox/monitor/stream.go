@@ -6,13 +6,18 @@ package monitor
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
+// terminal is a program's terminal or pipes, as its clients need them.
+type terminal interface {
+	input
+	window
+}
+
 // serveStream passes a client's frames to a program. It reports whether the
 // client left on purpose.
-func serveStream(c *wire.Conn, to *process.Stdio, signal func(unix.Signal)) (detached bool) {
+func serveStream(c *wire.Conn, to terminal, signal func(unix.Signal)) (detached bool) {
 	queue := make(chan inputFrame, wire.StdinFrames)
 	defer close(queue)
 	left := make(chan struct{})
@@ -59,7 +64,7 @@ type inputFrame struct {
 
 // passInput gives a program its input at the program's pace, so that the
 // client is heard meanwhile. What is queued when the client leaves still comes.
-func passInput(c *wire.Conn, to *process.Stdio, queue <-chan inputFrame) {
+func passInput(c *wire.Conn, to input, queue <-chan inputFrame) {
 	for f := range queue {
 		if f.end {
 			to.EndInput()

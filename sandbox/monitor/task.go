@@ -12,12 +12,25 @@
 // requests on the control socket, and waits. At the end it takes down what it
 // made and lets go of the sandbox's lock.
 //
-// Should it die before that, the kernel kills every process of its pid
+// Each of its parts is a value that is opened in one place and closed in one:
+//
+//	control  the control socket, the client that started the sandbox, waiters
+//	root     what is held of the store, the mounts, the disk
+//	limits   the cgroup's plan and its watcher, the freezer, the budget
+//	outlet   the gateway of an allowlist
+//	program  the container, its init and what that writes
+//
+// The history is the record and the journals; all the others report to it. The
+// OCI runtime (ociRuntime) and what needs namespaces (machine) are interfaces, so
+// that the order of things is tested without either.
+//
+// Should the monitor die before the end, the kernel kills every process of its pid
 // namespace, which is all of the sandbox, and drops its mounts; the files that
 // stay are removed by the next cpc command (Sweep).
 //
-// Locks: fanout.mu and sessions.mu are leaves; no frame is written to a
-// connection while one of them is held.
+// Locks: limits.changing comes before limits.mu and history.mu; control.mu before
+// fanout.mu. All others are leaves, and no frame of output is written to a connection
+// while one of them is held.
 package monitor
 
 import (

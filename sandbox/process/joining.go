@@ -94,7 +94,7 @@ func (j *joining) reap() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, pid := range j.killed {
-		go Reap(pid)
+		go reap(pid)
 	}
 }
 

@@ -200,22 +200,6 @@ func lastError(file string) string {
 	return last
 }
 
-// Create makes the container of the bundle, up to but not including its program,
-// and returns the pid of its init. The terminal goes to the named console socket.
-func (o *Runtime) Create(ctx context.Context, files [3]*os.File, console string) (pid int, err error) {
-	args := []string{"create", "--bundle", "bundle", "--pid-file", pidFile}
-	if console != "" {
-		args = append(args, "--console-socket", o.consoleSocket(console))
-	}
-	if o.KeepKeyring {
-		args = append(args, "--no-new-keyring")
-	}
-	if err := o.run(ctx, files, append(args, o.ID)...); err != nil {
-		return 0, err
-	}
-	return o.takePID(pidFile)
-}
-
 // consoleSocket is the path of a console socket for the runtime. Some (runc)
 // change to the bundle before they connect, so it is absolute, unless it is too
 // long for an address: cpc-runtime takes it from where it was started.
@@ -251,19 +235,6 @@ func (o *Runtime) Pause(ctx context.Context) error { return o.run(ctx, [3]*os.Fi
 
 // Resume is the opposite of Pause.
 func (o *Runtime) Resume(ctx context.Context) error { return o.run(ctx, [3]*os.File{}, "resume", o.ID) }
-
-// Exec starts a further program, described in the named file, and returns its pid.
-func (o *Runtime) Exec(ctx context.Context, files [3]*os.File, process, console string) (pid int, err error) {
-	pidName := process + ".pid"
-	args := []string{"exec", "--detach", "--process", process, "--pid-file", pidName}
-	if console != "" {
-		args = append(args, "--console-socket", o.consoleSocket(console))
-	}
-	if err := o.run(ctx, files, append(args, o.ID)...); err != nil {
-		return 0, err
-	}
-	return o.takePID(pidName)
-}
 
 func (o *Runtime) takePID(name string) (int, error) {
 	file := filepath.Join(o.Dir, name)

@@ -190,7 +190,7 @@ func TestDeleteUnmounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := &Runtime{Path: fake, Dir: dir, ID: "c"}
-	if _, err := o.Create(t.Context(), [3]*os.File{}, ""); err == nil {
+	if _, err := o.Create(t.Context(), Streams{}); err == nil {
 		t.Fatal("the fake runtime did not fail")
 	}
 	if err := os.RemoveAll(dir); err == nil {

@@ -24,8 +24,8 @@ type Stdio struct {
 	in  *os.File // write end of the program's stdin, or nil
 	out *os.File // read ends
 	err *os.File
-	// Child are the streams that the runtime is started with.
-	Child   [3]*os.File
+	// child are the streams that the runtime is started with.
+	child   [3]*os.File
 	console *net.UnixListener
 
 	inOnce  sync.Once
@@ -33,48 +33,48 @@ type Stdio struct {
 	written atomic.Int64
 }
 
-// NewStdio prepares a terminal, whose master arrives once the runtime runs, or
-// pipes that belong to uid and gid, so that the program can reopen them by name.
-func NewStdio(tty, wantIn bool, uid, gid int) (*Stdio, error) {
+// newStdio prepares a terminal, whose master arrives once the runtime runs, or
+// pipes that belong to the program's ids, so that it can reopen them by name.
+func newStdio(w Streams) (*Stdio, error) {
 	null, err := ownNull()
 	if err != nil {
 		return nil, err
 	}
-	s := &Stdio{Child: [3]*os.File{null, null, null}}
-	if tty {
+	s := &Stdio{child: [3]*os.File{null, null, null}}
+	if w.TTY {
 		return s, nil
 	}
-	if wantIn {
-		if s.Child[0], s.in, err = os.Pipe(); err != nil {
+	if w.Stdin {
+		if s.child[0], s.in, err = os.Pipe(); err != nil {
 			return nil, err
 		}
 	}
-	if s.out, s.Child[1], err = os.Pipe(); err != nil {
+	if s.out, s.child[1], err = os.Pipe(); err != nil {
 		return nil, err
 	}
-	if s.err, s.Child[2], err = os.Pipe(); err != nil {
+	if s.err, s.child[2], err = os.Pipe(); err != nil {
 		return nil, err
 	}
-	for _, f := range s.Child {
+	for _, f := range s.child {
 		if f == null {
 			continue
 		}
-		if err := f.Chown(uid, gid); err != nil {
-			return nil, fmt.Errorf("give pipe to uid %d: %w", uid, err)
+		if err := f.Chown(w.UID, w.GID); err != nil {
+			return nil, fmt.Errorf("give pipe to uid %d: %w", w.UID, err)
 		}
 	}
 	return s, nil
 }
 
-// Started closes the program's ends in this process.
-func (s *Stdio) Started() {
-	for _, f := range s.Child {
+// closeChild closes the program's ends in this process.
+func (s *Stdio) closeChild() {
+	for _, f := range s.child {
 		_ = f.Close()
 	}
 }
 
-// ListenConsole makes the socket on which the runtime sends the terminal.
-func (s *Stdio) ListenConsole(dir, name string) error {
+// listenConsole makes the socket on which the runtime sends the terminal.
+func (s *Stdio) listenConsole(dir, name string) error {
 	path := filepath.Join(dir, name)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -98,8 +98,8 @@ func (s *Stdio) ListenConsole(dir, name string) error {
 // it has reported success.
 const consoleTimeout = 5 * time.Second
 
-// TakeConsole receives the terminal's master (runc's docs/terminals.md).
-func (s *Stdio) TakeConsole() error {
+// takeConsole receives the terminal's master (runc's docs/terminals.md).
+func (s *Stdio) takeConsole() error {
 	defer s.console.Close()
 	if err := s.console.SetDeadline(time.Now().Add(consoleTimeout)); err != nil {
 		return err

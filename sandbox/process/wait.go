@@ -20,8 +20,8 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 )
 
-// Reap waits for one process that has become a child of this one.
-func Reap(pid int) unix.WaitStatus {
+// reap waits for one process that has become a child of this one.
+func reap(pid int) unix.WaitStatus {
 	var status unix.WaitStatus
 	for {
 		_, err := unix.Wait4(pid, &status, 0, nil)

@@ -252,37 +252,32 @@ func (s *Runner) execute(ctx context.Context, step Step, x execution) (code int,
 	input := x.input
 	runtime := &process.Runtime{Path: s.runtime, Dir: x.dir, ID: input.ID}
 	uid, gid := process.CallerIDs(step.Mapping, input.User)
-	streams, err := process.NewStdio(false, false, uid, gid)
-	if err != nil {
-		return 0, err
-	}
-	defer streams.Close()
-	pid, err := runtime.Create(ctx, streams.Child, "")
-	streams.Started()
+	program, err := runtime.Create(ctx, process.Streams{UID: uid, GID: gid})
 	if err != nil {
 		return 0, errors.Join(err, runtime.Delete(context.WithoutCancel(ctx)), input.Cgroup.Remove())
 	}
+	defer program.Close()
 	exited := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { _ = unix.Kill(pid, unix.SIGKILL) })
+	stop := context.AfterFunc(ctx, func() { _ = program.Signal(unix.SIGKILL) })
 	defer stop()
 	if x.gate.net != nil {
-		err = network.Connect(x.gate.net, pid)
+		err = network.Connect(x.gate.net, program.PID())
 	}
 	if err == nil {
 		err = runtime.Start(ctx)
 	}
 	if err != nil {
-		_ = unix.Kill(pid, unix.SIGKILL)
-		process.Reap(pid)
+		_ = program.Signal(unix.SIGKILL)
+		program.Wait()
 		return 0, errors.Join(err, runtime.Delete(context.WithoutCancel(ctx)), input.Cgroup.Remove())
 	}
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
-		st := process.Reap(pid)
+		st := program.Wait()
 		close(exited)
 		status <- st
 	}()
-	streams.Pump(exited, func(t wire.Type, p []byte) {
+	program.Pump(exited, func(t wire.Type, p []byte) {
 		w := step.Stdout
 		if t == wire.Stderr {
 			w = step.Stderr
