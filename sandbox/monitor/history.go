@@ -146,7 +146,8 @@ func (h *history) close(err error) error {
 		h.note("destroy", nil)
 		return err
 	}
-	return errors.Join(err, h.change(func(*record.Record) {}))
+	saved := h.change(func(*record.Record) {})
+	return errors.Join(err, saved)
 }
 
 // drop removes what is known of a sandbox that did not start.
