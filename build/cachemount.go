@@ -22,10 +22,10 @@ import (
 
 // takeCaches takes what cache mounts the step wants, each once and always in
 // the same order, so that two steps never wait for each other.
-func (p *preparer) takeCaches(ctx context.Context) error {
-	wanted := map[digest.Digest]rootfs.CacheSharing{}
-	for i := range p.work.op.Run.Mounts {
-		m := &p.work.op.Run.Mounts[i]
+func (p *preparer) takeCaches(ctx context.Context, mounts []mountOp) error {
+	wanted := map[digest.Digest][]*mountOp{}
+	for i := range mounts {
+		m := &mounts[i]
 		if m.Type != mountCache {
 			continue
 		}
@@ -33,16 +33,19 @@ func (p *preparer) takeCaches(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("--mount=type=cache,target=%s: %w", visible(m.Target), err)
 		}
-		m.key = key
-		wanted[key] = rootfs.CacheSharing(m.Sharing)
+		wanted[key] = append(wanted[key], m)
 	}
+	p.caches = map[*mountOp]*rootfs.CacheMount{}
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
-		c, err := p.work.stage.b.Store.CacheMount(ctx, key, wanted[key])
+		same := wanted[key]
+		c, err := p.work.stage.b.Store.CacheMount(ctx, key, rootfs.CacheSharing(same[len(same)-1].Sharing))
 		if err != nil {
 			return err
 		}
 		p.work.undo = append(p.work.undo, c.Release)
-		p.caches[key] = c
+		for _, m := range same {
+			p.caches[m] = c
+		}
 	}
 	return nil
 }
@@ -56,7 +59,7 @@ func (p *preparer) cache(ctx context.Context, m *mountOp) error {
 	if err := os.Mkdir(at, 0o700); err != nil {
 		return err
 	}
-	c := p.caches[m.key]
+	c := p.caches[m]
 	if err := c.Mount(at); err != nil {
 		return err
 	}

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -32,10 +30,9 @@ func (s *stagePlanner) change(line string) error {
 	if err != nil {
 		return err
 	}
-	name := strings.ToUpper(cmd.Name())
-	switch cmd.(type) {
-	case *instructions.RunCommand, *instructions.CopyCommand, *instructions.AddCommand, *instructions.ArgCommand:
-		return fmt.Errorf("%s changes more than the configuration", name)
+	if !kindOf(cmd).change {
+		return fmt.Errorf("%s changes more than the configuration", strings.ToUpper(cmd.Name()))
 	}
-	return s.apply(cmd, &op{Name: name}, nil)
+	_, err = s.apply(cmd)
+	return err
 }

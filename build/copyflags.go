@@ -15,10 +15,6 @@ import (
 // numericOwner is an owner that needs no account file.
 var numericOwner = regexp.MustCompile(`^[0-9]*(:[0-9]*)?$`)
 
-// linked reports whether the step makes a layer without looking at those below.
-// As in BuildKit, --chmod does not go with that.
-func (o *op) linked() bool { return o.Copy != nil && o.Copy.Link && o.Copy.Chmod == "" }
-
 // check refuses flags that make no sense together.
 func (c *copyOp) check() error {
 	if c.Chmod != "" {

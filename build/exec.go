@@ -4,6 +4,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,8 @@ type cachedStep struct {
 func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 	s := &stage{b: b, index: i, label: b.stageLabel(i)}
 	from := b.plan.file.stages[i]
-	s.total = 1 + countSteps(from.Commands)
+	layers := countLayers(from.instructions)
+	s.total = 1 + layers
 	config, err := s.showBase(ctx)
 	if err != nil {
 		return nil, b.plan.file.fault(from.Location, err)
@@ -55,7 +57,7 @@ func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 	if err := b.tell(found); err != nil {
 		return nil, err
 	}
-	more := s.plan.steps() - countSteps(from.Commands)
+	more := s.plan.steps() - layers
 	s.total += more
 	b.shared.more(more)
 	s.history = slices.Clone(config.History)
@@ -140,7 +142,7 @@ func (s *stage) baseDirectory(ctx context.Context, from origin, to *shown) (root
 	s.plan = &stagePlan{Config: scratchConfig(s.b.plan.platforms[s.index])}
 	o := &op{
 		Name: "FROM", CreatedBy: "FROM " + visible(from.Name),
-		Copy: &copyOp{From: from, Sources: []string{"."}, Dest: "/", IsDir: true},
+		action: &copyOp{From: from, Sources: []string{"."}, Dest: "/", IsDir: true},
 	}
 	if _, err := s.files(ctx, o, to); err != nil {
 		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible(from.Name), err)
@@ -167,7 +169,7 @@ func (s *stage) next(text string) StepInfo {
 
 // execute does one instruction: from the cache, or for real.
 func (s *stage) execute(ctx context.Context, o *op) error {
-	if o.Run == nil && o.Copy == nil && o.Workdir == nil {
+	if o.action == nil {
 		return s.metadata(ctx, o)
 	}
 	shown := show(s.b.Progress, s.next(o.Text))
@@ -227,7 +229,7 @@ func (s *stage) files(ctx context.Context, o *op, to *shown) (cached bool, err e
 		s.record(o, r.desc, r.created)
 		return true, nil
 	}
-	desc, err := w.run(ctx)
+	desc, err := w.commit(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -249,7 +251,7 @@ type cachedResult struct {
 
 // find opens the sources and looks the step up.
 func (w *work) find(ctx context.Context) (r cachedResult, err error) {
-	content, err := w.openSources(ctx)
+	content, err := w.op.action.open(ctx, w)
 	if err != nil {
 		return r, err
 	}
@@ -272,7 +274,8 @@ func (s *stage) record(o *op, desc rootfs.LayerDescriptor, created time.Time) {
 }
 
 // stepKey is what makes two steps the same. Parents are content, so a step is
-// found again whatever led to the files it starts from.
+// found again whatever led to the files it starts from. The keys of testdata/keys
+// say that it is written as it always was.
 type stepKey struct {
 	Version int             `json:"version"`
 	Arch    string          `json:"arch"`
@@ -280,18 +283,37 @@ type stepKey struct {
 	Mode    idmap.Mode      `json:"mode"`
 	Parents []digest.Digest `json:"parents"`
 	Epoch   int64           `json:"epoch,omitempty"`
-	Meta    string          `json:"meta,omitempty"`
-	Run     *runOp          `json:"run,omitempty"`
-	Copy    *copyOp         `json:"copy,omitempty"`
-	Content string          `json:"content,omitempty"`
-	Workdir *workdir        `json:"workdir,omitempty"`
+}
+
+// digest is the name in the cache of a step that does action, which has that name
+// and value; content is the digest of its sources.
+func (k *stepKey) digest(action string, value any, content string) (digest.Digest, error) {
+	common, err := json.Marshal(k)
+	if err != nil {
+		return "", err
+	}
+	own, err := json.Marshal(value)
+	if err != nil {
+		return "", err
+	}
+	data := slices.Concat(bytes.TrimSuffix(common, []byte("}")), fmt.Appendf(nil, ",%q:%s", action, own))
+	if content != "" {
+		data = fmt.Appendf(data, ",\"content\":%q", content)
+	}
+	return digest.FromBytes(append(data, '}')), nil
 }
 
 // key is the step's name in the cache; content is the digest of its sources.
 func (s *stage) key(o *op, content string) (digest.Digest, error) {
-	k := stepKey{Version: 1, Arch: s.plan.Config.Architecture, Variant: s.plan.Config.Variant, Mode: s.b.Mapping.Mode, Content: content, Workdir: o.Workdir}
+	k := stepKey{Version: 1, Arch: s.plan.Config.Architecture, Variant: s.plan.Config.Variant, Mode: s.b.Mapping.Mode}
+	action, value := "meta", any(o.CreatedBy)
+	linked := false
+	if o.action != nil {
+		action, value = o.action.key()
+		linked = o.action.linked()
+	}
 	for _, l := range s.layers {
-		if o.linked() {
+		if linked {
 			break
 		}
 		k.Parents = append(k.Parents, l.DiffID)
@@ -299,24 +321,10 @@ func (s *stage) key(o *op, content string) (digest.Digest, error) {
 	if !s.b.epoch.IsZero() {
 		k.Epoch = s.b.epoch.Unix()
 	}
-	switch {
-	case o.Run != nil:
-		run := *o.Run
-		run.Proxy, run.Mounts = nil, keyed(run.Mounts)
-		k.Run = &run
-	case o.Copy != nil:
-		// The content stands for the sources, wherever they came from.
-		c := *o.Copy
-		c.From, c.Sources, c.Inline = origin{}, nil, nil
-		k.Copy = &c
-	case o.Workdir == nil:
-		k.Meta = o.CreatedBy
-	}
-	data, err := json.Marshal(k)
+	name, err := k.digest(action, value, content)
 	if err != nil {
 		return "", fmt.Errorf("cache key: %w", err)
 	}
-	name := digest.FromBytes(data)
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
 	*s.b.Used = append(*s.b.Used, name)

@@ -69,7 +69,7 @@ func (d *dockerfile) lintFile() {
 	each := func(visit func(word string, loc []parser.Range)) {
 		for _, s := range d.stages {
 			visit(s.OrigCmd, s.Location)
-			for _, c := range s.Commands {
+			for _, c := range s.instructions {
 				visit(c.Name(), c.Location())
 			}
 		}
@@ -139,7 +139,7 @@ func (p *plan) checkFrom() {
 }
 
 // checkPlatform looks at FROM --platform, whose value is platform.
-func checkPlatform(lint *linter.Linter, s *instructions.Stage, platform string) {
+func checkPlatform(lint *linter.Linter, s *fileStage, platform string) {
 	switch {
 	case s.Platform == "":
 	case s.Platform == "$TARGETPLATFORM" || s.Platform == "${TARGETPLATFORM}":
@@ -166,55 +166,6 @@ type lintState struct {
 	last       map[string][]parser.Range
 	declared   []string
 	workdirSet bool
-}
-
-// lintCommand applies the rules to one instruction, which is expanded already.
-func (s *stagePlanner) lintCommand(cmd instructions.Command, lint *linter.Linter) {
-	if lint == nil {
-		return
-	}
-	loc := cmd.Location()
-	switch c := cmd.(type) {
-	case *instructions.EnvCommand:
-		for _, kv := range c.Env {
-			lintPair(lint, c.Name(), kv, loc)
-			lintSecret(lint, "ENV", kv.Key, loc)
-		}
-	case *instructions.LabelCommand:
-		for _, kv := range c.Labels {
-			lintPair(lint, c.Name(), kv, loc)
-		}
-	case *instructions.ArgCommand:
-		for _, a := range c.Args {
-			lintSecret(lint, "ARG", a.Key, loc)
-		}
-	case *instructions.CmdCommand:
-		s.lintEntry(lint, c, c.PrependShell)
-	case *instructions.EntrypointCommand:
-		s.lintEntry(lint, c, c.PrependShell)
-	case *instructions.HealthCheckCommand:
-		s.lintEntry(lint, c, false)
-	case *instructions.WorkdirCommand:
-		if !s.seen.workdirSet && !path.IsAbs(c.Path) {
-			lint.Run(&linter.RuleWorkdirRelativePath, loc, linter.RuleWorkdirRelativePath.Format(c.Path))
-		}
-		s.seen.workdirSet = true
-	case *instructions.CopyCommand:
-		if c.From == "" {
-			s.lintIgnored(lint, "Copy", c.SourcePaths, loc)
-		}
-	case *instructions.AddCommand:
-		s.lintIgnored(lint, "Add", c.SourcePaths, loc)
-	case *instructions.ExposeCommand:
-		for _, port := range c.Ports {
-			if _, proto, _ := strings.Cut(port, "/"); proto != strings.ToLower(proto) {
-				lint.Run(&linter.RuleExposeProtoCasing, loc, linter.RuleExposeProtoCasing.Format(port))
-			}
-			if strings.Contains(port, ":") {
-				lint.Run(&linter.RuleExposeInvalidFormat, loc, linter.RuleExposeInvalidFormat.Format(port))
-			}
-		}
-	}
 }
 
 // lintEntry is about instructions of which the last one counts; shell says
@@ -261,13 +212,13 @@ func (s *stagePlanner) lintIgnored(lint *linter.Linter, verb string, sources []s
 	}
 }
 
-// lintVariables tells of variables that x found without a value.
-func (s *stagePlanner) lintVariables(lint *linter.Linter, x *expander, loc []parser.Range) {
-	if lint == nil || !s.checks.baseKnown { // the base may set any
+// lintVariables tells of variables of cmd that x found without a value.
+func (s *stagePlanner) lintVariables(x *expander, cmd instructions.Command) {
+	if s.lint == nil || !s.checks.baseKnown { // the base may set any
 		return
 	}
 	for _, name := range x.undefined(s.seen.declared) {
 		near, _ := suggest.Search(name, slices.Sorted(maps.Keys(x.values)), true)
-		lint.Run(&linter.RuleUndefinedVar, loc, linter.RuleUndefinedVar.Format(name, near))
+		s.lint.Run(&linter.RuleUndefinedVar, cmd.Location(), linter.RuleUndefinedVar.Format(name, near))
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/opencontainers/go-digest"
 )
 
 // mountKind is what a RUN step sees at a place of its own.
@@ -56,8 +55,6 @@ type mountOp struct {
 	Mode *uint32 `json:"mode,omitempty"`
 	// Data is the text of a script.
 	Data string `json:"data,omitempty"`
-	// key is a cache's in the store, once it is known.
-	key digest.Digest
 }
 
 // mode is the permission bits that were asked for, or those of the type.
@@ -184,18 +181,6 @@ func (m *mountOp) planSecret(g *instructions.Mount) error {
 		m.Target = secretDir + path.Base(m.ID)
 	}
 	return nil
-}
-
-// mountOrigins are the stages and images that the mounts of a RUN come from,
-// before expansion: from may not hold variables.
-func mountOrigins(c *instructions.RunCommand) []string {
-	var out []string
-	for _, m := range instructions.GetMounts(c) {
-		if m.From != "" && m.From != scratch {
-			out = append(out, m.From)
-		}
-	}
-	return out
 }
 
 // keyed is what of the mounts belongs to the cache key: the sources' content

@@ -42,10 +42,10 @@ type binding struct {
 }
 
 // openMounts finds what the bind mounts of a RUN show and returns its digest.
-func (w *work) openMounts(ctx context.Context) (string, error) {
+func (w *work) openMounts(ctx context.Context, run *runOp) (string, error) {
 	var sums []string
-	for i := range w.op.Run.Mounts {
-		m := &w.op.Run.Mounts[i]
+	for i := range run.Mounts {
+		m := &run.Mounts[i]
 		if m.Type != mountBind || m.From.Kind == fromScratch {
 			continue
 		}
@@ -90,13 +90,13 @@ func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
 
 // prepareMounts makes the sources of all mounts and returns them with the
 // environment that they bring.
-func (w *work) prepareMounts(ctx context.Context) ([]Mount, []string, error) {
-	p := &preparer{work: w, caches: map[digest.Digest]*rootfs.CacheMount{}}
-	if err := p.takeCaches(ctx); err != nil {
+func (w *work) prepareMounts(ctx context.Context, mounts []mountOp) ([]Mount, []string, error) {
+	p := &preparer{work: w}
+	if err := p.takeCaches(ctx, mounts); err != nil {
 		return nil, nil, err
 	}
-	for i := range w.op.Run.Mounts {
-		m := &w.op.Run.Mounts[i]
+	for i := range mounts {
+		m := &mounts[i]
 		if err := p.prepare(ctx, m); err != nil {
 			return nil, nil, fmt.Errorf("--mount=type=%s: %w", m.Type, err)
 		}
@@ -109,7 +109,7 @@ type preparer struct {
 	work   *work
 	dir    string // scratch directory, made on first use
 	memory string // tmpfs for what must not reach a disk
-	caches map[digest.Digest]*rootfs.CacheMount
+	caches map[*mountOp]*rootfs.CacheMount
 	count  int
 	mounts []Mount
 	env    []string

@@ -16,30 +16,30 @@ import (
 // withTriggers is the instructions of stage i, those first that its base left
 // for it with ONBUILD. They are an image's and so hostile: each is one
 // instruction, and none may leave triggers or start a stage of its own.
-func (p *plan) withTriggers(i int, triggers []string) ([]instructions.Command, error) {
+func (p *plan) withTriggers(i int, triggers []string) ([]instruction, error) {
 	stage := &p.file.stages[i]
 	if len(triggers) > maxInstructions {
 		return nil, fmt.Errorf("the base has more than %d ONBUILD triggers", maxInstructions)
 	}
-	var out []instructions.Command
+	var out []instruction
 	for _, text := range triggers {
 		cmd, err := parseTrigger(text, stage.Location)
 		if err == nil {
-			err = checkSupported(cmd)
+			err = cmd.check(func(string) {})
 		}
 		if err == nil {
-			_, err = p.originsOf(cmd, i)
+			_, err = cmd.sources(p.finder(i))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("ONBUILD trigger %q of the base: %w", bounded(visible(text), 80), err)
 		}
 		out = append(out, cmd)
 	}
-	return slices.Concat(out, stage.Commands), nil
+	return slices.Concat(out, stage.instructions), nil
 }
 
 // parseTrigger reads one trigger; errors in it are shown at loc, the FROM.
-func parseTrigger(text string, loc []parser.Range) (instructions.Command, error) {
+func parseTrigger(text string, loc []parser.Range) (instruction, error) {
 	if len(text) > maxDockerfile {
 		return nil, fmt.Errorf("larger than %d bytes", maxDockerfile)
 	}
@@ -62,9 +62,8 @@ func parseTrigger(text string, loc []parser.Range) (instructions.Command, error)
 	if !ok {
 		return nil, errors.New("FROM is not allowed there")
 	}
-	switch cmd.(type) {
-	case *instructions.OnbuildCommand, *instructions.MaintainerCommand:
+	if k := kindOf(cmd); k.read != nil && !k.trigger {
 		return nil, fmt.Errorf("%s is not allowed there", strings.ToUpper(cmd.Name()))
 	}
-	return cmd, nil
+	return readInstruction(cmd)
 }

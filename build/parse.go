@@ -33,8 +33,8 @@ type dockerfile struct {
 	name    string
 	lines   []string
 	escape  rune
-	stages  []instructions.Stage
-	globals []instructions.ArgCommand
+	stages  []fileStage
+	globals []*argCommand
 	// warnings are the parser's, one line each.
 	warnings []string
 	// lint adds to findings what build checks find.
@@ -42,6 +42,13 @@ type dockerfile struct {
 	findings []Finding
 	data     []byte
 	checks   string // in place of # check=
+}
+
+// fileStage is a stage as the file has it. The instructions stand in for the
+// parser's Commands.
+type fileStage struct {
+	instructions.Stage
+	instructions []instruction
 }
 
 // dockerSyntax matches the frontends that this package stands in for.
@@ -124,28 +131,43 @@ func (d *dockerfile) readInstructions(nodes []*parser.Node) error {
 		if err != nil {
 			return d.fault(n.Location(), cleanParserError(err))
 		}
-		switch c := typed.(type) {
-		case *instructions.Stage:
-			if len(d.stages) == maxStages {
-				return d.fault(n.Location(), fmt.Errorf("more than %d stages", maxStages))
-			}
-			d.stages = append(d.stages, *c)
-		case instructions.Command:
-			if arg, ok := c.(*instructions.ArgCommand); ok && len(d.stages) == 0 {
-				d.globals = append(d.globals, *arg)
-				continue
-			}
-			if len(d.stages) == 0 {
-				return d.fault(n.Location(), withHint(
-					fmt.Errorf("%s before the first FROM", strings.ToUpper(c.Name())),
-					"only ARG and comments may come before FROM"))
-			}
-			d.stages[len(d.stages)-1].AddCommand(c)
+		if err := d.add(typed); err != nil {
+			return d.fault(n.Location(), err)
 		}
 	}
 	if len(d.stages) == 0 {
 		return d.fault(nil, errors.New("no FROM instruction: nothing to build"))
 	}
+	return nil
+}
+
+// add takes one instruction, or the beginning of a stage.
+func (d *dockerfile) add(typed any) error {
+	if stage, ok := typed.(*instructions.Stage); ok {
+		if len(d.stages) == maxStages {
+			return fmt.Errorf("more than %d stages", maxStages)
+		}
+		d.stages = append(d.stages, fileStage{Stage: *stage})
+		return nil
+	}
+	c, ok := typed.(instructions.Command)
+	if !ok {
+		return fmt.Errorf("the parser gives a %T, which is no instruction", typed)
+	}
+	i, err := readInstruction(c)
+	if err != nil {
+		return err
+	}
+	if len(d.stages) > 0 {
+		last := &d.stages[len(d.stages)-1]
+		last.instructions = append(last.instructions, i)
+		return nil
+	}
+	arg, ok := i.(*argCommand)
+	if !ok {
+		return withHint(fmt.Errorf("%s before the first FROM", strings.ToUpper(c.Name())), "only ARG and comments may come before FROM")
+	}
+	d.globals = append(d.globals, arg)
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -127,7 +126,7 @@ func newPlan(d *dockerfile, o planOptions) (*plan, error) {
 // readGlobals takes the ARGs before the first FROM.
 func (p *plan) readGlobals() error {
 	for i := range p.file.globals {
-		c := &p.file.globals[i]
+		c := p.file.globals[i]
 		for _, a := range c.Args {
 			value, ok := p.args[a.Key]
 			if !ok && a.Value != nil {
@@ -146,7 +145,7 @@ func (p *plan) readGlobals() error {
 }
 
 // lastStage is the stage of that name: of several, the last.
-func lastStage(stages []instructions.Stage, name string) (int, bool) {
+func lastStage(stages []fileStage, name string) (int, bool) {
 	for i, s := range slices.Backward(stages) {
 		if name != "" && strings.EqualFold(s.Name, name) {
 			return i, true
@@ -190,12 +189,14 @@ func (p *plan) need(i int, needed []bool) error {
 	if base.Kind == fromStage {
 		needed[base.Stage] = true
 	}
-	for _, cmd := range stage.Commands {
-		if err := checkSupported(cmd); err != nil {
+	for _, cmd := range stage.instructions {
+		warn := func(text string) {
+			p.warnings = append(p.warnings, fmt.Sprintf("%s:%d: %s", p.file.name, cmd.Location()[0].Start.Line, text))
+		}
+		if err := cmd.check(warn); err != nil {
 			return p.file.fault(cmd.Location(), err)
 		}
-		p.warnForm(cmd)
-		origins, err := p.originsOf(cmd, i)
+		origins, err := cmd.sources(p.finder(i))
 		if err != nil {
 			return p.file.fault(cmd.Location(), err)
 		}
@@ -208,43 +209,9 @@ func (p *plan) need(i int, needed []bool) error {
 	return nil
 }
 
-// originsOf is where an instruction takes files from.
-func (p *plan) originsOf(cmd instructions.Command, i int) ([]origin, error) {
-	var out []origin
-	switch c := cmd.(type) {
-	case *instructions.CopyCommand:
-		from, err := p.originOf("COPY --from", c.From, i)
-		return []origin{from}, err
-	case *instructions.RunCommand:
-		for _, name := range mountOrigins(c) {
-			from, err := p.originOf("RUN --mount=from", name, i)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, from)
-		}
-	}
-	return out, nil
-}
-
-// warnForm warns about an exec form that is no JSON and so is a shell command.
-func (p *plan) warnForm(cmd instructions.Command) {
-	var line instructions.ShellDependantCmdLine
-	switch c := cmd.(type) {
-	case *instructions.RunCommand:
-		line = c.ShellDependantCmdLine
-	case *instructions.CmdCommand:
-		line = c.ShellDependantCmdLine
-	case *instructions.EntrypointCommand:
-		line = c.ShellDependantCmdLine
-	default:
-		return
-	}
-	text := strings.TrimSpace(strings.Join(line.CmdLine, " "))
-	if line.PrependShell && strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") && !strings.HasPrefix(text, "[ ") && !strings.HasPrefix(text, "[[") {
-		p.warnings = append(p.warnings, fmt.Sprintf("%s:%d: %s is run by the shell, as its list is no JSON (use double quotes)",
-			p.file.name, cmd.Location()[0].Start.Line, strings.ToUpper(cmd.Name())))
-	}
+// finder resolves the values of flags in stage i.
+func (p *plan) finder(i int) finder {
+	return func(flag, from string) (origin, error) { return p.originOf(flag, from, i) }
 }
 
 // baseName expands the name after FROM with the global arguments.
@@ -353,8 +320,8 @@ func (p *plan) warnUnused() {
 		}
 	}
 	for _, s := range p.file.stages {
-		for _, cmd := range s.Commands {
-			if c, ok := cmd.(*instructions.ArgCommand); ok {
+		for _, cmd := range s.instructions {
+			if c, ok := cmd.(*argCommand); ok {
 				for _, a := range c.Args {
 					known[a.Key] = true
 				}

@@ -163,18 +163,10 @@ func describeStages(b *strings.Builder, p *plan) error {
 
 func describeOp(b *strings.Builder, o *op) {
 	fmt.Fprintf(b, "%d: %s\n", o.Line, o.CreatedBy)
-	var v any
-	switch {
-	case o.Run != nil:
-		v = o.Run
-	case o.Copy != nil:
-		v = o.Copy
-	case o.Workdir != nil:
-		v = o.Workdir
-	default:
+	if o.action == nil {
 		return
 	}
-	data, err := json.Marshal(v)
+	data, err := json.Marshal(o.action)
 	if err != nil {
 		data = []byte(err.Error())
 	}

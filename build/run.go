@@ -17,8 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/claude-pocket-console/cpc/rootfs"
-
 	"github.com/claude-pocket-console/cpc/build/files"
 )
 
@@ -29,10 +27,10 @@ var mountPoints = []string{
 	"run/cpc", "run/cpc/host-ca.crt", "etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/pts", "dev/shm", "dev/mqueue", "dev/console",
 }
 
-// runCommand has the Runner execute the step and takes the mount points out of
-// the result that were created for it.
-func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
-	b, run := w.stage.b, w.op.Run
+// run has the Runner execute the step and takes the mount points out of the
+// result that were created for it.
+func (w *work) run(ctx context.Context, run *runOp) (err error) {
+	b, m := w.stage.b, w.root
 	if b.Runner == nil {
 		return errors.New("no runner for RUN steps")
 	}
@@ -47,7 +45,7 @@ func (w *work) runCommand(ctx context.Context, m *rootfs.Mounted) (err error) {
 	if err := w.emulate(); err != nil {
 		return err
 	}
-	mounts, env, err := w.prepareMounts(ctx)
+	mounts, env, err := w.prepareMounts(ctx, run.Mounts)
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (b *builder) plannedSteps() int {
 	defer b.shared.mu.Unlock()
 	n, bases := 0, map[string]bool{}
 	for _, i := range b.plan.order {
-		n += countSteps(b.plan.file.stages[i].Commands)
+		n += countLayers(b.plan.file.stages[i].instructions)
 		from := b.plan.bases[i]
 		key := imageKey(from.Image, b.plan.platforms[i])
 		if from.Kind != fromImage || !bases[key] && b.shared.bases[key] == nil {

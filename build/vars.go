@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
@@ -81,6 +82,27 @@ func contentExpander(values map[string]string) *expander {
 	lex := shell.NewLex('\\')
 	lex.SkipProcessQuotes = true
 	return &expander{lex: lex, values: values, limit: maxContent, unset: map[string]struct{}{}}
+}
+
+// expansion expands the words of one instruction.
+type expansion struct {
+	// text is for its words, content for a heredoc that is a file.
+	text, content *expander
+}
+
+func newExpansion(escape rune, values map[string]string) *expansion {
+	return &expansion{text: newExpander(escape, values), content: contentExpander(values)}
+}
+
+// all expands what BuildKit expands of c.
+func (x *expansion) all(c instructions.SupportsSingleWordExpansion) error {
+	if err := c.Expand(x.text.word); err != nil {
+		return err
+	}
+	if raw, ok := c.(instructions.SupportsSingleWordExpansionRaw); ok {
+		return raw.ExpandRaw(x.content.word)
+	}
+	return nil
 }
 
 // budget is how many bytes of values one word may draw in. n replacements can

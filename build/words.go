@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // jsonList shows a vector as Dockerfiles write it.
@@ -29,31 +27,6 @@ func jsonList(words []string) string {
 // oneLine makes a step's title of its text.
 func oneLine(s string) string {
 	return bounded(visible(strings.Join(strings.Fields(s), " ")), 400)
-}
-
-// checkSignal accepts what a runtime will: a number or a name, SIG or not.
-func checkSignal(s string) error {
-	if n, err := strconv.Atoi(s); err == nil {
-		if n >= 1 && n <= 64 {
-			return nil
-		}
-		return fmt.Errorf("%d is no signal", n)
-	}
-	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
-	if unix.SignalNum("SIG"+name) != 0 {
-		return nil
-	}
-	for _, base := range []string{"RTMIN+", "RTMAX-"} {
-		if rest, ok := strings.CutPrefix(name, base); ok {
-			if n, err := strconv.ParseUint(rest, 10, 8); err == nil && n <= 30 {
-				return nil
-			}
-		}
-	}
-	if name == "RTMIN" || name == "RTMAX" {
-		return nil
-	}
-	return withHint(fmt.Errorf("%q is no signal", bounded(visible(s), 40)), "for example SIGTERM or 15")
 }
 
 // mode is a --chmod: a number, or changes to the mode that a file has.

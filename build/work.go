@@ -31,6 +31,8 @@ type work struct {
 	shown   *shown
 	sources []source
 	from    *files.Tree
+	// root is the stage's files, once they are mounted.
+	root *rootfs.Mounted
 	// bindings are the sources of a RUN's bind mounts.
 	bindings []*binding
 	// touched are directories that were only changed by making mount points.
@@ -124,16 +126,7 @@ func emptyLayer(scratch string, m idmap.Mapping) (rootfs.Layer, error) {
 
 // await waits for the stages that the step takes files from.
 func (w *work) await(ctx context.Context) error {
-	var from []origin
-	switch o := w.op; {
-	case o.Copy != nil:
-		from = append(from, o.Copy.From)
-	case o.Run != nil:
-		for _, m := range o.Run.Mounts {
-			from = append(from, m.From)
-		}
-	}
-	for _, f := range from {
+	for _, f := range w.op.action.sources() {
 		if f.Kind != fromStage {
 			continue
 		}
@@ -144,16 +137,8 @@ func (w *work) await(ctx context.Context) error {
 	return nil
 }
 
-// openSources finds what COPY and ADD copy, and what a RUN binds, and returns
-// its digest.
-func (w *work) openSources(ctx context.Context) (string, error) {
-	if w.op.Run != nil {
-		return w.openMounts(ctx)
-	}
-	c := w.op.Copy
-	if c == nil {
-		return "", nil
-	}
+// openSources finds what COPY and ADD copy, and returns its digest.
+func (w *work) openSources(ctx context.Context, c *copyOp) (string, error) {
 	var err error
 	if w.from, err = w.openFrom(ctx, c.From); err != nil {
 		return "", err
@@ -215,25 +200,20 @@ func (w *work) mountedTree(m *rootfs.Mounted, name string) (*files.Tree, error) 
 	return t, nil
 }
 
-// run mounts the stage's layers, does the step and commits what it changed.
-func (w *work) run(ctx context.Context) (rootfs.LayerDescriptor, error) {
+// commit mounts the stage's layers, does the step and commits what it changed.
+func (w *work) commit(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	var none rootfs.LayerDescriptor
 	b := w.stage.b
 	layers := w.stage.layers
-	if w.op.linked() {
+	if w.op.action.linked() {
 		layers = nil
 	}
 	m, unmount, err := w.mount(ctx, layers)
 	if err != nil {
 		return none, err
 	}
-	if w.op.Run != nil {
-		err = w.runCommand(ctx, m)
-	} else {
-		w.shown.works("copying files: " + units.HumanSize(float64(contentSize(w.sources))))
-		err = w.writeFiles(ctx, m)
-	}
-	if err != nil {
+	w.root = m
+	if err := w.op.action.apply(ctx, w); err != nil {
 		return none, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -274,15 +254,20 @@ func clampTimes(upper string, epoch time.Time) error {
 	})
 }
 
-// writeFiles does COPY, ADD and WORKDIR in the mounted root.
-func (w *work) writeFiles(ctx context.Context, m *rootfs.Mounted) (err error) {
-	t, err := files.OpenWriter(m.Root, w.stage.b.Mapping)
+// write opens the mounted root to write to.
+func (w *work) write(do func(*files.Writer) error) (err error) {
+	t, err := files.OpenWriter(w.root.Root, w.stage.b.Mapping)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	t.Warn = w.stage.b.Progress.Warn
-	if d := w.op.Workdir; d != nil {
+	return do(t)
+}
+
+// mkdir makes a directory.
+func (w *work) mkdir(_ context.Context, d *workdir) error {
+	return w.write(func(t *files.Writer) error {
 		if d.User != "" {
 			made, err := resolveOwner(t.Tree, d.User)
 			if isNoAccount(err) { // as in BuildKit; a RUN step would fail
@@ -296,33 +281,40 @@ func (w *work) writeFiles(ctx context.Context, m *rootfs.Mounted) (err error) {
 		}
 		_, err := t.MkdirAll(d.Path)
 		return err
-	}
-	c := w.op.Copy
-	if c.Chown != "" {
-		o, err := resolveOwner(t.Tree, c.Chown)
-		if err != nil {
-			return fmt.Errorf("--chown=%s: %w", visible(c.Chown), err)
+	})
+}
+
+// copy copies the sources, which are open.
+func (w *work) copy(ctx context.Context, c *copyOp) error {
+	return w.write(func(t *files.Writer) error {
+		if c.Chown != "" {
+			o, err := resolveOwner(t.Tree, c.Chown)
+			if err != nil {
+				return fmt.Errorf("--chown=%s: %w", visible(c.Chown), err)
+			}
+			t.Owner, t.Made.Owner = &o, &o
 		}
-		t.Owner, t.Made.Owner = &o, &o
-	}
-	if c.Chmod != "" {
-		mode, err := parseMode(c.Chmod)
-		if err != nil {
-			return err
+		if c.Chmod != "" {
+			mode, err := parseMode(c.Chmod)
+			if err != nil {
+				return err
+			}
+			t.Mode = mode.apply
+			if mode.octal { // a symbolic one needs bits to start from
+				bits := mode.bits & 0o777 // as in BuildKit
+				t.Made.Bits = &bits
+			}
 		}
-		t.Mode = mode.apply
-		if mode.octal { // a symbolic one needs bits to start from
-			bits := mode.bits & 0o777 // as in BuildKit
-			t.Made.Bits = &bits
+		staging := ""
+		if c.Add {
+			var err error
+			if staging, err = w.scratch(); err != nil {
+				return err
+			}
 		}
-	}
-	staging := ""
-	if c.Add {
-		if staging, err = w.scratch(); err != nil {
-			return err
-		}
-	}
-	t.Latest = w.stage.b.epoch
-	cp := &copier{op: c, target: t, staging: staging, ctx: ctx}
-	return cp.copy(w.sources)
+		t.Latest = w.stage.b.epoch
+		w.shown.works("copying files: " + units.HumanSize(float64(contentSize(w.sources))))
+		cp := &copier{op: c, target: t, staging: staging, ctx: ctx}
+		return cp.copy(w.sources)
+	})
 }

@@ -104,8 +104,13 @@ func onInstructions(n *ast.TypeSwitchStmt) bool {
 			if star, ok := e.(*ast.StarExpr); ok {
 				e = star.X
 			}
-			if sel, ok := e.(*ast.SelectorExpr); ok {
-				if x, ok := sel.X.(*ast.Ident); ok && (x.Name == "instructions" || strings.HasSuffix(sel.Sel.Name, "Command")) {
+			switch e := e.(type) {
+			case *ast.SelectorExpr:
+				if x, ok := e.X.(*ast.Ident); ok && (x.Name == "instructions" || strings.HasSuffix(e.Sel.Name, "Command")) {
+					return true
+				}
+			case *ast.Ident:
+				if strings.HasSuffix(e.Name, "Command") {
 					return true
 				}
 			}

@@ -1,0 +1,41 @@
+// Copyright the cpc authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package build
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+)
+
+// envCommand is ENV.
+type envCommand struct {
+	*instructions.EnvCommand
+	configuration
+}
+
+func (c *envCommand) expand(x *expansion) error { return x.all(c.EnvCommand) }
+
+func (c *envCommand) lint(_ *stagePlanner, l *linter.Linter) {
+	for _, kv := range c.Env {
+		lintPair(l, c.Name(), kv, c.Location())
+		lintSecret(l, "ENV", kv.Key, c.Location())
+	}
+}
+
+func (c *envCommand) plan(s *stagePlanner) (op, error) {
+	var shown []string
+	for _, kv := range c.Env {
+		if kv.Key == "" || strings.ContainsAny(kv.Key, "=\x00") || strings.ContainsRune(kv.Value, 0) {
+			return op{}, fmt.Errorf("%q is no variable name", visible(kv.Key))
+		}
+		if err := s.scope.setEnv(kv.Key, kv.Value); err != nil {
+			return op{}, err
+		}
+		shown = append(shown, kv.String())
+	}
+	return op{Text: strings.Join(shown, " ")}, nil
+}
