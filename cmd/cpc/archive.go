@@ -24,10 +24,10 @@ func (a *app) saveCommand() *cobra.Command {
 	var output, format, platform string
 	var referrers bool
 	cmd := &cobra.Command{
-		Use: "save [OPTIONS] IMAGE...", Short: "Write images to an archive, for cpc load and other tools",
-		Long: `Write images to an archive: as docker save does (which podman, skopeo and
-containerd read, too), or as an OCI image layout in a tar or a directory. A name
-without a tag means all tags of that repository.`,
+		Use: "save [OPTIONS] IMAGE...", Short: "Save images to an archive",
+		Long: `Save images to an archive that cpc load, docker load, podman and skopeo can read.
+The format is docker's by default; --format selects an OCI image layout, as a tar
+or as a directory. A name without a tag selects all tags of that repository.`,
 		Example: "  cpc save -o sandbox.tar claude-pocket-console/sandbox:latest\n  cpc save debian:trixie-slim | ssh host cpc load",
 		Args:    wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,8 +57,8 @@ without a tag means all tags of that repository.`,
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "Write to `FILE` (default: standard output)")
 	cmd.Flags().StringVar(&format, "format", string(rootfs.DockerArchive), "`FORMAT`: docker-archive, oci-archive or oci-dir")
-	cmd.Flags().StringVar(&platform, "platform", "", "Write that for `OS/ARCH` alone of images for several")
-	cmd.Flags().BoolVar(&referrers, "referrers", false, "Write bills of materials and other referrers into an OCI layout, too; only cpc and tools for referrers read it then")
+	cmd.Flags().StringVar(&platform, "platform", "", "Save only the image for `OS/ARCH` where a name has several platforms")
+	cmd.Flags().BoolVar(&referrers, "referrers", false, "Add bills of materials and other referrers to an OCI layout; only cpc and tools that know referrers can read the result")
 	return cmd
 }
 
@@ -84,11 +84,11 @@ func (a *app) loadCommand() *cobra.Command {
 	var input, platform string
 	var quiet bool
 	cmd := &cobra.Command{
-		Use: "load [OPTIONS]", Short: "Take in the images of an archive",
-		Long: `Take in the images of an archive that cpc save, docker save, podman save or
-skopeo wrote, or of an OCI image layout as a tar or a directory. The archive may
-be compressed with gzip, zstd or bzip2. Layers are unpacked at once, as pull does,
-so the first run starts at once.`,
+		Use: "load [OPTIONS]", Short: "Load images from an archive",
+		Long: `Load the images of an archive that cpc save, docker save, podman save or skopeo
+wrote, or of an OCI image layout (a tar or a directory). The archive may be
+compressed with gzip, zstd or bzip2. Layers are unpacked while the archive is
+loaded, so that the first run starts without delay.`,
 		Example: "  cpc load -i sandbox.tar\n  docker save debian | cpc load",
 		Args:    wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -109,8 +109,8 @@ so the first run starts at once.`,
 		},
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "", "Read from `FILE` or directory (default: standard input)")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the images' names only")
-	cmd.Flags().StringVar(&platform, "platform", "", "Take in what is for `OS/ARCH` alone")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print only the names of the images")
+	cmd.Flags().StringVar(&platform, "platform", "", "Load only the image for `OS/ARCH`")
 	return cmd
 }
 

@@ -53,9 +53,12 @@ func (a *app) buildCommand() *cobra.Command {
 	f := &buildFlags{}
 	cmd := &cobra.Command{
 		Use: "build [OPTIONS] CONTEXT", Short: "Build an image from a Dockerfile", Args: wants(1, 1),
-		Long: `Build an image from a Dockerfile. CONTEXT is a directory, a tar, - for a tar or a
-Dockerfile on standard input, or the address of a git repository, a tar or a Dockerfile.`,
-		Example: "  cpc build -f Dockerfile.sandbox -t claude-pocket-console/sandbox:latest .",
+		Long: `Build an image from a Dockerfile.
+
+CONTEXT holds the files that COPY and ADD can use. It is a directory, a tar file,
+the address of a git repository, or the URL of a tar or a Dockerfile. "-" reads a
+tar or a Dockerfile from standard input.`,
+		Example: "  cpc build -t app .\n  cpc build -f Dockerfile.sandbox -t claude-pocket-console/sandbox:latest .",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.inside == nil {
 				return a.inU0(os.Args[1:])
@@ -69,35 +72,35 @@ Dockerfile on standard input, or the address of a git repository, a tar or a Doc
 
 func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.file, "file", "f", "", "`PATH` of the Dockerfile (default: CONTEXT/Dockerfile); - is standard input")
-	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` for the image; may be given several times")
+	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image; may be given several times")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "Set a build argument: `NAME[=VALUE]`")
-	fs.StringVar(&f.target, "target", "", "Build this `STAGE`, by name or number")
-	fs.StringSliceVar(&f.platforms, "platform", nil, "Build for `PLATFORM`, such as linux/arm64; several make one index")
-	fs.StringArrayVarP(&f.output, "output", "o", nil, "Write the result: `DIRECTORY`, or type=local|tar|oci|docker|image|registry[,dest=PATH]")
-	fs.BoolVar(&f.push, "push", false, "Send the image to its registry")
-	fs.BoolVar(&f.load, "load", false, "Keep the image in the store, which is done anyway")
-	fs.BoolVar(&f.noCache, "no-cache", false, "Run every step anew")
-	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "Use the cache that --cache-to wrote: `type=local,src=DIRECTORY`, type=registry,ref=NAME, or the name of an image")
-	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "Write the cache of this build: `type=local,dest=DIRECTORY`, type=registry,ref=NAME (both with mode=min|max) or type=inline")
-	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "Run the steps of these `STAGES` anew")
-	fs.BoolVar(&f.pull, "pull", false, "Look for newer base images in their registries")
+	fs.StringVar(&f.target, "target", "", "Build only up to this `STAGE` (a name or number)")
+	fs.StringSliceVar(&f.platforms, "platform", nil, "Build for `PLATFORM`, such as linux/arm64; several platforms make one multi-platform image")
+	fs.StringArrayVarP(&f.output, "output", "o", nil, "Write the result to a `DIRECTORY`, or to type=local|tar|oci|docker|image|registry[,dest=PATH]")
+	fs.BoolVar(&f.push, "push", false, "Push the image to its registry")
+	fs.BoolVar(&f.load, "load", false, "Keep the image in the store (this is always done)")
+	fs.BoolVar(&f.noCache, "no-cache", false, "Do not use the cache")
+	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, "Use a cache that --cache-to wrote: `type=local,src=DIRECTORY`, type=registry,ref=NAME, or the name of an image")
+	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, "Write the cache of this build to `type=local,dest=DIRECTORY`, type=registry,ref=NAME (both with mode=min|max) or type=inline")
+	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "Do not use the cache for these `STAGES`")
+	fs.BoolVar(&f.pull, "pull", false, "Pull newer base images from their registries")
 	fs.StringArrayVar(&f.labels, "label", nil, "Add a label to the image: `NAME=VALUE`")
 	fs.StringArrayVar(&f.annotations, "annotation", nil, "Add an annotation to the image's manifest: `NAME=VALUE`")
-	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Print the image's id only")
-	fs.StringVar(&f.progress, "progress", firstOf(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "`HOW` to show progress: auto, tty, plain, rawjson or quiet")
-	fs.StringArrayVar(&f.secrets, "secret", nil, "Let RUN --mount=type=secret use `id=ID[,src=FILE|,env=VARIABLE]`")
-	fs.StringArrayVar(&f.ssh, "ssh", nil, "Let RUN --mount=type=ssh use an agent or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
-	fs.StringArrayVar(&f.contexts, "build-context", nil, "A further context: `NAME=DIRECTORY`, or a URL, docker-image://IMAGE or oci-layout://DIRECTORY")
-	fs.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default (the allowlist: what --egress or the default policy names), none or host")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Print only the id of the image")
+	fs.StringVar(&f.progress, "progress", firstOf(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "Show progress in this `FORMAT`: auto, tty, plain, rawjson or quiet")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "Give RUN --mount=type=secret a secret: `id=ID[,src=FILE|,env=VARIABLE]`")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "Give RUN --mount=type=ssh an agent or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
+	fs.StringArrayVar(&f.contexts, "build-context", nil, "Add a named context: `NAME=DIRECTORY`, or a URL, docker-image://IMAGE or oci-layout://DIRECTORY")
+	fs.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default (only the hosts of the allowlist, see --egress), none or host")
 	f.net.register(fs)
 	f.steps.register(fs)
-	fs.BoolVar(&f.check, "check", false, "Look the Dockerfile over for usual mistakes, and build nothing")
-	fs.StringVar(&f.call, "call", "build", "`WHAT` to do: build or check")
-	fs.StringSliceVar(&f.allow, "allow", nil, "Allow what a Dockerfile may not ask for else: `network.host`")
+	fs.BoolVar(&f.check, "check", false, "Check the Dockerfile for common mistakes and build nothing")
+	fs.StringVar(&f.call, "call", "build", "`ACTION` to perform: build or check")
+	fs.StringSliceVar(&f.allow, "allow", nil, "Allow the Dockerfile a privilege: `network.host`")
 	fs.StringVar(&f.iidfile, "iidfile", "", "Write the image's id to `FILE`")
-	fs.StringVar(&f.metadata, "metadata-file", "", "Write what was built to `FILE`, as JSON")
-	fs.BoolVar(&f.sbom, "sbom", true, "Record the image's bill of materials (cpc sbom)")
-	fs.BoolVar(&f.scan, "scan", false, "Look the image up in security advisories (cpc scan)")
+	fs.StringVar(&f.metadata, "metadata-file", "", "Write a description of the result to `FILE`, as JSON")
+	fs.BoolVar(&f.sbom, "sbom", true, "Record the bill of materials of the image (see cpc sbom)")
+	fs.BoolVar(&f.scan, "scan", false, "Check the image against security advisories (see cpc scan)")
 	f.scanning.register(fs)
 }
 

@@ -15,17 +15,17 @@ import (
 )
 
 func (a *app) builderGroup() *cobra.Command {
-	return group("builder", "Work with the build cache", a.buildCommand(), a.builderPruneCommand())
+	return group("builder", "Manage the build cache", a.buildCommand(), a.builderPruneCommand())
 }
 
 // buildxGroup has the words of docker's buildx. There is one builder: cpc.
 func (a *app) buildxGroup() *cobra.Command {
-	return group("buildx", "Build, by the words of docker buildx", a.buildCommand(), a.builderPruneCommand(), a.buildxListCommand(), a.buildxVersionCommand())
+	return group("buildx", "Build images with the commands of docker buildx", a.buildCommand(), a.builderPruneCommand(), a.buildxListCommand(), a.buildxVersionCommand())
 }
 
 func (a *app) buildxListCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "ls", Short: "List builders: there is one", Args: wants(0, 0),
+		Use: "ls", Short: "List the builders; cpc is the only one", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "NAME/NODE   DRIVER/ENDPOINT   STATUS    PLATFORMS\ncpc*        cpc               running   %s\n",
 				rootfs.FormatPlatform(rootfs.HostPlatform()))
@@ -36,7 +36,7 @@ func (a *app) buildxListCommand() *cobra.Command {
 
 func (a *app) buildxVersionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Show the version of the builder: cpc's", Args: wants(0, 0),
+		Use: "version", Short: "Show the version of the builder, which is that of cpc", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "cpc buildx %s\n", version())
 			return err
@@ -47,7 +47,7 @@ func (a *app) buildxVersionCommand() *cobra.Command {
 func (a *app) builderPruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
-		Use: "prune [OPTIONS]", Short: "Remove the build cache: results of steps, and cache mounts", Args: wants(0, 0),
+		Use: "prune [OPTIONS]", Short: "Remove the build cache (the results of steps and the cache mounts)", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			unused, err := unusedFor(p.filters)
 			if err != nil {

@@ -22,8 +22,8 @@ type stepFlags struct {
 
 func (f *stepFlags) register(fs *pflag.FlagSet) {
 	f.limits.register(fs, "", "", "")
-	fs.StringVar(&f.shmSize, "shm-size", "", "Size of a step's /dev/shm in `BYTES` (default 64m)")
-	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "Resource limit of steps: `NAME=SOFT[:HARD]`")
+	fs.StringVar(&f.shmSize, "shm-size", "", "Size of /dev/shm in RUN steps in `BYTES` (default 64m)")
+	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "Resource limit of RUN steps: `NAME=SOFT[:HARD]`")
 }
 
 // options are those of steps. What was asked for and this host cannot

@@ -20,8 +20,8 @@ type diskFlags struct {
 }
 
 func (d *diskFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&d.size, "disk", "10g", "Size in `BYTES` of the disk that a writable root, the image's volumes and, if this is given, /var/tmp are on")
-	fs.StringArrayVar(&d.options, "storage-opt", nil, "`OPTION`: size=BYTES, the same as --disk")
+	fs.StringVar(&d.size, "disk", "10g", "Size in `BYTES` of the disk of the sandbox: a writable root, the volumes of the image and, if the flag is given, /var/tmp")
+	fs.StringArrayVar(&d.options, "storage-opt", nil, "`OPTION`: size=BYTES (the same as --disk)")
 }
 
 // parse sets the size, and whether a disk was asked for.

@@ -19,10 +19,11 @@ import (
 func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "doctor [OPTIONS]", Short: "Check whether this machine is ready, and say what mends it", Args: wants(0, 0),
-		Long: `Check whether this machine is ready for sandboxes of the calling user, by trying
-what they need, and say for each failure what to type. The exit status is 0 when
-it is ready, also with warnings, and 1 when it is not. Nothing is changed.`,
+		Use: "doctor [OPTIONS]", Short: "Check whether this machine is ready to run sandboxes", Args: wants(0, 0),
+		Long: `Check whether this machine is ready to run sandboxes for the calling user. Each
+check tries a feature that sandboxes need; each failure comes with the command
+that fixes it. The exit status is 0 if the machine is ready (warnings are allowed)
+and 1 if it is not. The command changes nothing.`,
 		Example: `  cpc doctor
   cpc doctor --json | jq '.checks[] | select(.status == "fail")'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -30,13 +30,14 @@ func (a *app) eventsCommand() *cobra.Command {
 	f := &eventsFlags{}
 	cmd := &cobra.Command{
 		Use:   "events [OPTIONS]",
-		Short: "Show what happens to sandboxes, as it happens",
-		Long: `Show what happens to sandboxes, as it happens: create, start, attach, exec_start,
-pause, unpause, update, kill, die, stop, destroy, and what their limits do: oom,
-pids-max, memory-80 and memory-95 (percent of the limit), cpu-throttled,
-memory-pressure and io-pressure; network-policy when cpc net changes what a
-sandbox reaches, and network-denied for the first of what it was not let out to
-(cpc net log has all).
+		Short: "Show the events of sandboxes as they happen",
+		Long: `Show the events of sandboxes as they happen.
+
+  life      create, start, attach, exec_start, pause, unpause, update, kill, die, stop, destroy
+  limits    oom, pids-max, memory-80 and memory-95 (percent of the limit), cpu-throttled,
+            memory-pressure, io-pressure
+  network   network-policy (cpc net changed the policy), network-denied (the first
+            connections that were denied; cpc net log shows all of them)
 
 A TIME is a date, a number of seconds since 1970, or a duration before now.`,
 		Example: `  cpc events --filter event=oom
@@ -45,8 +46,8 @@ A TIME is a date, a number of seconds since 1970, or a duration before now.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.events(cmd, f) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.since, "since", "", "Show what happened since `TIME`, too")
-	fs.StringVar(&f.until, "until", "", "End at `TIME`")
+	fs.StringVar(&f.since, "since", "", "Also show earlier events, since `TIME`")
+	fs.StringVar(&f.until, "until", "", "Stop at `TIME`")
 	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "Show only events with `KEY=VALUE`: container, event, image, label, type")
 	fs.StringVar(&f.format, "format", "", "`FORMAT`: json, or a Go template, such as '{{.Action}} {{.Actor.ID}}'")
 	fs.BoolVar(&f.json, "json", false, "The same as --format json")

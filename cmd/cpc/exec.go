@@ -26,20 +26,20 @@ func (a *app) execCommand() *cobra.Command {
 	f := &execFlags{}
 	cmd := &cobra.Command{
 		Use:   "exec [OPTIONS] SANDBOX COMMAND [ARG...]",
-		Short: "Run a further command in a running sandbox",
+		Short: "Execute a command in a running sandbox",
 		Args:  wants(2, many),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.exec(cmd.Context(), f, args) },
 	}
 	fs := cmd.Flags()
 	fs.SetInterspersed(false)
 	fs.BoolVarP(&f.interactive, "interactive", "i", false, "Keep standard input open")
-	fs.BoolVarP(&f.tty, "tty", "t", false, "Give the command a terminal")
+	fs.BoolVarP(&f.tty, "tty", "t", false, "Allocate a terminal")
 	fs.BoolVarP(&f.detach, "detach", "d", false, "Run in the background")
-	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` to run as (default: the sandbox's)")
+	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` to run as (default: the user of the sandbox)")
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "Working `DIRECTORY`")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "Set an environment variable: `NAME[=VALUE]`")
 	fs.StringArrayVar(&f.envFiles, "env-file", nil, "Read environment variables from `FILE`")
-	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
+	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal without ending the program")
 	return cmd
 }
 
@@ -103,13 +103,13 @@ func (a *app) attachCommand() *cobra.Command {
 	f := &attachFlags{}
 	cmd := &cobra.Command{
 		Use:   "attach [OPTIONS] SANDBOX",
-		Short: "Connect to the program of a running sandbox",
+		Short: "Attach to the program of a running sandbox",
 		Args:  wants(1, 1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.attach(cmd.Context(), f, args[0]) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal")
-	fs.BoolVar(&f.noStdin, "no-stdin", false, "Only show the output")
+	fs.StringVar(&f.detachKeys, "detach-keys", defaultKeys, "`KEYS` that detach from the terminal without ending the program")
+	fs.BoolVar(&f.noStdin, "no-stdin", false, "Do not attach standard input")
 	return cmd
 }
 

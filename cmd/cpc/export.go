@@ -18,10 +18,11 @@ import (
 func (a *app) exportCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
-		Use: "export [OPTIONS] NAME", Short: "Write the file system of a running sandbox, or of an image, as a tar",
-		Long: `Write the file system of a running sandbox, or of an image, as a tar, without
-what is mounted in it (/tmp, /proc and the like). Nothing is left of the file system
-of a sandbox that has ended.`,
+		Use: "export [OPTIONS] NAME", Short: "Export the file system of a running sandbox or of an image as a tar",
+		Long: `Export the file system of a running sandbox or of an image as a tar. Mounts such as
+/tmp, /home/sandbox and /proc are left out; cpc exec SANDBOX tar copies files from
+those. The file system of a sandbox is removed when the sandbox exits, so an
+exited sandbox cannot be exported.`,
 		Example: "  cpc export -o files.tar box\n  cpc export debian:trixie-slim | tar t",
 		Args:    wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

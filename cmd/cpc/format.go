@@ -32,8 +32,8 @@ func (l *listing) registerShort(cmd *cobra.Command, letter string) {
 }
 
 func (l *listing) registerQuiet(cmd *cobra.Command, what string) {
-	cmd.Flags().BoolVarP(&l.quiet, "quiet", "q", false, "Print "+what+" only")
-	cmd.Flags().BoolVar(&l.noTrunc, "no-trunc", false, "Do not shorten")
+	cmd.Flags().BoolVarP(&l.quiet, "quiet", "q", false, "Print only "+what)
+	cmd.Flags().BoolVar(&l.noTrunc, "no-trunc", false, "Do not truncate output")
 }
 
 // column is one column of the default table.

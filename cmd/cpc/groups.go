@@ -32,7 +32,7 @@ func called(cmd *cobra.Command, name string, aliases ...string) *cobra.Command {
 
 func (a *app) imageGroup() *cobra.Command {
 	return group(
-		"image", "Work with images",
+		"image", "Manage images",
 		called(a.imagesCommand(), "ls", "list"), called(a.rmiCommand(), "rm", "remove"), a.imagePruneCommand(),
 		a.buildCommand(), a.pullCommand(), a.pushCommand(), a.importCommand(), a.tagCommand(), a.historyCommand(),
 		a.saveCommand(), a.loadCommand(), a.inspectKind("image"),
@@ -41,7 +41,7 @@ func (a *app) imageGroup() *cobra.Command {
 
 func (a *app) containerGroup() *cobra.Command {
 	cmd := group(
-		"container", "Work with sandboxes",
+		"container", "Manage sandboxes",
 		called(a.psCommand(), "ls", "ps", "list"), a.runCommand(), a.execCommand(), a.attachCommand(), a.logsCommand(),
 		a.stopCommand(), a.killCommand(), a.waitCommand(), called(a.rmCommand(), "rm", "remove"),
 		a.containerPruneCommand(), a.inspectKind("sandbox"), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
@@ -54,7 +54,7 @@ func (a *app) containerGroup() *cobra.Command {
 // inspectKind is inspect for one kind of things.
 func (a *app) inspectKind(kind string) *cobra.Command {
 	cmd := a.inspectCommand()
-	cmd.Short = "Show all that is known of " + map[string]string{"image": "images", "sandbox": "sandboxes"}[kind]
+	cmd.Short = "Show detailed information on " + map[string]string{"image": "images", "sandbox": "sandboxes"}[kind]
 	f := cmd.Flags().Lookup("type")
 	f.Hidden = true
 	cmd.PreRunE = func(*cobra.Command, []string) error { return f.Value.Set(kind) }

@@ -32,8 +32,8 @@ func (a *app) historyCommand() *cobra.Command {
 	var human bool
 	var platform string
 	cmd := &cobra.Command{
-		Use: "history [OPTIONS] IMAGE", Short: "Show how an image was made", Args: wants(1, 1),
-		Long: "Show how an image was made, newest step first. SIZE is that of a step's layer, compressed.",
+		Use: "history [OPTIONS] IMAGE", Short: "Show the history of an image", Args: wants(1, 1),
+		Long: "Show the steps that an image was built with, newest first. SIZE is the compressed size of the layer of the step.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(func(store *rootfs.Store) error {
 				img, err := imageFor(cmd.Context(), store, args[0], platform)
@@ -53,8 +53,8 @@ func (a *app) historyCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&human, "human", "H", true, "Print sizes and times for people")
-	cmd.Flags().StringVar(&platform, "platform", "", "Show that for `OS/ARCH` of an image for several")
+	cmd.Flags().BoolVarP(&human, "human", "H", true, "Print sizes and times in a readable form")
+	cmd.Flags().StringVar(&platform, "platform", "", "Show the image for `OS/ARCH` of a multi-platform image")
 	l.registerQuiet(cmd, "ids")
 	l.register(cmd)
 	return cmd

@@ -72,9 +72,10 @@ func (a *app) imagesCommand() *cobra.Command {
 	var digests bool
 	cmd := &cobra.Command{
 		Use: "images [OPTIONS] [NAME]", Short: "List images", Args: wants(0, 1),
-		Long: `List images. NAME may have the wildcards * and ?. Filters are dangling=true|false,
-reference=PATTERN, label=KEY[=VALUE], id=ID, before=IMAGE, since=IMAGE and
-until=TIME; KEY!=VALUE turns one around.`,
+		Long: `List images. NAME may contain the wildcards * and ?.
+
+Filters: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], id=ID,
+before=IMAGE, since=IMAGE, until=TIME. KEY!=VALUE selects the images that do not match.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(func(store *rootfs.Store) error {
 				for _, name := range args {
@@ -88,7 +89,7 @@ until=TIME; KEY!=VALUE turns one around.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "Show only those with `KEY=VALUE`")
+	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "Show only images that match `KEY=VALUE`")
 	cmd.Flags().BoolVar(&digests, "digests", false, "Show digests")
 	cmd.Flags().BoolP("all", "a", false, "Show all images (there are no hidden ones)")
 	l.registerQuiet(cmd, "ids")
@@ -183,8 +184,8 @@ func (a *app) rmiCommand() *cobra.Command {
 			return a.inStore(func(store *rootfs.Store) error { return removeImages(cmd, store, args, force) })
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Remove all names of an image id, untag what is in use, and do not mind if there is no such image")
-	cmd.Flags().Bool("no-prune", false, "Accepted for docker's sake: layers that nothing needs always go")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Remove every name of an image id, untag images in use, and ignore images that do not exist")
+	cmd.Flags().Bool("no-prune", false, "Accepted for compatibility with docker: unused layers are always removed")
 	return cmd
 }
 
@@ -213,7 +214,7 @@ func removeImages(cmd *cobra.Command, store *rootfs.Store, names []string, force
 
 func (a *app) tagCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "tag IMAGE NAME", Short: "Give an image a further name", Args: wants(2, 2),
+		Use: "tag IMAGE NAME", Short: "Create a tag NAME that refers to IMAGE", Args: wants(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(func(store *rootfs.Store) error { return store.Tag(cmd.Context(), args[0], args[1]) })
 		},

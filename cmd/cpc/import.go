@@ -21,9 +21,9 @@ type importFlags struct {
 func (a *app) importCommand() *cobra.Command {
 	f := &importFlags{}
 	cmd := &cobra.Command{
-		Use: "import [OPTIONS] FILE|- [NAME]", Short: "Make an image of a root file system's tar",
-		Long: `Make an image of one layer from a tar of a root file system, which may be
-compressed with gzip, zstd or bzip2. "-" reads standard input.`,
+		Use: "import [OPTIONS] FILE|- [NAME]", Short: "Create an image from a tar of a root file system",
+		Long: `Create an image with one layer from a tar of a root file system. The tar may be
+compressed with gzip, zstd or bzip2. "-" reads it from standard input.`,
 		Example: "  mmdebstrap --variant=minbase trixie - | cpc import - debian:trixie-slim\n" +
 			"  cpc import --change 'CMD [\"/init\"]' --change 'ENV A=1' root.tar mine:latest",
 		Args: wants(1, 2),
@@ -32,8 +32,8 @@ compressed with gzip, zstd or bzip2. "-" reads standard input.`,
 		},
 	}
 	cmd.Flags().StringVarP(&f.message, "message", "m", "", "`COMMENT` for the image's history")
-	cmd.Flags().StringArrayVarP(&f.changes, "change", "c", nil, "Change the configuration by an `INSTRUCTION` of a Dockerfile, such as CMD or ENV")
-	cmd.Flags().StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "The files are for `OS/ARCH` (default: the host's)")
+	cmd.Flags().StringArrayVarP(&f.changes, "change", "c", nil, "Apply a Dockerfile `INSTRUCTION` to the image, such as CMD or ENV")
+	cmd.Flags().StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "`OS/ARCH` that the files are for (default: that of the host)")
 	return cmd
 }
 

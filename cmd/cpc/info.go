@@ -41,8 +41,8 @@ type information struct {
 func (a *app) infoCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
-		Use: "info [OPTIONS]", Short: "Show what this machine is, and how many sandboxes and images there are", Args: wants(0, 0),
-		Long: "Show what this machine is, and how many sandboxes and images there are. cpc doctor\nsays whether the machine is ready for sandboxes.",
+		Use: "info [OPTIONS]", Short: "Show information about the system", Args: wants(0, 0),
+		Long: "Show information about the system: the machine, and the number of sandboxes and images.\nTo check whether the machine is ready to run sandboxes, use cpc doctor.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := a.information(cmd)
 			if err != nil {

@@ -303,7 +303,7 @@ func (a *app) inspectCommand() *cobra.Command {
 	var l listing
 	var kind string
 	cmd := &cobra.Command{
-		Use: "inspect [OPTIONS] NAME...", Short: "Show all that is known of sandboxes and images",
+		Use: "inspect [OPTIONS] NAME...", Short: "Show detailed information on sandboxes and images",
 		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if kind != "" && kind != "image" && kind != "sandbox" && kind != "container" {
@@ -328,7 +328,7 @@ func (a *app) inspectCommand() *cobra.Command {
 			return errors.Join(printRows(cmd.OutOrStdout(), l, nil, found), failed)
 		},
 	}
-	cmd.Flags().StringVar(&kind, "type", "", "`TYPE` of what is named: sandbox or image (default: whichever there is)")
+	cmd.Flags().StringVar(&kind, "type", "", "`TYPE` of the object: sandbox or image (default: the first that exists)")
 	l.registerShort(cmd, "f")
 	return cmd
 }

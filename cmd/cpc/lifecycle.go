@@ -42,12 +42,12 @@ func (a *app) stopCommand() *cobra.Command {
 	var timeout int
 	var signalName string
 	cmd := &cobra.Command{
-		Use: "stop [OPTIONS] SANDBOX...", Short: "Ask sandboxes to end, and end them after a while",
+		Use: "stop [OPTIONS] SANDBOX...", Short: "Stop running sandboxes",
 		Args: wants(1, many),
 	}
-	cmd.Flags().IntVarP(&timeout, "time", "t", 0, "`SECONDS` to wait before killing (default: the sandbox's, 10); -1: for ever")
+	cmd.Flags().IntVarP(&timeout, "time", "t", 0, "`SECONDS` to wait before killing the sandbox; -1 waits forever (default: --stop-timeout of cpc run, 10)")
 	cmd.Flags().IntVar(&timeout, "timeout", 0, "The same as --time, in `SECONDS`")
-	cmd.Flags().StringVarP(&signalName, "signal", "s", "", "`SIGNAL` to send (default: the sandbox's stop signal)")
+	cmd.Flags().StringVarP(&signalName, "signal", "s", "", "`SIGNAL` to send (default: the stop signal of the sandbox)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		given := cmd.Flags().Changed("time") || cmd.Flags().Changed("timeout")
 		return a.each(cmd, args, func(e *sandbox.Engine, name string) error {
@@ -82,7 +82,7 @@ func stopSignal(asked string, r *record.Record) (unix.Signal, error) {
 func (a *app) killCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
-		Use: "kill [OPTIONS] SANDBOX...", Short: "Send a signal to the programs of sandboxes",
+		Use: "kill [OPTIONS] SANDBOX...", Short: "Kill running sandboxes, or send them a signal",
 		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sig, err := dockerflag.ParseSignal(name)
@@ -98,7 +98,7 @@ func (a *app) killCommand() *cobra.Command {
 
 func (a *app) waitCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "wait SANDBOX...", Short: "Wait until sandboxes end, and print their exit statuses",
+		Use: "wait SANDBOX...", Short: "Wait until sandboxes exit and print their exit statuses",
 		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := a.engine()
@@ -116,12 +116,12 @@ func (a *app) waitCommand() *cobra.Command {
 func (a *app) rmCommand() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use: "rm [OPTIONS] SANDBOX...", Short: "Remove the records and logs of sandboxes that have ended",
+		Use: "rm [OPTIONS] SANDBOX...", Short: "Remove exited sandboxes (their records and logs)",
 		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Remove(cmd.Context(), name, force) })
 		},
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "Kill them first, and do not mind if there are none")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "Kill running sandboxes first, and ignore sandboxes that do not exist")
 	return cmd
 }

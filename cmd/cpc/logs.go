@@ -28,15 +28,15 @@ type logsFlags struct {
 func (a *app) logsCommand() *cobra.Command {
 	f := &logsFlags{}
 	cmd := &cobra.Command{
-		Use: "logs [OPTIONS] SANDBOX", Short: "Show what a sandbox has printed", Args: wants(1, 1),
+		Use: "logs [OPTIONS] SANDBOX", Short: "Show the logs of a sandbox", Args: wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.logs(cmd, f, args[0])
 		},
 	}
-	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "Go on until the sandbox ends")
-	cmd.Flags().BoolVarP(&f.timestamps, "timestamps", "t", false, "Show when each line was begun")
-	cmd.Flags().StringVar(&f.since, "since", "", "Show only what was printed since `TIME`: a date, seconds since 1970, or a duration before now")
-	cmd.Flags().StringVar(&f.until, "until", "", "Show only what was printed up to `TIME`")
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "Follow the output until the sandbox exits")
+	cmd.Flags().BoolVarP(&f.timestamps, "timestamps", "t", false, "Show the time of each line")
+	cmd.Flags().StringVar(&f.since, "since", "", "Show only lines since `TIME`: a date, seconds since 1970, or a duration before now (10m)")
+	cmd.Flags().StringVar(&f.until, "until", "", "Show only lines before `TIME`")
 	cmd.Flags().StringVarP(&f.tail, "tail", "n", "all", "Show only the last `LINES`")
 	return cmd
 }

@@ -28,18 +28,18 @@ import (
 
 func (a *app) netCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "net COMMAND", Short: "See and change what sandboxes reach of the network", Args: unknownCommand,
-		Long: `See and change what sandboxes reach of the network.
+		Use: "net COMMAND", Short: "Manage the network policy of sandboxes", Args: unknownCommand,
+		Long: `Show and change which hosts sandboxes can reach.
 
-A sandbox's policy is a version that never changes; each change makes the next
-one, at once, and cuts the connections that it does not allow. What was decided
-is kept beside the sandbox's log.`,
+Each change creates a new version of the policy, takes effect at once, and closes
+the connections that the new version does not allow. The decisions are kept beside
+the log of the sandbox.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	for _, c := range []*cobra.Command{
-		a.netShowCommand(), a.netChangeCommand(wire.NetAllow, "Let a sandbox out to what rules name"),
-		a.netChangeCommand(wire.NetDeny, "Cut a sandbox off from what rules name"),
-		a.netChangeCommand(wire.NetRemove, "Take rules out of a sandbox's policy"),
+		a.netShowCommand(), a.netChangeCommand(wire.NetAllow, "Add rules that allow hosts"),
+		a.netChangeCommand(wire.NetDeny, "Add rules that deny hosts"),
+		a.netChangeCommand(wire.NetRemove, "Remove rules from the policy of a sandbox"),
 		a.netTestCommand(), a.netLogCommand(), a.netLearnCommand(), a.netPresetsCommand(),
 	} {
 		c.DisableFlagsInUseLine = true
@@ -57,7 +57,7 @@ type netState struct {
 func (a *app) netShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "show [OPTIONS] SANDBOX...", Short: "Show policies in force, with counters", Args: wants(1, many),
+		Use: "show [OPTIONS] SANDBOX...", Short: "Show the policy of sandboxes, with a counter for each rule", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := a.engine()
 			if err != nil {
@@ -176,11 +176,11 @@ type netAnswer struct {
 func (a *app) netTestCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "test [OPTIONS] SANDBOX HOST[:PORT]|URL...", Short: "Say whether hosts would be let out to, and by which rule", Args: wants(2, many),
-		Long: `Say whether a sandbox would be let out to hosts, and by which rule. Without a
-port it is 443. Names are looked up on this host, as for a connection of the
-sandbox: a name whose addresses no rule grants is denied. The exit status is 1 if
-one would not be let out to.`,
+		Use: "test [OPTIONS] SANDBOX HOST[:PORT]|URL...", Short: "Test whether a sandbox can reach hosts, and which rule decides", Args: wants(2, many),
+		Long: `Test whether a sandbox can reach hosts, and show which rule decides. The default
+port is 443. Names are looked up on this host, as for a connection of the sandbox;
+a name is denied if no rule grants its addresses. The exit status is 1 if the
+policy denies one of the hosts.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := a.engine()
 			if err != nil {
@@ -241,7 +241,7 @@ func printAnswers(w io.Writer, answers []netAnswer, asJSON bool) error {
 func (a *app) netLogCommand() *cobra.Command {
 	var follow, asJSON, denied bool
 	cmd := &cobra.Command{
-		Use: "log [OPTIONS] SANDBOX", Short: "Show what a sandbox's network has decided", Args: wants(1, 1),
+		Use: "log [OPTIONS] SANDBOX", Short: "Show the connections that the network of a sandbox allowed and denied", Args: wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := a.engine()
 			if err != nil {
@@ -261,8 +261,8 @@ func (a *app) netLogCommand() *cobra.Command {
 		},
 	}
 	fs := cmd.Flags()
-	fs.BoolVarP(&follow, "follow", "f", false, "Go on until the sandbox ends")
-	fs.BoolVar(&denied, "denied", false, "Only what was refused or failed")
+	fs.BoolVarP(&follow, "follow", "f", false, "Follow the output until the sandbox exits")
+	fs.BoolVar(&denied, "denied", false, "Show only connections that were denied or failed")
 	fs.BoolVar(&asJSON, "json", false, "Print each decision as a line of JSON")
 	return cmd
 }
@@ -315,7 +315,7 @@ func bytesOf(d event.Event) string {
 func (a *app) netPresetsCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
-		Use: "presets [OPTIONS]", Short: "List the presets that rules can name", Args: wants(0, 0),
+		Use: "presets [OPTIONS]", Short: "List the presets that rules can refer to", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return printRows(cmd.OutOrStdout(), l, []column{
 				{"NAME", "{{.Name}}"}, {"DEFAULT", "{{if .Default}}yes{{end}}"}, {"ABOUT", "{{.About}}"}, {"HOSTS", `{{join .Hosts " "}}`},

@@ -38,18 +38,18 @@ type netFlags struct {
 }
 
 func (f *netFlags) register(fs *pflag.FlagSet) {
-	fs.StringArrayVar(&f.egress, "egress", nil, "Let out what `RULE` names, instead of the default: HOST[:PORT[,PORT]], *.HOST, a CIDR with ports, or a preset such as @debian (@default: the default)")
-	fs.StringArrayVar(&f.egressFiles, "egress-file", nil, "Read such rules from a TOML `FILE` with allow = [...] and deny = [...]")
+	fs.StringArrayVar(&f.egress, "egress", nil, "Allow the hosts of `RULE` instead of the default policy: HOST[:PORT[,PORT]], *.HOST, a CIDR with ports, or a preset such as @debian; @default is the default policy")
+	fs.StringArrayVar(&f.egressFiles, "egress-file", nil, "Read --egress rules from a TOML `FILE` with allow = [...] and deny = [...]")
 	fs.StringArrayVar(&f.addHosts, "add-host", nil, "Add a line to /etc/hosts: `NAME:ADDRESS`")
-	fs.StringVar(&f.hostCA, "host-ca", "", "Trust the CAs that this host trusts, or those in `FILE`; =false: not")
+	fs.StringVar(&f.hostCA, "host-ca", "", "Trust the certificate authorities of this host, or those in `FILE`; =false turns this off")
 	fs.Lookup("host-ca").NoOptDefVal = "true"
-	fs.BoolVar(&f.proxy, "proxy", false, "Go out through the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name")
+	fs.BoolVar(&f.proxy, "proxy", false, "Connect through the proxies in HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
 }
 
 // registerDNS adds what only cpc run has.
 func (f *netFlags) registerDNS(fs *pflag.FlagSet) {
-	fs.StringArrayVar(&f.dns, "dns", nil, "Name server `ADDRESS`; for --network host only, as an allowlist has its own")
-	fs.StringArrayVar(&f.dnsSearch, "dns-search", nil, "Search `DOMAIN` for short names")
+	fs.StringArrayVar(&f.dns, "dns", nil, "`ADDRESS` of a name server; only for --network host, as the allowlist has its own name server")
+	fs.StringArrayVar(&f.dnsSearch, "dns-search", nil, "Search `DOMAIN` that completes short host names")
 	fs.StringArrayVar(&f.dnsOptions, "dns-option", nil, "Resolver `OPTION`, such as ndots:2")
 	fs.StringArrayVar(&f.dnsOptions, "dns-opt", nil, "The same as --dns-option")
 	_ = fs.MarkHidden("dns-opt") // it exists: see the line above

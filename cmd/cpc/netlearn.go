@@ -22,14 +22,14 @@ func (a *app) netLearnCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "learn [OPTIONS] IMAGE [COMMAND] [ARG...]",
-		Short: "Run a command with everything denied, and print the policy that it needs",
-		Long: `Run a command in a new sandbox that is let out to nothing but what --egress names,
-and print the smallest policy under which every connection that it tried would
-have been allowed, as --egress-file reads it. What the command prints goes to
-standard error.
+		Short: "Run a command without network access and print the policy that it needs",
+		Long: `Run a command in a new sandbox whose network denies every host except those of
+--egress. Afterwards, print the smallest policy that allows all connections that
+the command attempted, in the format of --egress-file. The output of the command
+goes to standard error.
 
-A program seldom goes on after its first connection fails: run it again with what
-was learnt, until nothing is added.`,
+Most programs stop after their first failed connection. Repeat the command with
+the policy so far until the policy no longer grows.`,
 		Example: `  cpc net learn debian:trixie-slim apt-get update >policy.toml
   cpc net learn --egress-file policy.toml debian:trixie-slim apt-get update`,
 		Args: wants(1, many),

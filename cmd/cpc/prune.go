@@ -26,8 +26,8 @@ type pruning struct {
 }
 
 func (p *pruning) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&p.force, "force", "f", false, "Do not ask")
-	cmd.Flags().StringArrayVar(&p.filters, "filter", nil, "Remove only those with `KEY=VALUE`: until=24h, label=NAME")
+	cmd.Flags().BoolVarP(&p.force, "force", "f", false, "Do not ask for confirmation")
+	cmd.Flags().StringArrayVar(&p.filters, "filter", nil, "Remove only objects that match `KEY=VALUE`: until=24h, label=NAME")
 }
 
 // errDeclined ends a command that was not confirmed.
@@ -55,7 +55,7 @@ func (p *pruning) confirm(ctx context.Context, warning string) error {
 func (a *app) imagePruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
-		Use: "prune [OPTIONS]", Short: "Remove images without a name, or all that nothing uses", Args: wants(0, 0),
+		Use: "prune [OPTIONS]", Short: "Remove dangling images, or all unused images", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.inStore(func(store *rootfs.Store) error {
 				warning := "all images without a name"
@@ -71,7 +71,7 @@ func (a *app) imagePruneCommand() *cobra.Command {
 		},
 	}
 	p.register(cmd)
-	cmd.Flags().BoolVarP(&p.all, "all", "a", false, "Remove all images that nothing uses, not only those without a name")
+	cmd.Flags().BoolVarP(&p.all, "all", "a", false, "Remove all unused images, not only those without a name")
 	return cmd
 }
 
@@ -103,7 +103,7 @@ func tellFreed(cmd *cobra.Command, freed int64) error {
 func (a *app) containerPruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
-		Use: "prune [OPTIONS]", Short: "Remove what is known of sandboxes that have ended", Args: wants(0, 0),
+		Use: "prune [OPTIONS]", Short: "Remove all exited sandboxes", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := p.confirm(cmd.Context(), "all sandboxes that have ended"); err != nil {
 				return err
@@ -169,7 +169,7 @@ func sandboxFilter(filters []string) (func(*record.Record) bool, error) {
 func (a *app) systemPruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
-		Use: "prune [OPTIONS]", Short: "Remove what nothing uses: sandboxes that have ended, images, the build cache", Args: wants(0, 0),
+		Use: "prune [OPTIONS]", Short: "Remove unused data: exited sandboxes, images and the build cache", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.inside == nil {
 				warning := "all sandboxes that have ended, images without a name and the build cache"
@@ -192,7 +192,7 @@ func (a *app) systemPruneCommand() *cobra.Command {
 		},
 	}
 	p.register(cmd)
-	cmd.Flags().BoolVarP(&p.all, "all", "a", false, "Remove all images that nothing uses, not only those without a name")
+	cmd.Flags().BoolVarP(&p.all, "all", "a", false, "Remove all unused images, not only those without a name")
 	cmd.Flags().Bool("volumes", false, "Accepted for docker's sake: there are no volumes")
 	return cmd
 }

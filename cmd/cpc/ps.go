@@ -50,17 +50,19 @@ func (a *app) psCommand() *cobra.Command {
 	f := &psFlags{}
 	cmd := &cobra.Command{
 		Use: "ps [OPTIONS]", Aliases: []string{"list"}, Short: "List sandboxes", Args: wants(0, 0),
-		Long: `List the sandboxes that run, newest first. Filters are name=REGEXP, id=ID,
-status=STATUS, exited=CODE, ancestor=IMAGE, label=KEY[=VALUE], label!=KEY[=VALUE],
-before=SANDBOX, since=SANDBOX, network=NETWORK and health=none. A sandbox is
-shown if it matches one of the values of each key, and all labels.`,
+		Long: `List running sandboxes, newest first. -a lists exited ones, too.
+
+Filters: name=REGEXP, id=ID, status=STATUS, exited=CODE, ancestor=IMAGE,
+label=KEY[=VALUE], label!=KEY[=VALUE], before=SANDBOX, since=SANDBOX,
+network=NETWORK and health=none. Several values of one key are alternatives;
+several labels must all match.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.ps(cmd, f) },
 	}
-	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "Show those that have ended, too")
-	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "Show the newest sandbox, running or not")
-	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "Show the `N` newest sandboxes, running or not")
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "Show exited sandboxes, too")
+	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "Show only the newest sandbox, running or exited")
+	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "Show only the `N` newest sandboxes, running or exited")
 	cmd.Flags().Lookup("last").DefValue = "0" // no default is shown in the help
-	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "Show only those with `KEY=VALUE`")
+	cmd.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "Show only sandboxes that match `KEY=VALUE`")
 	f.registerQuiet(cmd, "ids")
 	f.register(cmd)
 	return cmd

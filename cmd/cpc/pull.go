@@ -107,10 +107,10 @@ func (a *app) pullCommand() *cobra.Command {
 	var quiet, all, forRun, referrers bool
 	var platform string
 	cmd := &cobra.Command{
-		Use: "pull [OPTIONS] IMAGE", Short: "Get an image from a registry", Args: wants(1, 1),
-		Long: `Get an image from the registry in its name, or from a mirror that config.toml has
-for it. A download that broke off is taken up where it ended. NAME@sha256:DIGEST
-gets exactly that image.`,
+		Use: "pull [OPTIONS] IMAGE", Short: "Pull an image from a registry", Args: wants(1, 1),
+		Long: `Pull an image from the registry in its name, or from the mirror that config.toml
+sets for that registry. An interrupted download is resumed. NAME@sha256:DIGEST
+pulls exactly the image with that digest.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.inStore(func(store *rootfs.Store) error {
 				p := newProgress(os.Stderr, quiet)
@@ -145,12 +145,12 @@ gets exactly that image.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print the digest only")
-	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "Get all tags of the repository")
-	cmd.Flags().BoolVar(&referrers, "referrers", false, "Get what the registry keeps about the image, too: bills of materials, signatures")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Print only the digest")
+	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "Pull all tags of the repository")
+	cmd.Flags().BoolVar(&referrers, "referrers", false, "Also pull the referrers of the image: bills of materials, signatures")
 	cmd.Flags().BoolVar(&forRun, "for-run", false, "")
 	_ = cmd.Flags().MarkHidden("for-run") // it exists
-	cmd.Flags().StringVar(&platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Get the image for `OS/ARCH` (default: the host's)")
+	cmd.Flags().StringVar(&platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Pull the image for `OS/ARCH` (default: that of the host)")
 	return cmd
 }
 

@@ -54,16 +54,16 @@ type pushFlags struct {
 func (a *app) pushCommand() *cobra.Command {
 	f := &pushFlags{}
 	cmd := &cobra.Command{
-		Use: "push [OPTIONS] IMAGE", Short: "Send an image to a registry", Args: wants(1, 1),
-		Long: `Send an image to the registry in its name, with its bill of materials and what
-else is kept about it. Of a name for several platforms all are sent.`,
+		Use: "push [OPTIONS] IMAGE", Short: "Push an image to a registry", Args: wants(1, 1),
+		Long: `Push an image to the registry in its name, together with its bill of materials and
+other referrers. All platforms of a multi-platform image are pushed.`,
 		Example: "  cpc tag sandbox registry.example.com/team/sandbox:v1.0.0\n  cpc push registry.example.com/team/sandbox:v1.0.0",
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.push(cmd, args[0], f) },
 	}
-	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "Print the digest only")
-	cmd.Flags().BoolVarP(&f.all, "all-tags", "a", false, "Send all tags of the repository")
-	cmd.Flags().BoolVar(&f.noReferrers, "no-referrers", false, "Leave out the bill of materials and what else is kept about the image")
-	cmd.Flags().StringVar(&f.platform, "platform", "", "Send that for `OS/ARCH` alone of an image for several")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "Print only the digest")
+	cmd.Flags().BoolVarP(&f.all, "all-tags", "a", false, "Push all tags of the repository")
+	cmd.Flags().BoolVar(&f.noReferrers, "no-referrers", false, "Do not push the bill of materials and other referrers")
+	cmd.Flags().StringVar(&f.platform, "platform", "", "Push only the image for `OS/ARCH` of a multi-platform image")
 	return cmd
 }
 
@@ -134,9 +134,9 @@ func (a *app) loginCommand() *cobra.Command {
 	f := &loginFlags{}
 	cmd := &cobra.Command{
 		Use: "login [OPTIONS] [SERVER]", Short: "Log in to a registry", Args: wants(0, 1),
-		Long: `Log in to a registry (docker.io if none is named). Credentials are kept where
-docker keeps them: by the credential helper that ~/.docker/config.json names, or
-else in that file, so that docker and cpc know each other's.`,
+		Long: `Log in to a registry. The default is docker.io. The credentials are stored where
+docker stores them: by the credential helper in ~/.docker/config.json or, without
+one, in that file. docker and cpc can therefore use each other's logins.`,
 		Example: "  aws ecr get-login-password | cpc login -u AWS --password-stdin 123456789012.dkr.ecr.eu-central-1.amazonaws.com",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			server := ""
@@ -147,7 +147,7 @@ else in that file, so that docker and cpc know each other's.`,
 		},
 	}
 	cmd.Flags().StringVarP(&f.user, "username", "u", "", "User `NAME`")
-	cmd.Flags().StringVarP(&f.password, "password", "p", "", "`PASSWORD`; others can see it: prefer --password-stdin")
+	cmd.Flags().StringVarP(&f.password, "password", "p", "", "`PASSWORD`; other users can see it, so prefer --password-stdin")
 	cmd.Flags().BoolVar(&f.stdin, "password-stdin", false, "Read the password from standard input")
 	return cmd
 }
@@ -242,7 +242,7 @@ func askCredentials(ctx context.Context, host string, c registry.Credentials) (r
 
 func (a *app) logoutCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "logout [SERVER]", Short: "Forget the credentials for a registry", Args: wants(0, 1),
+		Use: "logout [SERVER]", Short: "Log out from a registry", Args: wants(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			server := ""
 			if len(args) > 0 {
@@ -276,9 +276,9 @@ func (a *app) searchCommand() *cobra.Command {
 	var l listing
 	var limit int
 	cmd := &cobra.Command{
-		Use: "search [OPTIONS] REPOSITORY", Short: "List the tags of a repository in its registry", Args: wants(1, 1),
-		Long: `List the tags of a repository in its registry. (Registries other than Docker Hub
-have no search by words: docker search has no counterpart here.)`,
+		Use: "search [OPTIONS] REPOSITORY", Short: "List the tags of a repository", Args: wants(1, 1),
+		Long: `List the tags of a repository in its registry. A search for words, as docker search
+does, is not offered, because only Docker Hub can do that.`,
 		Example: "  cpc search debian\n  cpc search registry.example.com/team/sandbox",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.registryClient(tellStderr)
@@ -300,7 +300,7 @@ have no search by words: docker search has no counterpart here.)`,
 		},
 	}
 	cmd.Flags().Bool("list-tags", true, "Accepted for podman's sake: that is what it does")
-	cmd.Flags().IntVar(&limit, "limit", 0, "Print `N` at most (default: all)")
+	cmd.Flags().IntVar(&limit, "limit", 0, "Print at most `N` tags (default: all)")
 	l.register(cmd)
 	return cmd
 }
@@ -314,7 +314,7 @@ type referrerRow struct {
 func (a *app) referrersCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
-		Use: "referrers [OPTIONS] IMAGE", Short: "List what a registry keeps about an image: bills of materials, signatures", Args: wants(1, 1),
+		Use: "referrers [OPTIONS] IMAGE", Short: "List the referrers of an image: bills of materials, signatures", Args: wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.registryClient(tellStderr)
 			if err != nil {

@@ -98,7 +98,7 @@ func ownStatus(cmd *cobra.Command, code int) int {
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cpc COMMAND",
-		Short:         "Build, run and look after sandboxes, without Docker and without root",
+		Short:         "Build images and run sandboxes, without Docker and without root",
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -108,7 +108,7 @@ func newRoot(a *app) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("cpc version {{.Version}}\n")
 	root.PersistentFlags().StringVar(&a.runtime, "runtime", os.Getenv("CPC_RUNTIME"),
-		"OCI runtime `PATH` (default: the cpc-runtime beside cpc)")
+		"`PATH` of the OCI runtime (default: the cpc-runtime beside cpc)")
 	root.SetFlagErrorFunc(flagFailure)
 	root.SuggestionsMinimumDistance = 2
 	// Every group runs by itself too (it shows its help): one line is enough.

@@ -25,19 +25,25 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
 		Short: "Run a command in a new sandbox",
-		Long: `Run a command in a new sandbox of an image.
+		Long: `Create a sandbox from an image and run a command in it. The image is pulled if it is
+not in the store.
 
-Without options the sandbox has 2 GiB of memory, one CPU, 100 processes, a
-read-only root file system, an empty home and /tmp in memory, reaches package
-repositories and documentation sites and nothing else of the network, and runs
-as the image's user, or as uid 1000 if it names none.`,
+By default the sandbox has these properties:
+
+  limits    2 GiB of memory, one CPU, 100 processes
+  files     a read-only root file system; an empty home and /tmp in memory
+  network   only package repositories and documentation sites (see --egress)
+  user      the user of the image, or uid 1000 if the image names none
+
+The exit status is that of the command. It is 125 if cpc fails, 126 if the command
+cannot be executed, and 127 if the command is not found.`,
 		Example: `  cpc run -it --rm claude-pocket-console/sandbox:latest
   cpc run --rm --memory 512m --cpus 0.5 debian:trixie-slim sh -c 'echo hello'`,
 		Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd, f, args) },
 	}
 	f.register(cmd.Flags())
-	cmd.Flags().StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Take the image for `OS/ARCH`; that of another architecture runs by qemu's emulation (default: the host's)")
+	cmd.Flags().StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Use the image for `OS/ARCH`; qemu emulates another architecture (default: that of the host)")
 	return cmd
 }
 

@@ -25,17 +25,17 @@ type moreFlags struct {
 }
 
 func (f *moreFlags) register(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&f.attach, "attach", "a", nil, "Connect to `STREAM` only: stdin, stdout or stderr")
+	fs.StringArrayVarP(&f.attach, "attach", "a", nil, "Attach only this `STREAM`: stdin, stdout or stderr")
 	fs.StringArrayVar(&f.groupAdd, "group-add", nil, "Add the user to `GROUP`, by name or id")
-	fs.StringVar(&f.domainname, "domainname", "", "NIS domain `NAME` in the sandbox")
-	fs.StringArrayVar(&f.expose, "expose", nil, "Record a `PORT[/PROTOCOL]` that the program serves; it cannot be reached from outside")
-	fs.StringArrayVar(&f.labelFiles, "label-file", nil, "Read labels from `FILE`, one a line")
+	fs.StringVar(&f.domainname, "domainname", "", "NIS domain `NAME` of the sandbox")
+	fs.StringArrayVar(&f.expose, "expose", nil, "Record a `PORT[/PROTOCOL]` of the program; this does not make the port reachable")
+	fs.StringArrayVar(&f.labelFiles, "label-file", nil, "Read labels from `FILE`, one per line")
 	fs.StringArrayVar(&f.mounts, "mount", nil, "Mount a tmpfs: `type=tmpfs,target=PATH[,tmpfs-size=BYTES][,tmpfs-mode=MODE]`")
 	fs.StringArrayVar(&f.annotations, "annotation", nil, "Add an annotation to the OCI configuration: `KEY=VALUE`")
-	fs.StringVar(&f.logDriver, "log-driver", logLocal, "`DRIVER`: local (a bounded file, which cpc logs shows) or none")
-	fs.StringArrayVar(&f.logOpts, "log-opt", nil, "Accepted for docker's sake: max-size, max-file; the file is bounded anyway")
+	fs.StringVar(&f.logDriver, "log-driver", logLocal, "`DRIVER`: local (a file of bounded size, for cpc logs) or none")
+	fs.StringArrayVar(&f.logOpts, "log-opt", nil, "Accepted for compatibility with docker: max-size, max-file; the log is always bounded")
 	_ = fs.MarkHidden("log-opt") // it is there
-	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Do not print progress while the image is pulled")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Do not show progress while the image is pulled")
 }
 
 const logLocal = "local"

@@ -21,10 +21,11 @@ import (
 func (a *app) sbomCommand() *cobra.Command {
 	var format, pull, output string
 	cmd := &cobra.Command{
-		Use: "sbom [OPTIONS] IMAGE", Short: "Print an image's bill of materials",
-		Long: `Print what software an image contains: packages of dpkg, apk, Python and npm,
-and the modules of Go and Rust programs. What cpc build has recorded is printed
-as it is; for another image the bill is made, and kept with it.`,
+		Use: "sbom [OPTIONS] IMAGE", Short: "Print the bill of materials (SBOM) of an image",
+		Long: `Print the software that an image contains: packages of dpkg, apk, Python and npm,
+and the modules of Go and Rust programs. cpc build records the bill of materials
+of each image; for other images, the command creates the bill and stores it with
+the image.`,
 		Example: "  cpc sbom --format cyclonedx-json -o sbom.json claude-pocket-console/sandbox:latest",
 		Args:    wants(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

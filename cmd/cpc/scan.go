@@ -32,11 +32,11 @@ type scanFlags struct {
 }
 
 func (f *scanFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&f.failOn, "fail-on", "", "Exit with 3 where an advisory of this `SEVERITY` or worse holds: unknown, none, low, medium, high or critical")
+	fs.StringVar(&f.failOn, "fail-on", "", "Exit with status 3 if an advisory of this `SEVERITY` or higher applies: unknown, none, low, medium, high or critical")
 	fs.StringArrayVar(&f.db, "db", nil, "Advisories in the OSV format: a `FILE`, a directory, or the URL of a mirror of osv.dev's archives")
-	fs.BoolVar(&f.offline, "offline", false, "Fetch nothing; use the advisories that are there")
-	fs.StringVar(&f.maxAge, "max-age", "168h", "Refuse advisories that were fetched longer ago than this `DURATION`; 0 takes any")
-	fs.StringArrayVar(&f.ignore, "ignore", nil, "Leave out the advisory `ID` (or alias)")
+	fs.BoolVar(&f.offline, "offline", false, "Download nothing; use the advisories that are stored")
+	fs.StringVar(&f.maxAge, "max-age", "168h", "Refuse advisories that are older than this `DURATION`; 0 accepts any age")
+	fs.StringArrayVar(&f.ignore, "ignore", nil, "Ignore the advisory with this `ID` or alias")
 }
 
 func (a *app) scanCommand() *cobra.Command {
@@ -44,13 +44,14 @@ func (a *app) scanCommand() *cobra.Command {
 	var l listing
 	var pull string
 	cmd := &cobra.Command{
-		Use: "scan [OPTIONS] IMAGE", Short: "Look up an image's software in security advisories",
-		Long: `Look up what an image contains in advisories in the OSV format.
+		Use: "scan [OPTIONS] IMAGE", Short: "Check an image for known vulnerabilities",
+		Long: `Compare the software in an image with security advisories in the OSV format.
 
-Without --db the advisories of the ecosystems that the image has packages of are
-fetched from osv.dev, an archive each, kept beside the images, and fetched anew
-once they are older than --max-age. The look-up is made here: nobody is told
-what the image contains. Exit status: 0, or 3 where --fail-on holds.`,
+Without --db, cpc downloads the advisories from osv.dev: one archive for each
+ecosystem that the image has packages of. The archives are kept beside the images
+and downloaded again when they are older than --max-age. The comparison happens
+on this machine, so nobody learns what the image contains. The exit status is 0,
+or 3 if --fail-on applies.`,
 		Example: `  cpc scan --fail-on high claude-pocket-console/sandbox:latest
   cpc scan --offline --db advisories/ debian:trixie-slim`,
 		Args: wants(1, 1),

@@ -33,23 +33,25 @@ type setupFlags struct {
 func (a *app) setupCommand() *cobra.Command {
 	f := &setupFlags{}
 	cmd := &cobra.Command{
-		Use: "setup [OPTIONS]", Short: "Prepare this machine once, as root", Args: wants(0, 0),
-		Long: `Prepare this machine for a user's sandboxes, where that takes an administrator:
-have systemd delegate cgroup controllers to users, give the user a range of
-subordinate ids, and load cpc's AppArmor profiles. What is there already is left as it is, and no file is ever
-overwritten. The changes are shown first, and kept on record: --undo takes back
-exactly those. What else is missing, cpc doctor says.`,
+		Use: "setup [OPTIONS]", Short: "Prepare this machine for sandboxes (once, as root)", Args: wants(0, 0),
+		Long: `Prepare this machine for the sandboxes of a user. The command does what only an
+administrator can do: it makes systemd delegate cgroup controllers to users, gives
+the user a range of subordinate ids, and loads the AppArmor profiles of cpc.
+
+The changes are shown first. Settings that exist are kept, and no file is
+overwritten. The changes are recorded, and --undo reverts exactly those. cpc doctor
+shows whether anything else is missing.`,
 		Example: `  sudo cpc setup
   sudo cpc setup --user alice --linger --yes
   sudo cpc setup --undo`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.setup(cmd) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.user, "user", "", "`NAME` of the user (default: who called sudo)")
-	fs.BoolVar(&f.linger, "linger", false, "Let the user's sandboxes go on without a session")
-	fs.BoolVarP(&f.yes, "yes", "y", false, "Do not ask")
-	fs.BoolVar(&f.dryRun, "dry-run", false, "Only show what would be changed")
-	fs.BoolVar(&f.undo, "undo", false, "Take back what was changed; with --user only what was for that user")
+	fs.StringVar(&f.user, "user", "", "`NAME` of the user (default: the user who called sudo)")
+	fs.BoolVar(&f.linger, "linger", false, "Keep the sandboxes of the user running after logout")
+	fs.BoolVarP(&f.yes, "yes", "y", false, "Do not ask for confirmation")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "Only show what would change")
+	fs.BoolVar(&f.undo, "undo", false, "Revert the changes; with --user only those for that user")
 	return cmd
 }
 

@@ -48,18 +48,20 @@ func (a *app) statsCommand() *cobra.Command {
 	f := &statsFlags{}
 	cmd := &cobra.Command{
 		Use:   "stats [OPTIONS] [SANDBOX...]",
-		Short: "Show what sandboxes use, again and again",
-		Long: `Show what sandboxes use: those that are named, or all that run. Memory is what is
-in use without files that can be dropped; TMPFS is the part of it that files in
-memory have. PRESSURE is how much of the last ten seconds some process waited for
-CPU, memory and block I/O, in percent (cgroup v2).`,
+		Short: "Show a live view of the resource usage of sandboxes",
+		Long: `Show the resource usage of the given sandboxes, or of all running ones.
+
+  MEM USAGE   memory in use, without the page cache that the kernel can drop
+  TMPFS       the part of that memory that files in memory occupy
+  PRESSURE    percent of the last ten seconds in which some process waited for
+              CPU, memory and block I/O (cgroup v2)`,
 		Args: wants(0, many),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.stats(cmd, f, args) },
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "Show those that have ended, too")
-	cmd.Flags().BoolVar(&f.noStream, "no-stream", false, "Show it once")
-	cmd.Flags().BoolVar(&f.noTrunc, "no-trunc", false, "Do not shorten")
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "Show exited sandboxes, too")
+	cmd.Flags().BoolVar(&f.noStream, "no-stream", false, "Show the usage once and exit")
+	cmd.Flags().BoolVar(&f.noTrunc, "no-trunc", false, "Do not truncate output")
 	return cmd
 }
 

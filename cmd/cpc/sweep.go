@@ -15,10 +15,11 @@ import (
 
 func (a *app) sweepCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "sweep", Short: "Remove what sandboxes left whose monitor was killed", Args: wants(0, 0),
-		Long: `Remove what sandboxes left whose monitor was killed: cgroup, scratch space and
-state; also what killed builds left. Every other command that looks at sandboxes
-does so too; this one is for a timer (deploy/systemd). What runs is not touched.`,
+		Use: "sweep", Short: "Clean up after sandboxes whose monitor was killed", Args: wants(0, 0),
+		Long: `Remove the cgroup, the scratch space and the state of sandboxes whose monitor was
+killed, and the remains of killed builds. Running sandboxes are not touched. Every
+command that looks at sandboxes does the same; this one is for a timer
+(deploy/systemd).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			e, err := sandbox.Open(a.runtime)
 			if err != nil {

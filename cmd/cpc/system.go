@@ -19,7 +19,7 @@ import (
 )
 
 func (a *app) systemGroup() *cobra.Command {
-	return group("system", "Look after what cpc keeps on disk", a.dfCommand(), a.systemPruneCommand(), a.checkCommand(), a.eventsCommand(), a.infoCommand())
+	return group("system", "Manage disk space and show information about the system", a.dfCommand(), a.systemPruneCommand(), a.checkCommand(), a.eventsCommand(), a.infoCommand())
 }
 
 // dfRow is a kind of thing as cpc system df shows it. The field names are docker's.
@@ -35,7 +35,7 @@ func (a *app) dfCommand() *cobra.Command {
 	var l listing
 	var verbose bool
 	cmd := &cobra.Command{
-		Use: "df [OPTIONS]", Short: "Show how much disk images, sandboxes and the build cache take", Args: wants(0, 0),
+		Use: "df [OPTIONS]", Short: "Show disk usage of images, sandboxes and the build cache", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.inStore(func(store *rootfs.Store) error {
 				if verbose {
@@ -57,7 +57,7 @@ func (a *app) dfCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "Show each image")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "Show the usage of each image")
 	l.register(cmd)
 	return cmd
 }
@@ -134,12 +134,14 @@ func (a *app) checkCommand() *cobra.Command {
 	var repair bool
 	var l listing
 	cmd := &cobra.Command{
-		Use: "check [OPTIONS]", Short: "Look for damage in the image store, and repair it", Args: wants(0, 0),
-		Long: `Verify every blob and every unpacked layer of the image store, and look for what is
-missing, half made or left over. What is left over is no damage: the exit status is
-0 if there is nothing else. With --repair, damaged layers are unpacked again, damaged
-images are taken out of the list, so that they can be pulled, loaded or built again,
-and what is of no use is removed.`,
+		Use: "check [OPTIONS]", Short: "Check the image store for damage, and repair it", Args: wants(0, 0),
+		Long: `Verify every blob and every unpacked layer of the image store, and search for
+missing, incomplete and left-over files. Left-over files are not damage: without
+anything else the exit status is 0.
+
+With --repair, damaged layers are unpacked again, damaged images are removed from
+the list so that they can be pulled, loaded or built again, and left-over files are
+deleted.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.inStore(func(store *rootfs.Store) error {
 				busy := working("Checking the store", false)
@@ -155,7 +157,7 @@ and what is of no use is removed.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&repair, "repair", "r", false, "Repair what is wrong")
+	cmd.Flags().BoolVarP(&repair, "repair", "r", false, "Repair damage and delete left-over files")
 	l.register(cmd)
 	return cmd
 }

@@ -21,9 +21,9 @@ import (
 func (a *app) topCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [OPTIONS] SANDBOX [PS-OPTION...]",
-		Short: "Show the processes of a sandbox",
-		Long: `Show the processes of a sandbox, as the host's ps shows them: with the options
-given, or with -ef. Process and user ids are those of the host.`,
+		Short: "Show the running processes of a sandbox",
+		Long: `Show the running processes of a sandbox, with the ps of the host. The options are
+those of ps; the default is -ef. Process and user ids are those of the host.`,
 		Example: "  cpc top work -o pid,rss,args",
 		Args:    wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -14,9 +14,10 @@ func (a *app) updateCommand() *cobra.Command {
 	f := &limitFlags{}
 	cmd := &cobra.Command{
 		Use:   "update [OPTIONS] SANDBOX...",
-		Short: "Change the limits of running sandboxes",
-		Long: `Change the limits of running sandboxes. What is not named stays as it is. Each
-limit is read back from the kernel; if one is refused, the old ones stay.`,
+		Short: "Update the limits of running sandboxes",
+		Long: `Update the limits of running sandboxes. Limits that are not given stay as they are.
+Each limit is read back from the kernel; if the kernel refuses one, all old limits
+stay.`,
 		Example: `  cpc update --memory 1g --pids-limit 200 work`,
 		Args:    wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,7 +39,7 @@ limit is read back from the kernel; if one is refused, the old ones stay.`,
 
 func (a *app) pauseCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "pause SANDBOX...", Short: "Stop all processes of sandboxes for a while", Args: wants(1, many),
+		Use: "pause SANDBOX...", Short: "Pause all processes of sandboxes", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Pause(cmd.Context(), name) })
 		},
@@ -47,7 +48,7 @@ func (a *app) pauseCommand() *cobra.Command {
 
 func (a *app) unpauseCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "unpause SANDBOX...", Short: "Let paused sandboxes go on", Args: wants(1, many),
+		Use: "unpause SANDBOX...", Short: "Unpause sandboxes", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.each(cmd, args, func(e *sandbox.Engine, name string) error { return e.Unpause(cmd.Context(), name) })
 		},

@@ -65,7 +65,7 @@ func versionsOf(m host.Machine) versions {
 func (a *app) versionCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
-		Use: "version [OPTIONS]", Short: "Show the version", Args: wants(0, 0),
+		Use: "version [OPTIONS]", Short: "Show the version of cpc", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if l.json || l.format != "" {
 				return printOne(cmd.OutOrStdout(), l, versionsOf(host.Describe()))
