@@ -84,7 +84,8 @@ install: build bin/man ## install programs, man pages, completions and units bel
 	install -m 0644 deploy/systemd/user/* $(DESTDIR)$(PREFIX)/lib/systemd/user
 	install -D -m 0644 deploy/sysusers.d/cpc.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/cpc.conf
 
-uninstall: ## remove what install has put below PREFIX (first, as root: cpc setup --undo)
+uninstall: ## remove what install has put below PREFIX (first, each user: cpc system reset; then root: cpc setup --undo)
+	@echo 'Images and sandboxes stay: only cpc system reset, run by each user beforehand, removes them.'
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,cpc cpc-runtime cpc-scan) $(DESTDIR)$(PREFIX)/share/man/man1/cpc.1 $(DESTDIR)$(PREFIX)/share/man/man1/cpc-*.1
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
 	rm -f $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cpc.fish $(DESTDIR)$(PREFIX)/lib/sysusers.d/cpc.conf
