@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/internal/visible"
-	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
@@ -113,7 +113,7 @@ func (a *app) resetStore(cmd *cobra.Command) error {
 		return fmt.Errorf("reset: sandboxes were started meanwhile: %s", strings.Join(running, ", "))
 	}
 	busy := working("Removing everything", false)
-	left, err := rootfs.Reset(cmd.Context(), a.inside.Dirs.Data, besideStore...)
+	left, err := store.Reset(cmd.Context(), a.inside.Dirs.Data, besideStore...)
 	busy.end()
 	for _, path := range left {
 		fmt.Fprintf(stderr(), "%s is not of cpc: delete it yourself\n", visible.Text(path))

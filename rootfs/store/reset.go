@@ -1,7 +1,9 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+// Package store keeps images on disk. So far it removes a store as a whole; the rest
+// moves here from package rootfs.
+package store
 
 import (
 	"context"
@@ -88,7 +90,7 @@ func lockReset(ctx context.Context, dir string) (*filelock.Lock, error) {
 	switch {
 	case errors.Is(err, filelock.ErrBusy):
 		return nil, ErrBusy
-	case errors.Is(err, fs.ErrNotExist), noRoom(err):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return nil, ctx.Err()
 	}
 	return lock, err
