@@ -88,7 +88,7 @@ func (a *app) reset(cmd *cobra.Command, p *pruning) error {
 	if err := removeState(e); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), "Everything is removed. The configuration and logins to registries stay.")
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "Everything is removed from %s and %s. The configuration and logins to registries stay.\n", e.Dirs.Data, e.Dirs.State)
 	return err
 }
 
