@@ -151,7 +151,7 @@ func (r Runtime) countLongWay(what string, why error) {
 // LongWays is how many processes went the long way for each reason, as REASON=N,
 // of all containers in this state directory that there have been.
 func (r Runtime) LongWays() []string {
-	data, err := os.ReadFile(filepath.Join(r.Root, longWayFile))
+	data, err := readKept(filepath.Join(r.Root, longWayFile))
 	if err != nil {
 		return nil
 	}

@@ -34,7 +34,7 @@ func takePoststart(config *configs.Config) poststart {
 
 // poststartOf reads what create has put aside.
 func (r Runtime) poststartOf(id string) (poststart, error) {
-	data, err := os.ReadFile(filepath.Join(r.Root, id, intentFile))
+	data, err := readKept(filepath.Join(r.Root, id, intentFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

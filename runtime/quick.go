@@ -85,7 +85,7 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 		return nil, err
 	}
 	var s quickState
-	if err := readJSON(filepath.Join(r.Root, id, stateFile), &s); err != nil {
+	if err := readKeptJSON(filepath.Join(r.Root, id, stateFile), &s); err != nil {
 		return nil, err
 	}
 	if s.ID != id || s.Pid <= 0 {
