@@ -58,13 +58,22 @@ func (g generator) change(s *specs.Spec) {
 	}
 	s.Linux.Namespaces = kept
 	s.Linux.RootfsPropagation = []string{"", "", "private", "slave", "shared", "rslave", "rprivate", "rshared"}[g.IntN(8)]
-	paths := []string{"/proc/kcore", "/proc/sys", "/proc/nosuch", "/sys/firmware", "/proc/../proc/bus", "/host", "/etc", "/dev/null"}
+	paths := []string{"/proc/kcore", "/proc/sys", "/proc/nosuch", "/sys/firmware", "/proc/../proc/bus", "/host", "/etc", "/dev/null", "/link/x", "/abs", "/loop/x", "/etc/gone"}
 	s.Linux.ReadonlyPaths = g.some(3, paths...)
 	// Behind a masked /proc/sys, libcontainer's init misses kernel/cap_last_cap.
 	s.Linux.MaskedPaths = g.some(3, slices.DeleteFunc(paths, func(p string) bool { return p == "/proc/sys" })...)
 	s.Root.Readonly = g.one(2)
 	if g.one(4) {
 		s.Linux.Sysctl = map[string]string{[]string{"kernel.msgmax", "net.ipv4.ip_forward"}[g.IntN(2)]: "1"}
+	}
+}
+
+// link makes symbolic links in the root file system, which mounts and masks lead through.
+func (g generator) link() {
+	for name, target := range map[string]string{
+		"link": "host", "etc/gone": "/nosuch/there", "up": "../../../host", "abs": "/host/file", "pr": "/proc/sys", "loop": "loop", "rootlink": "/",
+	} {
+		g.b.link(target, name)
 	}
 }
 
@@ -94,9 +103,12 @@ func (g generator) spoil(s *specs.Spec) {
 
 func (g generator) mount() specs.Mount {
 	m := specs.Mount{
-		Destination: []string{"/dev/m", "/dev/shm", "/host", "/etc/one", "/dev/a/../b", "/dev/mqueue", "/dev/x/n"}[g.IntN(7)],
-		Type:        []string{"bind", "none", "tmpfs", "mqueue", "sysfs", "devpts"}[g.IntN(6)],
-		Source:      []string{filepath.Join(g.b.dir, "rootfs/host"), filepath.Join(g.b.dir, "rootfs/host/file"), "rootfs/host"}[g.IntN(3)],
+		Destination: []string{
+			"/dev/m", "/dev/shm", "/host", "/etc/one", "/dev/a/../b", "/dev/mqueue", "/dev/x/n",
+			"/link/x", "/link", "/etc/gone/x", "/up/y", "/abs", "/pr/kernel", "/loop", "/rootlink",
+		}[g.IntN(15)],
+		Type:   []string{"bind", "none", "tmpfs", "mqueue", "sysfs", "devpts"}[g.IntN(6)],
+		Source: []string{filepath.Join(g.b.dir, "rootfs/host"), filepath.Join(g.b.dir, "rootfs/host/file"), "rootfs/host"}[g.IntN(3)],
 	}
 	if m.Type == "bind" || m.Type == "none" || g.one(4) {
 		m.Options = g.some(1, "rbind", "bind", "rbind")

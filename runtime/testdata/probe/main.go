@@ -29,6 +29,10 @@ func main() {
 		time.Sleep(time.Minute)
 	case "suicide":
 		suicide(os.Args[2:])
+	case "size":
+		if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
+			fmt.Println(size.Row, size.Col)
+		}
 	case "echo":
 		fmt.Println(strings.Join(os.Args[2:], " "))
 	case "look":
