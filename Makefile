@@ -8,6 +8,9 @@ MAKEFLAGS += --no-builtin-rules
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Where programs and manual pages are built, and where install takes them from.
+BIN ?= bin
+MAN ?= bin/man
 FUZZTIME ?= 10s
 
 # scripts/go runs a Go that is new enough for go.mod, wherever it is.
@@ -21,7 +24,7 @@ LDFLAGS := -s -w
 # Programs, tests and linters share what is compiled.
 export GOFLAGS := -trimpath $(GOFLAGS)
 
-.PHONY: help run build test lint policy generate fuzz bench install uninstall setup clean test-host test-vm vm-shell
+.PHONY: help run build test lint policy generate fuzz bench install uninstall release setup clean test-host test-vm vm-shell
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +35,7 @@ run: ## set up, build, and open a shell in a sandbox (a short report without a t
 	@scripts/build-sandbox.sh --if-changed
 	@scripts/run-sandbox.sh
 
-build: bin/cpc bin/cpc-runtime bin/cpc-scan ## build the programs in bin/
+build: $(BIN)/cpc $(BIN)/cpc-runtime $(BIN)/cpc-scan ## build the programs in bin/
 
 test: ## set up, then lint and every test: test-host, and test-vm
 	@$(MAKE) --no-print-directory test-host
@@ -72,56 +75,43 @@ bench: build ## measure runtime and network against runc, crun, bwrap, pasta, sl
 	scripts/bench-build.sh
 	scripts/bench-pull.sh
 
-install: build bin/man ## install programs, man pages, completions and units below PREFIX (/usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 0755 bin/cpc bin/cpc-runtime bin/cpc-scan $(DESTDIR)$(PREFIX)/bin
-	install -m 0644 bin/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install -D -m 0644 bin/man/cpc.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc
-	install -D -m 0644 bin/man/_cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
-	install -D -m 0644 bin/man/cpc.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cpc.fish
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/systemd/user
-	install -m 0644 deploy/systemd/*.service deploy/systemd/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 0644 deploy/systemd/user/* $(DESTDIR)$(PREFIX)/lib/systemd/user
-	install -D -m 0644 deploy/sysusers.d/cpc.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/cpc.conf
+install: build bin/man ## install programs, man pages, completions, units and docs below PREFIX (/usr/local)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BIN='$(BIN)' MAN='$(MAN)' scripts/install.sh install
 
-uninstall: ## remove what install has put below PREFIX (first, each user: cpc system reset; then root: cpc setup --undo)
-	@echo 'Images and sandboxes stay: only cpc system reset, run by each user beforehand, removes them.'
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,cpc cpc-runtime cpc-scan) $(DESTDIR)$(PREFIX)/share/man/man1/cpc.1 $(DESTDIR)$(PREFIX)/share/man/man1/cpc-*.1
-	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cpc $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cpc
-	rm -f $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cpc.fish $(DESTDIR)$(PREFIX)/lib/sysusers.d/cpc.conf
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(wildcard deploy/systemd/*.service deploy/systemd/*.timer)))
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/user/,$(notdir $(wildcard deploy/systemd/user/*)))
+uninstall: ## remove what install has put below PREFIX (first, as root: cpc setup --undo)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install.sh uninstall
+
+release: ## build the packages of the version that HEAD is tagged with, in dist/ (ARCHES="amd64 arm64")
+	@scripts/setup.sh release
+	@scripts/release.sh
 
 setup: ## install the system packages that building and testing need
 	@scripts/setup.sh test
 
 clean: ## remove what was built (images and the module cache stay)
-	rm -rf bin .cache
+	rm -rf bin dist .cache
 
-bin/cpc: $(SOURCES)
-	@mkdir -p bin
+$(BIN)/cpc: $(SOURCES)
+	@mkdir -p $(BIN)
 	@echo "building $@"
 	CGO_ENABLED=0 $(GO) build $(BUILDVCS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/cpc
 
-bin/cpc-scan: $(SOURCES)
-	@mkdir -p bin
+$(BIN)/cpc-scan: $(SOURCES)
+	@mkdir -p $(BIN)
 	@echo "building $@"
 	CGO_ENABLED=0 $(GO) build $(BUILDVCS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/cpc-scan
 
 # Man pages and completions: only what is installed has them.
-bin/man: bin/cpc
+bin/man: $(SOURCES)
 	@echo "writing $@"
-	@rm -rf $@ && mkdir -p $@.new
+	@rm -rf $@ $@.new && mkdir -p $@.new
 	@$(GO) test ./cmd/cpc -run 'TestManual$$' -manual '$(CURDIR)/$@.new' >/dev/null
-	@bin/cpc completion bash >$@.new/cpc.bash
-	@bin/cpc completion zsh >$@.new/_cpc
-	@bin/cpc completion fish >$@.new/cpc.fish
 	@mv $@.new $@
 
 # The runtime becomes the sandbox's init, inside a root that has no libraries
 # of ours: it must not need a dynamic loader.
-bin/cpc-runtime: $(SOURCES)
-	@mkdir -p bin
+$(BIN)/cpc-runtime: $(SOURCES)
+	@mkdir -p $(BIN)
 	@echo "building $@"
 	CGO_ENABLED=1 $(GO) build $(BUILDVCS) -tags 'seccomp netgo osusergo' \
 		-ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o $@.new ./cmd/cpc-runtime

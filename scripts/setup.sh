@@ -2,12 +2,13 @@
 # Copyright the cpc authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh run|test|base|vm|bench: installs what this machine lacks, and only that.
+# setup.sh run|test|base|vm|bench|release: installs what this machine lacks, and only that.
 #   run   what building and running needs
 #   test  that, and what the tests need
 #   base  that, and what makes a base image where no registry answers
 #   vm    that, and what the virtual machine of test/vm needs
 #   bench that, and what cpc is measured against
+#   release that, and what builds the packages for $ARCHES (amd64 arm64)
 #
 # Debian packages come by apt: directly as root, through sudo as a user. Where
 # neither is possible it says what to ask the administrator for. On a machine
@@ -103,7 +104,30 @@ table() {
 			uidmap newuidmap newgidmap
 		END
 		;;
+	release)
+		cat <<-'END'
+			git git
+			dpkg dpkg-deb
+			mmdebstrap mmdebstrap
+			debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
+		END
+		for arch in $(foreign); do
+			case $arch in
+			amd64) machine=x86-64-linux-gnu ;;
+			*) machine=aarch64-linux-gnu ;;
+			esac
+			echo "gcc-$machine $(echo $machine | sed s/x86-/x86_/)-gcc"
+			echo "libc6-dev-$arch-cross /usr/$(echo $machine | sed s/x86-/x86_/)/lib/libc.a"
+		done
+		;;
 	esac
+}
+
+# foreign: the architectures that packages are built for and that are not this machine's.
+foreign() {
+	for arch in ${ARCHES:-amd64 arm64}; do
+		if [ "$arch" != "$(dpkg --print-architecture)" ]; then echo "$arch"; fi
+	done
 }
 
 missing_packages() {
@@ -226,10 +250,25 @@ setup_modules() {
 	mv "$to.new" "$to"
 }
 
+# The one C library that cpc links besides libc, for another architecture: from the same
+# Debian, into a directory, so that dpkg here need not know that architecture.
+setup_sysroot() {
+	to=$root/.cache/sysroot-$1
+	if [ -d "$to" ]; then return; fi
+	suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-trixie}")
+	say "fetching libseccomp-dev of Debian $suite for $1 into .cache/sysroot-$1"
+	rm -rf "$to.new"
+	mkdir -p "$to.new"
+	mmdebstrap --quiet --variant=extract --architectures="$1" --include=libseccomp-dev "$suite" - </dev/null |
+		tar -x --no-same-owner -C "$to.new" --wildcards './usr/include/*seccomp*' './usr/lib/*seccomp*' './usr/share/doc/libseccomp-dev/*'
+	[ -s "$(echo "$to.new"/usr/lib/*/libseccomp.a)" ]
+	mv "$to.new" "$to"
+}
+
 case ${1:-} in
-run | test | base | vm | bench) ;;
+run | test | base | vm | bench | release) ;;
 *)
-	echo "usage: setup.sh run|test|base|vm|bench" >&2
+	echo "usage: setup.sh run|test|base|vm|bench|release" >&2
 	exit 2
 	;;
 esac
@@ -246,3 +285,6 @@ fi
 setup_subids
 setup_go
 if [ "$1" = test ]; then setup_modules; fi
+if [ "$1" = release ]; then
+	for arch in $(foreign); do setup_sysroot "$arch"; done
+fi

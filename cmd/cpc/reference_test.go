@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -74,7 +75,7 @@ func nameAlso(t *testing.T, path string, cmd *cobra.Command, also map[*cobra.Com
 	}
 }
 
-// TestManual makes the man pages; `make install` has it write them to a
+// TestManual makes the man pages and completions; `make install` has it write them to a
 // directory. No program links what writes them.
 func TestManual(t *testing.T) {
 	dir := cmp.Or(*manual, t.TempDir())
@@ -92,6 +93,11 @@ func TestManual(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, page(alias)), []byte(".so man1/"+page(cmd)+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := errors.Join(root.GenBashCompletionFileV2(filepath.Join(dir, "cpc.bash"), true),
+		root.GenZshCompletionFile(filepath.Join(dir, "_cpc")),
+		root.GenFishCompletionFile(filepath.Join(dir, "cpc.fish"), true)); err != nil {
+		t.Fatal(err)
 	}
 	for _, cmd := range root.Commands() {
 		text, err := os.ReadFile(filepath.Join(dir, page(cmd)))

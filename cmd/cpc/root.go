@@ -67,9 +67,13 @@ func (a *app) command(args []string) int {
 		return int(status)
 	}
 	code, hint := explain(err)
-	fmt.Fprintf(stderr(), "%s: %s\n", cmd.CommandPath(), visible.Error(err))
+	text := visible.Error(err)
+	if _, ours := errors.AsType[usageError](err); ours {
+		text = findable(text)
+	}
+	fmt.Fprintf(stderr(), "%s: %s\n", cmd.CommandPath(), text)
 	if hint != "" {
-		fmt.Fprintln(stderr(), visible.Text(hint))
+		fmt.Fprintln(stderr(), visible.Text(findable(hint)))
 	}
 	if interrupted != 0 {
 		return interrupted

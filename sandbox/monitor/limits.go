@@ -41,7 +41,8 @@ type limits struct {
 	budget  *cpubudget.Budget // of the processor time for network and output
 	program *program          // from watch on
 
-	stop func() // of watch
+	stop       func()                   // of watch
+	thawCgroup func(cgroups.Plan) error // Plan.Thaw
 
 	changing sync.Mutex // held while limits or the freezer are changed, before mu
 	mu       sync.Mutex // guards what follows
@@ -52,7 +53,7 @@ type limits struct {
 func newLimits(plan cgroups.Plan, h *history) *limits {
 	return &limits{
 		history: h, plan: plan, budget: cpubudget.New(network.Rate(plan.Limits.Processors())),
-		stop: func() {},
+		stop: func() {}, thawCgroup: cgroups.Plan.Thaw,
 	}
 }
 
@@ -227,7 +228,7 @@ func (l *limits) thaw() error {
 	if !l.history.paused() {
 		return nil
 	}
-	err := l.planned().Thaw()
+	err := l.thawCgroup(l.planned())
 	if err == nil {
 		err = l.history.setStatus(record.Running)
 	}

@@ -6,6 +6,8 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"strconv"
 	"time"
 
@@ -44,7 +46,9 @@ func (m *monitor) serveOwner() {
 // serveSignals ends the sandbox when the monitor is told to end, as at the
 // shutdown of the host. Other signals are not for it.
 func (m *monitor) serveSignals() {
-	for s := range m.machine.signals() {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	for s := range told {
 		if s == unix.SIGTERM {
 			m.kill("killed: its monitor was told to end")
 		}
