@@ -78,7 +78,8 @@ bench: build ## measure runtime and network against runc, crun, bwrap, pasta, sl
 install: build bin/man ## install programs, man pages, completions, units and docs below PREFIX (/usr/local)
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BIN='$(BIN)' MAN='$(MAN)' scripts/install.sh install
 
-uninstall: ## remove what install has put below PREFIX (first, as root: cpc setup --undo)
+uninstall: ## remove what install has put below PREFIX (first, each user: cpc system reset; then root: cpc setup --undo)
+	@echo 'Images and sandboxes stay: only cpc system reset, run by each user beforehand, removes them.'
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install.sh uninstall
 
 release: ## build the packages of the version that HEAD is tagged with, in dist/ (ARCHES="amd64 arm64")

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/runtime/enter"
 )
 
 // Why a command could not be run; errors of Create, Run and Exec.
@@ -64,6 +66,24 @@ func commandError(command string, err error) error {
 		return classified{error: err, kind: cause.kind}
 	}
 	return err
+}
+
+// notFound says what package enter's init reports of a command that it has not found
+// as libcontainer's does.
+func notFound(command string, err error) error {
+	before, why, found := strings.Cut(err.Error(), enter.NoCommand)
+	if !found {
+		return err
+	}
+	switch why = strings.ToLower(why[:1]) + why[1:]; {
+	case why == unix.EXDEV.Error():
+		why = "cannot run executable found relative to current directory"
+	case !strings.Contains(command, "/"):
+		why = "executable file not found in $PATH"
+	case why != unix.EISDIR.Error() && why != unix.EACCES.Error():
+		why = "stat " + command + ": " + why
+	}
+	return fmt.Errorf("%sexec: %q: %s", before, command, why)
 }
 
 // notExecuted is the error for a command that was found, and that execve(2) then

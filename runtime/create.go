@@ -194,10 +194,7 @@ func (m *making) start(l *launch, how starter) (*supervisor, error) {
 	if failed, ok := errors.AsType[longWayError](err); ok && !l.links {
 		// libcontainer does more, and says best what is wrong.
 		l.plan, l.reason = nil, failed
-		if err = m.runtime.destroy(m.container); err == nil {
-			err = m.register()
-		}
-		if err != nil {
+		if err := m.again(); err != nil {
 			return nil, err
 		}
 		l.container = m.container
@@ -210,6 +207,17 @@ func (m *making) start(l *launch, how starter) (*supervisor, error) {
 		return nil, m.runtime.discard(m.container, err)
 	}
 	return s, nil
+}
+
+// again makes the container anew. No hook has run in the first, nor does one now.
+func (m *making) again() error {
+	hooks := m.config.Hooks
+	m.config.Hooks = nil
+	err := m.runtime.destroy(m.container)
+	if m.config.Hooks = hooks; err != nil {
+		return err
+	}
+	return m.register()
 }
 
 // discard removes a container that could not be started.

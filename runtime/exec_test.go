@@ -199,12 +199,13 @@ func TestTerminal(t *testing.T) {
 func TestTerminalLongWay(t *testing.T) {
 	inSettings(t, func(b *bench) {
 		t := b.t
-		b.file("etc/passwd", "no entry\nroot:x:0:0:root:/:/bin/sh\n", 0o644) // the quick way judges none
+		b.link("/proc/self/root/tmp", "link") // the quick way follows none of procfs
 		b.own()
 		socket := filepath.Join(b.dir, "s")
 		masters := console(t, socket)
 		spec := b.spec("/bin/probe", "echo", "hello")
 		spec.Process.Terminal = true
+		spec.Linux.MaskedPaths = []string{"/link"}
 		b.create("c1", spec, "--console-socket", socket)
 		if got := initThreads(b.state("c1").Pid); got == "1" {
 			t.Error("the quick way did not fail")
@@ -217,6 +218,37 @@ func TestTerminalLongWay(t *testing.T) {
 		b.must("start", "c1")
 		if got := readLine(t, master); got != "hello\r\n" {
 			t.Errorf("the terminal says %q", got)
+		}
+	})
+}
+
+// Whoever gets the master of an exec's terminal by a socket, and sets its size then,
+// does so before the command asks for it.
+func TestExecTerminalSizedLater(t *testing.T) {
+	inBothWays(t, func(b *bench) {
+		t := b.t
+		b.sleeper("c1")
+		path := filepath.Join(b.dir, "s")
+		masters := console(t, path)
+		sized := make(chan *os.File, 1)
+		go func() {
+			master := <-masters
+			if master != nil {
+				_ = unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 45, Col: 123})
+			}
+			sized <- master
+		}()
+		b.must("exec", "-t", "-d", "--console-socket", path, "c1", "probe", "size")
+		master := <-sized
+		if master == nil {
+			t.Fatal("no terminal received")
+		}
+		defer func() { _ = master.Close() }()
+		if got := readLine(t, master); got != "45 123\r\n" {
+			t.Errorf("the command sees %q", got)
+		}
+		if _, err := os.Stat(filepath.Join(b.states, "@longway")); err == nil && os.Getenv(envLongWay) == "" {
+			t.Error("the exec took the long way")
 		}
 	})
 }

@@ -4,12 +4,14 @@
 package runtime_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -49,20 +51,29 @@ func (g generator) change(s *specs.Spec) {
 	}
 	var kept []specs.LinuxNamespace
 	for _, n := range s.Linux.Namespaces {
-		may := n.Type == specs.IPCNamespace || n.Type == specs.CgroupNamespace || n.Type == specs.UTSNamespace
+		may := n.Type == specs.IPCNamespace || n.Type == specs.CgroupNamespace || n.Type == specs.UTSNamespace || n.Type == specs.PIDNamespace
 		if !may || !g.one(5) {
 			kept = append(kept, n)
 		}
 	}
 	s.Linux.Namespaces = kept
 	s.Linux.RootfsPropagation = []string{"", "", "private", "slave", "shared", "rslave", "rprivate", "rshared"}[g.IntN(8)]
-	paths := []string{"/proc/kcore", "/proc/sys", "/proc/nosuch", "/sys/firmware", "/proc/../proc/bus", "/host", "/etc", "/dev/null"}
+	paths := []string{"/proc/kcore", "/proc/sys", "/proc/nosuch", "/sys/firmware", "/proc/../proc/bus", "/host", "/etc", "/dev/null", "/link/x", "/abs", "/loop/x", "/etc/gone"}
 	s.Linux.ReadonlyPaths = g.some(3, paths...)
 	// Behind a masked /proc/sys, libcontainer's init misses kernel/cap_last_cap.
 	s.Linux.MaskedPaths = g.some(3, slices.DeleteFunc(paths, func(p string) bool { return p == "/proc/sys" })...)
 	s.Root.Readonly = g.one(2)
 	if g.one(4) {
 		s.Linux.Sysctl = map[string]string{[]string{"kernel.msgmax", "net.ipv4.ip_forward"}[g.IntN(2)]: "1"}
+	}
+}
+
+// link makes symbolic links in the root file system, which mounts and masks lead through.
+func (g generator) link() {
+	for name, target := range map[string]string{
+		"link": "host", "etc/gone": "/nosuch/there", "up": "../../../host", "abs": "/host/file", "pr": "/proc/sys", "loop": "loop", "rootlink": "/",
+	} {
+		g.b.link(target, name)
 	}
 }
 
@@ -92,9 +103,12 @@ func (g generator) spoil(s *specs.Spec) {
 
 func (g generator) mount() specs.Mount {
 	m := specs.Mount{
-		Destination: []string{"/dev/m", "/dev/shm", "/host", "/etc/one", "/dev/a/../b", "/dev/mqueue", "/dev/x/n"}[g.IntN(7)],
-		Type:        []string{"bind", "none", "tmpfs", "mqueue", "sysfs", "devpts"}[g.IntN(6)],
-		Source:      []string{filepath.Join(g.b.dir, "rootfs/host"), filepath.Join(g.b.dir, "rootfs/host/file"), "rootfs/host"}[g.IntN(3)],
+		Destination: []string{
+			"/dev/m", "/dev/shm", "/host", "/etc/one", "/dev/a/../b", "/dev/mqueue", "/dev/x/n",
+			"/link/x", "/link", "/etc/gone/x", "/up/y", "/abs", "/pr/kernel", "/loop", "/rootlink",
+		}[g.IntN(15)],
+		Type:   []string{"bind", "none", "tmpfs", "mqueue", "sysfs", "devpts"}[g.IntN(6)],
+		Source: []string{filepath.Join(g.b.dir, "rootfs/host"), filepath.Join(g.b.dir, "rootfs/host/file"), "rootfs/host"}[g.IntN(3)],
 	}
 	if m.Type == "bind" || m.Type == "none" || g.one(4) {
 		m.Options = g.some(1, "rbind", "bind", "rbind")
@@ -170,6 +184,46 @@ func (g generator) hooks() *specs.Hooks {
 	}
 }
 
+// foreground runs a container in the foreground, which comes to its end by a signal:
+// its own, unless it is pid 1, or one from outside.
+func (g generator) foreground(s *specs.Spec) string {
+	own := !slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.PIDNamespace })
+	if s.Process.Args = []string{"probe", "sleep"}; own {
+		s.Process.Args = []string{"probe", "suicide", deadly[g.IntN(len(deadly))]}
+	}
+	g.b.write(s)
+	done := make(chan result, 1)
+	go func() { done <- g.b.cli("run", "--keep", "same") }()
+	nothing, end := []string{"USR1", "WINCH", "CHLD"}[g.IntN(3)], []string{"KILL", "TERM", "INT", "HUP"}[g.IntN(4)]
+	view := ""
+	if !own && g.b.runs(done) {
+		kill := g.b.cli("kill", "same", nothing)
+		view = fmt.Sprintf("kill %s: %d %s\n", nothing, kill.code, kill.stderr)
+	}
+	for ; len(done) == 0; time.Sleep(20 * time.Millisecond) {
+		if !own { // again, as a pid 1 that is not yet ready ignores it
+			g.b.cli("kill", "same", end)
+		}
+	}
+	r := <-done
+	return fmt.Sprintf("%srun: %d %s%s", view, r.code, r.stdout, lastLine(r.stderr))
+}
+
+// deadly are signals that end a process, by number.
+var deadly = []string{"1", "2", "3", "6", "9", "11", "15", "31", "35", "64"}
+
+// runs waits until the container runs; false if there is nothing to wait for.
+func (b *bench) runs(done chan result) bool {
+	for len(done) == 0 {
+		var s state
+		if r := b.cli("state", "same"); r.code == 0 && json.Unmarshal([]byte(r.stdout), &s) == nil && s.Status != "created" && s.Status != "creating" {
+			return s.Status == "running"
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return false
+}
+
 // stopCreated sends a signal to a container that waits for start.
 func (g generator) stopCreated() string {
 	sig := []string{"TERM", "USR1", "INT", "HUP", "QUIT", "36"}[g.IntN(6)]
@@ -192,7 +246,8 @@ func (g generator) join() string {
 		}
 	}
 	args = append(args, "same")
-	args = append(args, [][]string{append([]string{"probe", "everything"}, ownNamespaces()...), {"probe", "exit", "7"}, {"nosuch"}, {"/bin"}}[min(g.IntN(8), 4)%4]...)
+	die := []string{"probe", "suicide", deadly[g.IntN(len(deadly))]}
+	args = append(args, [][]string{append([]string{"probe", "everything"}, ownNamespaces()...), {"probe", "exit", "7"}, {"nosuch"}, {"/bin"}, die, die}[min(g.IntN(9), 6)%6]...)
 	r := g.b.cli(args...)
 	// The pids that the ways take for themselves are not the same.
 	pids := regexp.MustCompile(`(?m)^(Pid|Tgid|NS\w+|session).*\n|/proc/\d+`)

@@ -69,7 +69,7 @@ func (r Runtime) writeIntent(c *libcontainer.Container, p poststart) error {
 
 // readIntent is what create has noted of a container.
 func (r Runtime) readIntent(id string) (i intent, err error) {
-	err = readJSON(filepath.Join(r.Root, id, intentFile), &i)
+	err = readKeptJSON(filepath.Join(r.Root, id, intentFile), &i)
 	return i, err
 }
 
@@ -77,7 +77,7 @@ func (r Runtime) readIntent(id string) (i intent, err error) {
 // Preconditions: the container's lock is held.
 func (r Runtime) removeHalfMade(id string) error {
 	dir := filepath.Join(r.Root, id)
-	data, err := os.ReadFile(filepath.Join(dir, intentFile))
+	data, err := readKept(filepath.Join(dir, intentFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return os.RemoveAll(dir)
 	}

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -100,10 +102,20 @@ func (l *launch) begin(how starter, p *libcontainer.Process) error {
 	}
 	defer func() { _ = file.Close() }()
 	enter.Pass(p, file)
-	if err := how(l.container, p); err != nil {
-		return longWayError{ReasonPlanFailed, err}
+	if err = how(l.container, p); err == nil {
+		return nil
 	}
-	return nil
+	if config := l.container.Config(); hooksMayHaveRun(&config, err) {
+		return commandError(l.spec.Args[0], notFound(l.spec.Args[0], err)) // to start anew would run them twice
+	}
+	return longWayError{ReasonPlanFailed, err}
+}
+
+// hooksMayHaveRun says whether a start came so far. They run while libcontainer
+// talks to init, whose errors, and its own by then, are said to be of that.
+func hooksMayHaveRun(config *configs.Config, err error) bool {
+	return config.HasHook(configs.Prestart, configs.CreateRuntime) &&
+		strings.Contains(err.Error(), "error during container init: ") && !strings.Contains(err.Error(), enter.BeforeHooks)
 }
 
 // planFile returns nil if the process must go the long way, and why if it may

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -240,7 +239,10 @@ func (r Runtime) discardKilled(c *libcontainer.Container, cause error) error {
 // killDamaged kills the init that the beginning of a damaged state file still
 // names, provided that it is the same process.
 func killDamaged(path string) error {
-	data, err := os.ReadFile(path)
+	data, err := readKept(path)
+	if errors.Is(err, ErrCorruptState) {
+		return nil // it names none
+	}
 	if err != nil {
 		return err
 	}

@@ -35,14 +35,13 @@ const (
 	ReasonField        Reason = "rare-field"        // of the container or the process
 	ReasonFileSystem   Reason = "file-system"       // not one of those that a sandbox has
 	ReasonGroups       Reason = "groups"            // of a container made by an ordinary user
-	ReasonHooks        Reason = "hooks"             //
+	ReasonHooks        Reason = "hooks"             // that init runs: createContainer, startContainer
 	ReasonIDMappings   Reason = "id-mappings"       // that want newuidmap(1)
 	ReasonIDMount      Reason = "idmapped-mount"    //
 	ReasonKernel       Reason = "kernel"            // before Linux 5.12
 	ReasonLabel        Reason = "selinux-label"     //
 	ReasonMasked       Reason = "masked-path"       // to be cleaned
 	ReasonMountFlags   Reason = "mount-flags"       // without a mount attribute
-	ReasonMountLink    Reason = "mount-link"        // a path that leads through a symbolic link
 	ReasonMountPath    Reason = "mount-path"        // to be cleaned, or a source that is relative
 	ReasonNamespace    Reason = "namespace"         // joined or absent one that changes the order of things
 	ReasonNoPivot      Reason = "no-pivot"          //
@@ -53,7 +52,6 @@ const (
 	ReasonProcfs       Reason = "procfs"            // not once, or not at /proc
 	ReasonState        Reason = "state"             // of the container is not as expected
 	ReasonSubCgroup    Reason = "sub-cgroup"        //
-	ReasonTerminalSize Reason = "terminal-size"     // comes later, over the console socket
 )
 
 // Reasons are all that there are, in order.
@@ -61,8 +59,8 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonAsked, ReasonCapabilities, ReasonCgroupMount, ReasonDebug, ReasonDescriptors, ReasonDevice, ReasonDirectory,
 		ReasonEnvironment, ReasonField, ReasonFileSystem, ReasonGroups, ReasonHooks, ReasonIDMappings, ReasonIDMount,
-		ReasonKernel, ReasonLabel, ReasonMasked, ReasonMountFlags, ReasonMountLink, ReasonMountPath, ReasonNamespace, ReasonNoPivot,
-		ReasonNotify, ReasonPaused, ReasonPidfd, ReasonPlanFailed, ReasonProcfs, ReasonState, ReasonSubCgroup, ReasonTerminalSize,
+		ReasonKernel, ReasonLabel, ReasonMasked, ReasonMountFlags, ReasonMountPath, ReasonNamespace, ReasonNoPivot,
+		ReasonNotify, ReasonPaused, ReasonPidfd, ReasonPlanFailed, ReasonProcfs, ReasonState, ReasonSubCgroup,
 	}
 }
 
@@ -151,7 +149,7 @@ func (r Runtime) countLongWay(what string, why error) {
 // LongWays is how many processes went the long way for each reason, as REASON=N,
 // of all containers in this state directory that there have been.
 func (r Runtime) LongWays() []string {
-	data, err := os.ReadFile(filepath.Join(r.Root, longWayFile))
+	data, err := readKept(filepath.Join(r.Root, longWayFile))
 	if err != nil {
 		return nil
 	}

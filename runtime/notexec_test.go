@@ -115,6 +115,7 @@ func TestNotExecutableLongWay(t *testing.T) {
 				break
 			}
 		}
+		b.refusedLongWay()
 		if r := b.cli("exec", "sleeper", "probe", "exit", "255"); r.code != 255 {
 			t.Errorf("a command that ends so: %+v", r)
 		}
@@ -132,6 +133,36 @@ func TestNotExecutableLongWay(t *testing.T) {
 		}
 		b.runtime = own
 	})
+}
+
+// refusedLongWay: E2BIG, and EACCES, which the look for the command does not see
+// where its interpreter is what may not be executed.
+func (b *bench) refusedLongWay() {
+	t := b.t
+	t.Helper()
+	b.file("bin/closed", "garbage", 0o644)
+	b.file("bin/barred", "#!/bin/closed\n", 0o755)
+	for what, c := range map[string]struct {
+		args    []string
+		message string
+	}{
+		"E2BIG":                  {[]string{"probe", "echo", strings.Repeat("x", 1<<17)}, "argument list too long"},
+		"EACCES":                 {[]string{"/bin/closed"}, "permission denied"},
+		"EACCES, an interpreter": {[]string{"barred"}, "permission denied"},
+		"EACCES, a directory":    {[]string{"/bin"}, ""},
+	} {
+		spec := b.spec(c.args...)
+		process, err := json.Marshal(spec.Process)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.file("../process", string(process), 0o644)
+		for verb, r := range map[string]result{"run": b.run(spec), "exec": b.cli("exec", "--process", filepath.Join(b.dir, "process"), "sleeper")} {
+			if r.code != 126 || !strings.Contains(r.stderr, c.message) {
+				t.Errorf("%s %s: exit %d, %.300q; want 126, %q", verb, what, r.code, r.stderr, c.message)
+			}
+		}
+	}
 }
 
 // What is no file, or far too large, does not hold up who looks for a home in it.

@@ -34,7 +34,7 @@ func takePoststart(config *configs.Config) poststart {
 
 // poststartOf reads what create has put aside.
 func (r Runtime) poststartOf(id string) (poststart, error) {
-	data, err := os.ReadFile(filepath.Join(r.Root, id, intentFile))
+	data, err := readKept(filepath.Join(r.Root, id, intentFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -51,11 +51,11 @@ func (r Runtime) poststartOf(id string) (poststart, error) {
 	return poststart((*i.Hooks)[configs.Poststart]), nil
 }
 
-// diedAsInit says whether a process that has ended did so before it executed the
-// user's program. Nobody knows of one that was reaped already.
+// diedAsInit says whether a process that has ended, by no signal, did so before it
+// executed the user's program. Nobody knows of one that was reaped already.
 func diedAsInit(pid int) bool {
 	stat, err := procstat.Read(pid)
-	return err == nil && stat.State == 'Z' && strings.HasPrefix(stat.Name, "runc:[")
+	return err == nil && stat.State == 'Z' && strings.HasPrefix(stat.Name, "runc:[") && stat.Exit&0x7f == 0
 }
 
 // endsAsInit: without a command line any more, and not yet a zombie.

@@ -85,7 +85,7 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 		return nil, err
 	}
 	var s quickState
-	if err := readJSON(filepath.Join(r.Root, id, stateFile), &s); err != nil {
+	if err := readKeptJSON(filepath.Join(r.Root, id, stateFile), &s); err != nil {
 		return nil, err
 	}
 	if s.ID != id || s.Pid <= 0 {
@@ -98,17 +98,15 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 	if err != nil {
 		return nil, err
 	}
-	// Who listens on a console socket needs the time that the long way takes, to
-	// give the terminal its size before the command asks for it, if it has none yet.
-	if o.ConsoleSocket != "" && p.ConsoleSize == nil {
-		return nil, because(ReasonTerminalSize)
-	}
 	dir := filepath.Join(r.Root, id)
 	plan, err := s.plan(p)
 	if err != nil {
 		return nil, err
 	}
 	plan.Tell = !r.AsRunc
+	if plan.Terminal != nil {
+		plan.Terminal.Await = o.ConsoleSocket != "" && p.ConsoleSize == nil
+	}
 	dropAmbient(&plan.Caps)
 	if plan.Filter, err = r.filter(s.Config.Seccomp); err != nil {
 		return nil, err

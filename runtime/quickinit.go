@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -121,7 +120,7 @@ func (b *beginner) check() error {
 		reason Reason
 		is     bool
 	}{
-		{ReasonHooks, slices.ContainsFunc(slices.Collect(maps.Values(c.Hooks)), func(h configs.HookList) bool { return len(h) > 0 })},
+		{ReasonHooks, c.HasHook(configs.CreateContainer, configs.StartContainer)},
 		{ReasonNoPivot, c.NoPivotRoot},
 		{ReasonLabel, c.MountLabel != "" || c.ProcessLabel != "" || p.Label != ""},
 		{ReasonPidfd, p.PidfdSocket != nil},
@@ -278,7 +277,8 @@ func (b *beginner) rootfs() error {
 	if err := b.devices(); err != nil {
 		return err
 	}
-	b.add(enter.Step{Kind: enter.Hooks})
+	hooks := len(c.Hooks[configs.Prestart]) + len(c.Hooks[configs.CreateRuntime]) // which are the parent's to run
+	b.add(enter.Step{Kind: enter.Hooks, Number: uint32(hooks)})
 	b.add(enter.Step{Kind: enter.Pivot})
 	if propagation != 0 && propagation&(unix.MS_PRIVATE|unix.MS_SLAVE) == 0 {
 		b.add(enter.Step{Kind: enter.Propagate, Number: uint32(propagation), Text: []string{"/"}})

@@ -194,7 +194,7 @@ func TestPlanRefuses(t *testing.T) {
 		return mount(m)
 	}
 	for name, change := range map[string]func(*beginner){
-		"hooks":                     func(b *beginner) { b.config.Hooks = configs.Hooks{configs.Prestart: {configs.FuncHook{}}} },
+		"hooks":                     func(b *beginner) { b.config.Hooks = configs.Hooks{configs.CreateContainer: {configs.FuncHook{}}} },
 		"a network":                 func(b *beginner) { b.config.Networks[0].Type = "veth" },
 		"no mount namespace":        func(b *beginner) { b.config.Namespaces = b.config.Namespaces[2:] },
 		"a mount namespace to join": func(b *beginner) { b.config.Namespaces[1].Path = "/ns" },

@@ -75,27 +75,8 @@ func (b *beginner) checkMount(m *configs.Mount) error {
 	// What may be mounted there is for libcontainer to judge.
 	case m.Device == "proc" != (m.Destination == "/proc"), strings.HasPrefix(m.Destination, "/proc/"):
 		return because(ReasonProcfs)
-	case b.throughLink(m.Destination):
-		return because(ReasonMountLink)
 	}
 	return nil
-}
-
-// throughLink says whether a path in the root file system leads through a symbolic
-// link, as far as that can be told before anything is mounted. A plan would fail there.
-func (b *beginner) throughLink(path string) bool {
-	root, err := unix.Open(b.config.Rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false // it is for the plan to say
-	}
-	defer func() { _ = unix.Close(root) }()
-	fd, err := unix.Openat2(root, strings.TrimPrefix(path, "/"), &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS,
-	})
-	if err == nil {
-		_ = unix.Close(fd)
-	}
-	return err == unix.ELOOP
 }
 
 // cgroupMount plans a mount of cgroup v2. Where that is not allowed, or is there

@@ -77,7 +77,7 @@ func (r Runtime) load(id string) (*libcontainer.Container, error) {
 
 // checkState verifies that a state file is whole.
 func checkState(path, id string) error {
-	data, err := os.ReadFile(path)
+	data, err := readKept(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return ErrNotExist
 	}

@@ -18,7 +18,7 @@ const copySymlink = "copy-symlink"
 
 // errCopySymlink: libcontainer makes no links.
 var errCopySymlink = errors.New("mount option " + copySymlink +
-	": not beside hooks, SELinux labels, preserved descriptors or unusual mounts")
+	": not beside hooks that init runs, SELinux labels, preserved descriptors or unusual mounts")
 
 // symlink is such a link.
 type symlink struct {

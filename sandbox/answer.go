@@ -32,15 +32,23 @@ type UnansweredError struct {
 	Name    string
 	PID     int  // of the monitor
 	Stopped bool // by SIGSTOP
+	After   time.Duration
+	// Err is why it cannot be asked at all, if it cannot.
+	Err error
 }
 
 func (e *UnansweredError) Error() string {
-	what := fmt.Sprintf("has not answered within %v", answerTakes)
-	if e.Stopped {
+	what := fmt.Sprintf("has not answered within %v", e.After)
+	switch {
+	case e.Err != nil:
+		what = "cannot be reached: " + e.Err.Error()
+	case e.Stopped:
 		what = "is stopped"
 	}
 	return fmt.Sprintf("the monitor of %s, process %d, %s", e.Name, e.PID, what)
 }
+
+func (e *UnansweredError) Unwrap() error { return e.Err }
 
 // patience closes a session's connection when there is no more point in waiting
 // for its monitor, and says why.
@@ -102,7 +110,7 @@ func (p *patience) watch(ctx context.Context, name string, pid int, limit time.D
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-late:
-			return &UnansweredError{Name: name, PID: pid}
+			return &UnansweredError{Name: name, PID: pid, After: limit}
 		case <-look.C:
 		}
 		if !procstat.Stopped(pid) {

@@ -33,10 +33,12 @@ func (e *Engine) open(ctx context.Context, name string, req wire.RequestBody) (*
 	}
 	c, err := entry.Dial()
 	if err != nil {
-		if gone := e.whyGone(r.ID); gone != nil {
-			return nil, fmt.Errorf("%w: %s", gone, name)
+		if !errors.Is(err, record.ErrSocket) || !entry.Attended() { // the monitor may just be ending
+			if gone := e.whyGone(r.ID); gone != nil {
+				return nil, fmt.Errorf("%w: %s", gone, name)
+			}
 		}
-		return nil, err
+		return nil, &UnansweredError{Name: r.Name, PID: r.MonitorPID, Err: err}
 	}
 	s := &Session{ID: r.ID, Name: r.Name, conn: wire.New(c), entry: entry}
 	s.bePatient(ctx, r.MonitorPID, limitOf(req))
@@ -50,11 +52,14 @@ func (e *Engine) open(ctx context.Context, name string, req wire.RequestBody) (*
 	return s, nil
 }
 
-// limitOf is how long a request may go unanswered. To stop and to wait takes as
-// long as the program does, unless it is killed.
+// limitOf is how long a request may go unanswered; 0 is for ever. To wait takes as
+// long as the program does, and to stop until the monitor kills it.
 func limitOf(req wire.RequestBody) time.Duration {
-	if req.Op == wire.OpWait || req.Op == wire.OpStop && (unix.Signal(req.Signal) != unix.SIGKILL || req.Timeout != 0) {
+	if req.Op == wire.OpWait || req.Op == wire.OpStop && req.Timeout < 0 {
 		return 0
+	}
+	if req.Op == wire.OpStop {
+		return time.Duration(req.Timeout)*time.Second + answerTakes
 	}
 	return answerTakes
 }

@@ -76,6 +76,7 @@ input   load
 input   load -i FIFO
 input   login -u me --password-stdin HOST
 input   system prune
+input   system reset
 network login -u me -p secret HOST
 network net learn HOST/a
 network pull HOST/a
@@ -267,18 +268,44 @@ func (w *waiting) end(how string, args []string, sig unix.Signal) error {
 	if err := cmd.Process.Signal(sig); err != nil {
 		return err
 	}
-	// A second is promised; the rest is for a busy machine.
-	select {
-	case <-over:
-	case <-time.After(8 * time.Second):
+	if !w.overInTime(over) {
+		took := time.Since(begun)
 		_ = cmd.Process.Kill()
 		<-over
-		return fmt.Errorf("it was still there %v after the signal", time.Since(begun))
+		return fmt.Errorf("it was still there %v after the signal", took)
 	}
 	if got, want := process.ExitCode(unix.WaitStatus(cmd.ProcessState.Sys().(syscall.WaitStatus))), 128+int(sig); got != want {
 		return fmt.Errorf("status %d, want %d\n%s", got, want, said.Bytes())
 	}
 	return gone(family)
+}
+
+// overInTime reports whether a command ends within the second that is promised.
+// A busy machine has as long on top as it takes, now, to run cpc version, the least
+// that cpc does, three times; on an idle one that is a tenth of a second.
+func (w *waiting) overInTime(over <-chan struct{}) bool {
+	select {
+	case <-over:
+		return true
+	case <-time.After(time.Second):
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return false
+	}
+	for range 3 {
+		cmd := exec.Command(self, "version")
+		cmd.Args[0], cmd.Env = "cpc", w.env
+		if cmd.Run() != nil {
+			return false
+		}
+	}
+	select {
+	case <-over:
+		return true
+	default:
+		return false
+	}
 }
 
 // fullPipe is a pipe into which nothing more goes.

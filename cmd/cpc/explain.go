@@ -15,6 +15,7 @@ import (
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/confine"
 	"github.com/claude-pocket-console/cpc/sandbox/disk"
@@ -77,6 +78,9 @@ func hints() []remedy {
 		{rootfs.ErrArrival, defaultFailure, "Try again. If it stays so, the image in the registry is damaged: have it pushed again."},
 		{rootfs.ErrCorrupt, defaultFailure, "Remove the image with: cpc rmi IMAGE, then pull, import or build it again."},
 		{rootfs.ErrInUse, defaultFailure, "End the sandbox that uses it first; see: cpc ps"},
+		{errStillRunning, defaultFailure, "Stop them with: cpc stop NAME; or end and remove them too, with: cpc system reset --force"},
+		{errForeignIDs, defaultFailure, "Files of ids that you do not have now, only root can remove: sudo rm -rf DIRECTORY, with the data directory that cpc info names."},
+		{store.ErrBusy, defaultFailure, "Wait for it to end (a build, a pull, a load), or end it. Then try again."},
 		{sbom.ErrNoProgram, defaultFailure, "Install cpc-scan beside cpc (make install); cpc build does without it with: --sbom=false"},
 		{netns.ErrUnavailable, defaultFailure, networkHint},
 		{sandbox.ErrNoDecisions, defaultFailure, "Sandboxes that were started with --network allowlist, the default, have some."},

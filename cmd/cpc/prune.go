@@ -170,6 +170,9 @@ func (a *app) systemPruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
 		Use: "prune [OPTIONS]", Short: "Remove unused data: exited sandboxes, images and the build cache", Args: wants(0, 0),
+		Long: `Remove what nothing uses: sandboxes that have ended, images without a name (with --all every
+image that no sandbox uses), and the build cache. To remove everything that cpc keeps
+for you, for example before uninstalling it, use cpc system reset.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.inside == nil {
 				warning := "all sandboxes that have ended, images without a name and the build cache"

@@ -187,6 +187,9 @@ func (f *setupFlags) takeBack(cmd *cobra.Command, h setup.Host) error {
 			return err
 		}
 	}
+	if err == nil && f.user == "" {
+		_, err = fmt.Fprintln(out, "Sandboxes and images stay. Each user removes their own with: cpc system reset")
+	}
 	return err
 }
 

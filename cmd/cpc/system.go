@@ -19,7 +19,7 @@ import (
 )
 
 func (a *app) systemGroup() *cobra.Command {
-	return group("system", "Manage disk space and show information about the system", a.dfCommand(), a.systemPruneCommand(), a.checkCommand(), a.eventsCommand(), a.infoCommand())
+	return group("system", "Manage disk space and show information about the system", a.dfCommand(), a.systemPruneCommand(), a.resetCommand(), a.checkCommand(), a.eventsCommand(), a.infoCommand())
 }
 
 // dfRow is a kind of thing as cpc system df shows it. The field names are docker's.
@@ -36,6 +36,9 @@ func (a *app) dfCommand() *cobra.Command {
 	var verbose bool
 	cmd := &cobra.Command{
 		Use: "df [OPTIONS]", Short: "Show disk usage of images, sandboxes and the build cache", Args: wants(0, 0),
+		Long: `Show how much disk images, sandboxes and the build cache take. What nothing uses is removed
+by cpc system prune, images by cpc rmi, and everything by cpc system reset (rm -rf
+cannot remove the files of a user's images).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.inStore(func(store *rootfs.Store) error {
 				if verbose {

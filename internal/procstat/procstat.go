@@ -20,6 +20,7 @@ type Stat struct {
 	Parent int
 	Flags  uint64 // PF_… of the kernel's sched.h
 	Start  uint64 // in ticks since the machine was booted
+	Exit   int    // of a zombie, as wait(2) has it; 0 if that is not for this process to see
 }
 
 // Read reads a process's. The error is os.ErrNotExist, or ESRCH, of one that is gone.
@@ -56,6 +57,11 @@ func parse(text string) (s Stat, err error) {
 	}
 	if s.Start, err = strconv.ParseUint(fields[19], 10, 64); err != nil {
 		return s, errNotUnderstood
+	}
+	if len(fields) >= 50 {
+		if s.Exit, err = strconv.Atoi(fields[49]); err != nil {
+			return s, errNotUnderstood
+		}
 	}
 	return s, nil
 }

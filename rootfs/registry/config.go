@@ -7,10 +7,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/config"
 )
@@ -84,7 +87,7 @@ func (c *Client) certificates(host string) (*tls.Config, error) {
 	}
 	t.RootCAs = pool
 	for _, f := range cas {
-		data, err := os.ReadFile(f)
+		data, err := readCertificates(f)
 		if err != nil {
 			return nil, err
 		}
@@ -93,11 +96,51 @@ func (c *Client) certificates(host string) (*tls.Config, error) {
 		}
 	}
 	for _, p := range pairs {
-		pair, err := tls.LoadX509KeyPair(p[0], p[1])
+		pair, err := readPair(p[0], p[1])
 		if err != nil {
 			return nil, err
 		}
 		t.Certificates = append(t.Certificates, pair)
 	}
 	return t, nil
+}
+
+// readPair reads a certificate and its key.
+func readPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := readCertificates(certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readCertificates(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("%s and %s: %w", certFile, keyFile, err)
+	}
+	return pair, nil
+}
+
+// maxCertificates bounds a file of certificates: the authorities of a distribution
+// have a quarter of a megabyte.
+const maxCertificates = 8 << 20
+
+// readCertificates reads a file that the configuration names, or that is in a
+// directory of certificates. It may be a link, and anybody's, as the directory says who may
+// put one there; a FIFO or a device is not waited for.
+func readCertificates(path string) ([]byte, error) {
+	f, err := os.OpenFile(filepath.Clean(path), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxCertificates {
+		return nil, fmt.Errorf("%s: not a file of certificates: not a regular file, or larger than %d bytes", path, maxCertificates)
+	}
+	return io.ReadAll(io.LimitReader(f, maxCertificates))
 }

@@ -4,8 +4,10 @@
 package registry
 
 import (
+	"encoding/pem"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/address"
 	"github.com/claude-pocket-console/cpc/internal/config"
@@ -250,6 +253,39 @@ func TestRedirectsBounded(t *testing.T) {
 		}
 		if (err == nil) != c.ok || asked > maxRedirects+1 {
 			t.Errorf("%+v: asked %d times, %v", c, asked, err)
+		}
+	}
+}
+
+// Certificates may be reached by a link; a FIFO or a device in a directory of them is
+// an error, and is not waited for.
+func TestCertificateFiles(t *testing.T) {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	for what, c := range map[string]struct {
+		plant func(path string) error
+		want  string // "": they are taken
+	}{
+		"a file": {func(path string) error { return os.WriteFile(path, text, 0o600) }, ""},
+		"a link": {func(path string) error {
+			return errors.Join(os.WriteFile(path+".pem", text, 0o600), os.Symlink(path+".pem", path))
+		}, ""},
+		"a FIFO":     {func(path string) error { return unix.Mkfifo(path, 0o600) }, "not a regular file"},
+		"a device":   {func(path string) error { return os.Symlink("/dev/zero", path) }, "not a regular file"},
+		"a lost one": {func(path string) error { return os.Symlink("/nowhere", path) }, "no such file"},
+		"other text": {func(path string) error { return os.WriteFile(path, []byte("hello"), 0o600) }, "no certificate in it"},
+	} {
+		dir := t.TempDir()
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, "r.example"), 0o700), c.plant(filepath.Join(dir, "r.example", "ca.crt"))); err != nil {
+			t.Fatal(err)
+		}
+		got, err := New(Options{CertDirs: []string{dir}}).certificates("r.example")
+		switch {
+		case c.want == "" && (err != nil || got == nil):
+			t.Errorf("%s: %v, %v", what, got, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "ca.crt")):
+			t.Errorf("%s: %v, want %s", what, err, c.want)
 		}
 	}
 }

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "step.h"
@@ -78,6 +79,20 @@ void use_terminal(unsigned short rows, unsigned short columns)
 	for (int fd = 0; fd < 3; fd++)
 		must(dup3(peer, fd, 0), "terminal");
 	close(peer);
+}
+
+/* await_size gives whoever got the master of a terminal without a size some time to
+ * set one, before the command asks for it: as much as a start the long way takes. */
+void await_size(void)
+{
+	const struct timespec pause = { .tv_nsec = 500 * 1000 };
+	struct winsize size;
+
+	for (int i = 0; i < 40; i++) {
+		if (ioctl(0, TIOCGWINSZ, &size) < 0 || size.ws_row || size.ws_col)
+			return;
+		nanosleep(&pause, NULL);
+	}
 }
 
 /* mount_terminal has /dev/console be that terminal. */

@@ -90,6 +90,8 @@ static void prepare(struct process *c)
 		root_fd = must(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), "root");
 		console_fd = p->pidfd + 1;
 		use_terminal(p->rows, p->columns);
+		if (p->flags & AWAIT_SIZE)
+			await_size();
 	}
 	if (p->flags & NO_NEW_PRIVS)
 		must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
@@ -98,6 +100,7 @@ static void prepare(struct process *c)
 	if (p->flags & SET_UMASK)
 		umask(p->umask);
 	must(syscall(SYS_close_range, p->keep, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
+	c->outside = 1;
 	become(c);
 }
 
@@ -109,6 +112,7 @@ static void __attribute__((noreturn)) run(struct process *c)
 	char go;
 
 	receive(&go, 1);
+	arrive(c);
 	must(setsid(), "session");
 	if (p->flags & TERMINAL)
 		must(ioctl(0, TIOCSCTTY, 0), "terminal");

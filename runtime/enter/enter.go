@@ -69,6 +69,7 @@ const (
 	shareKeyring
 	terminal
 	tell
+	awaitSize
 )
 
 // Capabilities are sets of capability numbers, one bit each.
@@ -100,7 +101,10 @@ type Plan struct {
 }
 
 // Terminal is the size of one; 0 keeps what a new one has.
-type Terminal struct{ Rows, Columns uint32 }
+type Terminal struct {
+	Rows, Columns uint32
+	Await         bool // a size, for a moment: whoever gets the master is about to set it
+}
 
 // Init is what a container's first process is given over a further one. Its
 // plan's Namespaces are made, not joined.
@@ -192,6 +196,7 @@ func (p *Plan) flags() (bits uint32) {
 		noNewPrivs: p.NoNewPrivs, setGroups: p.SetGroups, setUmask: p.Umask != nil,
 		newHome: p.FindHome, ownUserns: p.Namespaces&unix.CLONE_NEWUSER != 0,
 		denyGroups: p.DenyGroups, dropGroups: p.DropGroups, shareKeyring: p.ShareKeyring, terminal: p.Terminal != nil, tell: p.Tell,
+		awaitSize: p.Terminal != nil && p.Terminal.Await,
 	} {
 		if set {
 			bits |= bit

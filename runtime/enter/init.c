@@ -13,7 +13,7 @@
 // rights, waits for start, and executes the command.
 //
 // Whatever fails before the wait is reported: the caller then removes what there
-// is, and makes the container the long way.
+// is, and makes the container the long way, unless hooks have run.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +40,7 @@
 /* Descriptors that libcontainer passes; moved out of the command's way. */
 static int pipe_fd, sync_fd, log_fd, fifo_fd;
 static pid_t stage2;		/* in stage 1 */
+static const char *when = "";	/* said before what is reported */
 
 static void __attribute__((noreturn)) give_up(const char *step)
 {
@@ -49,7 +50,7 @@ static void __attribute__((noreturn)) give_up(const char *step)
 	for (char *c = where; *c; c++)
 		if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
 			*c = '?';	/* no JSON */
-	snprintf(message, sizeof(message), "{\"type\":\"procError\",\"arg\":{\"message\":\"%s: %s\"}}", where, why);
+	snprintf(message, sizeof(message), "{\"type\":\"procError\",\"arg\":{\"message\":\"%s%s: %s\"}}", when, where, why);
 	if (stage2 > 0)
 		kill(stage2, SIGKILL);
 	_exit(write(sync_fd, message, strlen(message)) < 0 ? 254 : 255);
@@ -87,6 +88,9 @@ static void load(struct process *c, int fd)
 	close(fd);
 	c->end = c->at + c->p.size;
 	parse(c, sizeof(struct step));
+	for (uint32_t i = 0; i < c->p.steps; i++)
+		if (c->steps[i].kind == HOOKS && c->steps[i].number)
+			when = "before hooks: ";	/* the caller may start anew, see launch.go */
 }
 
 /* await returns when the caller has written to the pipe, a netlink message with
@@ -139,6 +143,7 @@ static void exchange(const char *say, const char *expect)
 /* hooks is the step before which nothing leaves the container's old root. */
 void hooks(void)
 {
+	when = "";
 	exchange("{\"type\":\"procHooks\"}", "procHooksDone");
 }
 

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,10 +106,18 @@ static int create(const struct step *s, int fs, int at, const char *path)
 int mount_new(const struct step *s, char **t)
 {
 	const char *path = t[2];
-	int made, at = open_directory(path, &made), fs, fd;
+	int made, at, fs, fd;
 	struct stat old;
 	char mode[16];
 
+	/* A link as the place of these is refused, not followed. */
+	if (s->flags & PROC || !strcmp(t[0], "sysfs")) {
+		fd = open_in_root(path, O_PATH);
+		if (fd < 0 && errno != ENOENT)
+			fail(path);
+		close(fd);
+	}
+	at = open_directory(path, &made);
 	fs = must(syscall(SYS_fsopen, t[0], FSOPEN_CLOEXEC), path);
 	if (*t[1])
 		must(syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", t[1], 0), path);
@@ -174,7 +183,7 @@ int bind_mount(const struct step *s, char **t)
 	}
 	must(tree, t[0]);
 	must(fstat(tree, &what), t[0]);
-	attach(tree, S_ISDIR(what.st_mode) ? open_directory(t[1], NULL) : open_file(t[1]), t[1]);
+	attach(tree, S_ISDIR(what.st_mode) ? open_directory(t[1], NULL) : open_file(settled(t[1])), t[1]);
 	propagate(tree, t + 3, s->strings - 3, t[1]);
 	if (s->clear)
 		set_flags(tree, s, t[1]);
@@ -186,7 +195,7 @@ int bind_mount(const struct step *s, char **t)
 /* lock_path makes what is there read-only. */
 void lock_path(const char *path)
 {
-	int fd = open_in_root(path, O_PATH), tree;
+	int fd = open_at(root_fd, path, O_PATH, RESOLVE_IN_ROOT), tree;
 
 	if (fd < 0 && errno == ENOENT)
 		return;
@@ -216,7 +225,7 @@ static int empty_directory(void)
 /* mask_path hides what is there. */
 void mask_path(const char *path)
 {
-	int fd = open_in_root(path, O_PATH), null;
+	int fd = open_at(root_fd, path, O_PATH, RESOLVE_IN_ROOT), null;
 	struct stat s;
 
 	if (fd < 0 && errno == ENOENT)

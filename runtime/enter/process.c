@@ -5,6 +5,7 @@
 // executed. Nothing the container controls is parsed, but /etc/passwd for a home
 // directory.
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -139,15 +140,15 @@ static char *look_up(char *name, char **env)
 	while (dirs && *dirs) {
 		size_t length = strcspn(dirs, ":");
 
-		/* A relative entry is for the long way to refuse. */
-		errno = ENOENT;
-		if (*dirs != '/' || length + strlen(name) + 2 > sizeof(file))
-			return NULL;
-		memcpy(file, dirs, length);
-		file[length] = '/';
-		strcpy(file + length + 1, name);
-		if (executable(file))
-			return file;
+		/* As Go has it: an empty entry is the working directory, and what is found
+		 * by a relative one is refused. */
+		if (length + strlen(name) + 2 <= sizeof(file)) {
+			snprintf(file, sizeof(file), "%.*s/%s", length ? (int)length : 1, length ? dirs : ".", name);
+			if (executable(file)) {
+				errno = EXDEV;
+				return *file == '/' ? file : NULL;
+			}
+		}
 		dirs += length;
 		dirs += *dirs == ':';
 	}
@@ -180,32 +181,29 @@ static char *home(uint32_t uid)
 		fail("passwd");
 	while (!result) {
 		ssize_t n = getline(&line, &size, f);
-		char *field[7] = { 0 }, *at = line, *end;
-		int i;
+		char *field[6] = { "", "", "", "", "", "" }, *at = line, *end;
+		long long id;
 
 		if (n < 0)
 			break;
 		read += n;
 		if (read > MAX_PASSWD)	/* more than its size said */
 			break;
-		errno = EINVAL;
-		if (strlen(line) != (size_t)n)
-			fail("passwd");
-		line[strcspn(line, "\n")] = 0;
-		for (i = 0; i < 7 && at; i++)
+		if (strlen(line) != (size_t)n)	/* no variable can hold what it says */
+			continue;
+		/* Lenient, as libcontainer is: fields may be missing, and what is no number is 0. */
+		while (n > 0 && strchr(" \t\n\v\f\r", line[n - 1]))
+			line[--n] = 0;
+		at += strspn(at, " \t\v\f\r");
+		if (!*at)
+			continue;
+		for (int i = 0; i < 6 && at; i++)
 			field[i] = strsep(&at, ":");
-		if (!*line)
+		id = strtoll(field[2], &end, 10);
+		if (*end || isspace((unsigned char)*field[2]))
+			id = 0;
+		if (id != uid)
 			continue;
-		/* What is not quite an entry is for the long way to judge. */
-		errno = EINVAL;
-		if (i < 7 || at || !*field[2] || strspn(field[2], "0123456789") != strlen(field[2]))
-			fail("passwd");
-		errno = 0;
-		if (strtoul(field[2], &end, 10) != uid || errno)
-			continue;
-		errno = EINVAL;
-		if (field[5][0] != '/')
-			fail("passwd");
 		must(asprintf(&result, "HOME=%s", field[5]), "passwd");
 	}
 	fclose(f);
@@ -272,17 +270,37 @@ void set_profile(const struct process *c, int fd)
 	close(fd);
 }
 
+/* check_directory refuses a working directory outside of the root: CVE-2024-21626. */
+static void check_directory(void)
+{
+	char where[PATH_MAX];
+
+	must(syscall(SYS_getcwd, where, sizeof(where)), "working directory");
+	errno = EXDEV;
+	if (where[0] != '/')
+		fail("working directory");
+}
+
+/* arrive is for a process that is in its pid namespace only now, where its working
+ * directory, below /proc/self, is. */
+void arrive(const struct process *c)
+{
+	if (!c->outside)
+		return;
+	must(chdir(c->cwd), "working directory");
+	check_directory();
+}
+
 /* become gives up every right that the command has not, and finds the command. */
 void become(struct process *c)
 {
 	const struct plan *p = &c->p;
-	char where[PATH_MAX];
 	int there;
 
 	if (p->flags & NEW_HOME)
 		c->env[p->env] = home(p->uid);
 	there = chdir(c->cwd) == 0;
-	if (!there && errno != EACCES && errno != EPERM)
+	if (!there && errno != EACCES && errno != EPERM && !(errno == ENOENT && c->outside))
 		fail("working directory");
 	bound(p->bounding);
 	must(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "keepcaps");
@@ -292,12 +310,12 @@ void become(struct process *c)
 	must(setgid(p->gid), "gid");
 	must(setuid(p->uid), "uid");
 	if (!there)
-		must(chdir(c->cwd), "working directory");
-	/* A directory outside of the root: CVE-2024-21626. */
-	must(syscall(SYS_getcwd, where, sizeof(where)), "working directory");
-	errno = EXDEV;
-	if (where[0] != '/')
+		there = chdir(c->cwd) == 0;
+	if (!there && !(errno == ENOENT && c->outside))
 		fail("working directory");
+	if (there)
+		c->outside = 0;
+	check_directory();
 	must(prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0), "keepcaps");
 	set_caps(p);
 	c->file = look_up(c->args[0], c->env);

@@ -22,6 +22,7 @@ enum { /* of plan.flags, as in enter.go */
 	SHARE_KEYRING = 128,
 	TERMINAL = 256,		/* of enter.c: the socket is the descriptor after pidfd */
 	TELL = 512,		/* the caller, and not the command's stderr, why execve failed */
+	AWAIT_SIZE = 1024,	/* of the terminal */
 };
 
 /* The fixed part of a plan, in the machine's byte order. Groups, the filter,
@@ -48,6 +49,7 @@ struct process {
 	struct step *steps;
 	char *oom, *keyring, *profile, *cwd, **args, **env, *file;
 	char *at, *end;		/* strings that are left */
+	int outside;		/* of its pid namespace yet; after become: its directory is not there yet */
 };
 
 /* fail reports errno and does not return. */
@@ -66,6 +68,7 @@ void adjust_oom(const char *value);
 void set_filter(const struct process *c);
 void set_profile(const struct process *c, int fd);
 void become(struct process *c);
+void arrive(const struct process *c);
 int execute(const struct process *c);
 void not_executed(const struct process *c, int error) __attribute__((noreturn));
 

@@ -26,7 +26,7 @@ static void device(const struct step *s, const char *path)
 	dev_t number = makedev(s->major, s->minor);
 	mode_t type = s->number & S_IFMT, old;
 	const char *name;
-	int at = open_above(path, &name), fd, tree;
+	int at = open_above(settled(path), &name), fd, tree;
 
 	if (!(s->flags & NEEDS_BIND)) {
 		old = umask(0);

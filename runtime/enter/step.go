@@ -25,7 +25,7 @@ const (
 	Bind                       // [the caller's path, destination, request for libcontainer's help or "", propagation]
 	Device                     // [path], Number is its mode
 	Link                       // [target, path]
-	Hooks                      // the caller's turn
+	Hooks                      // the caller's turn; Number of hooks are not 0
 	Pivot                      // to the root
 	NullStdio                  // instead of the caller's /dev/null
 	Directory                  // [path] that must be there
@@ -77,6 +77,14 @@ func (s *Step) encode(to []byte) []byte {
 	}
 	return to
 }
+
+// BeforeHooks begins what a first process reports of a step, if it is given hooks and
+// they have not run yet.
+const BeforeHooks = "before hooks: "
+
+// NoCommand ends what a process reports that has not found its command, and an errno's
+// text follows: EXDEV's if it was found by a relative path of a directory.
+const NoCommand = "command: "
 
 // Pass has libcontainer start its init with this plan, in a file that File made.
 // The process must pass no other descriptors.

@@ -35,11 +35,13 @@ struct step {
 /* Descriptors of the container's root and of its procfs, O_PATH; -1 until there. */
 extern int root_fd, proc_fd;
 
-/* path.c: all but the first three do not return where they fail. */
+/* path.c: all but the first three do not return where they fail. settled returns
+ * a path without links. */
 int open_at(int at, const char *path, int flags, uint64_t resolve);
 int open_in_root(const char *path, int flags);
 int open_entry(int at, const char *name, int flags);
 int open_proc(const char *path, int flags);
+const char *settled(const char *path);
 int open_directory(const char *path, int *made);
 int open_above(const char *path, const char **name);
 int open_file(const char *path);
@@ -58,6 +60,7 @@ void mask_path(const char *path);
 /* console.c */
 extern int console_fd;	/* the socket that the master goes to; -1: none */
 void use_terminal(unsigned short rows, unsigned short columns);
+void await_size(void);
 void mount_terminal(void);
 
 /* step.c */

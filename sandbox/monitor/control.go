@@ -22,7 +22,7 @@ import (
 const tellTakes = time.Second
 
 // control is how others reach the sandbox: the control socket, the cpc that started
-// it, and whoever waits for its end. adopt opens it, close tells everybody.
+// it, and whoever waits for its end. adopt opens it, close closes it.
 type control struct {
 	listener net.Listener
 	owner    *wire.Conn
@@ -90,21 +90,29 @@ func (c *control) addWaiter(conn *wire.Conn) bool {
 	return true
 }
 
-// close tells everybody how the sandbox ended, and returns when all have heard it,
-// those included who still read what its programs have written.
-func (c *control) close(end wire.ExitBody, out *fanout, others *execs) {
+// close takes no more connections and lets go of the sandbox.
+func (c *control) close() {
+	_ = c.listener.Close()
+	c.unlock()
+}
+
+// tellEnd closes the control and tells everybody how the sandbox ended. It returns
+// when all have heard it, those included who still read what its programs have
+// written.
+func (c *control) tellEnd(end wire.ExitBody, out *fanout, others *execs) {
 	c.mu.Lock()
 	c.end = &end
 	waiters, clients := c.waiters, out.end()
 	c.mu.Unlock()
-	_ = c.listener.Close()
-	c.unlock()
-	for _, w := range waiters {
-		_ = w.SetWriteDeadline(time.Now().Add(tellTakes))
-		_ = w.WriteJSON(wire.Exit, end)
-		_ = w.Close()
-	}
+	c.close()
 	var wg sync.WaitGroup
+	for _, w := range waiters {
+		wg.Go(func() {
+			_ = w.SetWriteDeadline(time.Now().Add(tellTakes))
+			_ = w.WriteJSON(wire.Exit, end)
+			_ = w.Close()
+		})
+	}
 	for _, s := range clients {
 		s.end(end)
 		wg.Go(func() { s.linger(c.hurry) })

@@ -41,8 +41,7 @@ type limits struct {
 	budget  *cpubudget.Budget // of the processor time for network and output
 	program *program          // from watch on
 
-	stop       func()                   // of watch
-	thawCgroup func(cgroups.Plan) error // Plan.Thaw
+	stop func() // of watch
 
 	changing sync.Mutex // held while limits or the freezer are changed, before mu
 	mu       sync.Mutex // guards what follows
@@ -53,7 +52,7 @@ type limits struct {
 func newLimits(plan cgroups.Plan, h *history) *limits {
 	return &limits{
 		history: h, plan: plan, budget: cpubudget.New(network.Rate(plan.Limits.Processors())),
-		stop: func() {}, thawCgroup: cgroups.Plan.Thaw,
+		stop: func() {},
 	}
 }
 
@@ -228,7 +227,7 @@ func (l *limits) thaw() error {
 	if !l.history.paused() {
 		return nil
 	}
-	err := l.thawCgroup(l.planned())
+	err := l.planned().Thaw()
 	if err == nil {
 		err = l.history.setStatus(record.Running)
 	}

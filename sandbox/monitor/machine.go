@@ -6,6 +6,9 @@ package monitor
 import (
 	"context"
 	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -22,6 +25,8 @@ type machine interface {
 	runtime(t *Task, dir string) ociRuntime
 	// hostPID is the pid by which the host knows a process.
 	hostPID(pid int) (int, error)
+	// signals are those that tell this process to end.
+	signals() <-chan os.Signal
 }
 
 type realMachine struct {
@@ -44,3 +49,9 @@ func (*realMachine) runtime(t *Task, dir string) ociRuntime {
 }
 
 func (r *realMachine) hostPID(pid int) (int, error) { return userns.HostPID(r.proc, pid) }
+
+func (*realMachine) signals() <-chan os.Signal {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	return told
+}

@@ -161,7 +161,7 @@ func (m *monitor) finish(status unix.WaitStatus) {
 	if err = m.history.close(err); err != nil {
 		complain(fmt.Errorf("take down: %w", err))
 	}
-	m.control.close(end, m.program.out, &m.execs)
+	m.control.tellEnd(end, m.program.out, &m.execs)
 }
 
 // abort undoes a start that did not succeed and reports why.
@@ -172,7 +172,10 @@ func (m *monitor) abort(cause error) {
 	if m.limits != nil {
 		m.limits.stop()
 	}
-	err := errors.Join(m.takeDown(), m.history.drop())
+	err := m.takeDown()
+	dropped := m.history.drop()
+	err = errors.Join(err, dropped)
+	m.control.close()
 	if errors.Is(cause, errDryRun) && err == nil {
 		_ = m.control.owner.WriteJSON(wire.Reply, wire.ReplyBody{State: m.config})
 		return

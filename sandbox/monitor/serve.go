@@ -6,8 +6,6 @@ package monitor
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"strconv"
 	"time"
 
@@ -46,9 +44,7 @@ func (m *monitor) serveOwner() {
 // serveSignals ends the sandbox when the monitor is told to end, as at the
 // shutdown of the host. Other signals are not for it.
 func (m *monitor) serveSignals() {
-	told := make(chan os.Signal, 1)
-	signal.Notify(told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	for s := range told {
+	for s := range m.machine.signals() {
 		if s == unix.SIGTERM {
 			m.kill("killed: its monitor was told to end")
 		}

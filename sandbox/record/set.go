@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sort"
@@ -168,43 +167,6 @@ func (e *Entry) Claim() (*os.File, error) {
 		return nil, nil //nolint:nilnil // documented: somebody else has it
 	}
 	return nil, fmt.Errorf("lock sandbox: %w", err)
-}
-
-// Listen makes the control socket. Its path may be longer than a socket
-// address can be, so the address goes through the directory's descriptor.
-func (e *Entry) Listen() (*net.UnixListener, error) {
-	var l *net.UnixListener
-	err := e.viaDir(func(dir string) (err error) {
-		l, err = net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: dir + "/control.sock"})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	l.SetUnlinkOnClose(false)
-	return l, nil
-}
-
-// Dial connects to the control socket.
-func (e *Entry) Dial() (*net.UnixConn, error) {
-	var c *net.UnixConn
-	err := e.viaDir(func(dir string) (err error) {
-		c, err = net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: dir + "/control.sock"})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reach the monitor of %s: %w", Short(e.Record.ID), err)
-	}
-	return c, nil
-}
-
-func (e *Entry) viaDir(f func(dir string) error) error {
-	d, err := os.OpenFile(e.Dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return f(fmt.Sprintf("/proc/self/fd/%d", d.Fd()))
 }
 
 // List returns all sandboxes, newest first. What has an id for its name and no

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,8 +28,11 @@ func main() {
 	case "sleep":
 		time.Sleep(time.Minute)
 	case "suicide":
-		_ = unix.Kill(os.Getpid(), unix.SIGTERM)
-		time.Sleep(time.Second)
+		suicide(os.Args[2:])
+	case "size":
+		if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
+			fmt.Println(size.Row, size.Col)
+		}
 	case "echo":
 		fmt.Println(strings.Join(os.Args[2:], " "))
 	case "look":
@@ -65,6 +69,20 @@ func main() {
 	case "everything":
 		everything()
 	}
+}
+
+// suicide ends by a signal, the one with this number if there is one, whatever Go's
+// runtime would do upon it.
+func suicide(number []string) {
+	which := 15
+	if len(number) > 0 {
+		which, _ = strconv.Atoi(number[0])
+	}
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	var byDefault [4]uint64 // struct sigaction
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(which), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+	_ = unix.Kill(os.Getpid(), unix.Signal(which))
+	time.Sleep(time.Second)
 }
 
 func show(v any) {
