@@ -57,7 +57,7 @@ func (e *Engine) Loads(names []string) ([]Load, error) {
 					l.Cgroup = &u
 				}
 			}
-			if r.Settings.Network == bundle.NetworkAllowlist {
+			if r.Asked.Options.Network == bundle.NetworkAllowlist {
 				l.Network = traffic(r.PID)
 			}
 		}

@@ -4,6 +4,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,31 +19,19 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/internal/userns"
-	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
-	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 	"github.com/claude-pocket-console/cpc/seccomp"
 )
 
-// RunRequest is a sandbox to start.
+// RunRequest is a sandbox to start. Its Runtime is the engine's.
 type RunRequest struct {
-	Image       string // as it was named
-	ImageDigest string // of its manifest
-	Name        string // "" makes one up
-	Options     bundle.Options
-	Labels      map[string]string
-	SecurityOpt []string // as given, for inspect
-	Network     network.Options
-	Stdin       bool // keep the program's input open
-	AutoRemove  bool
-	Detach      bool
-	DryRun      bool // plan only: see Session.Bundle
-	BestEffort  bool // run even where limits cannot be enforced
-	Size        *wire.Size
-	StopTimeout int // seconds
+	record.Asked
+	Name   string // "" makes one up
+	DryRun bool   // plan only: see Session.Bundle
+	Size   *wire.Size
 	// Busy, if set, is told what the start waits for, and how far that is, in bytes.
 	Busy func(what string, done, total int64)
 }
@@ -97,8 +86,8 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 	}
 	defer files.close()
 	task := monitor.Task{
-		Record: *entry.Record, Dirs: e.Dirs, Options: req.Options, Plan: plan, Size: req.Size, Detached: req.Detach,
-		Seccomp: profile, Init: e.init, DryRun: req.DryRun, Network: req.Network,
+		Record: *entry.Record, Dirs: e.Dirs, Plan: plan, Size: req.Size,
+		Seccomp: profile, Init: e.init, DryRun: req.DryRun, Private: req.Network.Private(),
 	}
 	if !req.DryRun {
 		if err := plan.StepAside(); err != nil {
@@ -142,42 +131,21 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 
 // newRecord is what is known before the monitor takes over.
 func (e *Engine) newRecord(id string, req RunRequest, plan cgroups.Plan, mapping idmap.Mapping) *record.Record {
-	o := req.Options
-	s := record.Settings{
-		TTY: o.TTY, OpenStdin: req.Stdin, AutoRemove: req.AutoRemove, ReadOnly: o.ReadOnly, Network: o.Network, Names: namesOf(req.Network),
-		User: o.User, Workdir: o.Workdir, Hostname: o.Hostname, Env: o.Env, CapAdd: o.CapAdd, CapDrop: o.CapDrop,
-		SecurityOpt: req.SecurityOpt, Limits: o.Limits,
-		CgroupPath: plan.Path, StopSignal: o.StopSignal, StopTimeout: req.StopTimeout, Runtime: e.Runtime,
-		Tmpfs:      map[string]string{},
-		Entrypoint: o.Entrypoint, Ulimits: o.Ulimits, OOMScoreAdj: o.OOMScoreAdj, ShmSize: o.ShmSize, Init: o.Init, Annotations: o.Annotations,
-		GroupAdd: o.GroupAdd, Domainname: o.Domainname, Expose: o.Expose, NoLog: o.NoLog,
-		SharedIDs: mapping.Mode != idmap.Root,
+	r := &record.Record{
+		ID: id, Name: req.Name, Asked: req.Asked, Status: record.Created, Mapping: mapping, Created: time.Now().UTC(),
+		Applied: record.Applied{
+			Hostname: cmp.Or(req.Options.Hostname, record.Short(id)), Limits: req.Options.Limits, CgroupPath: plan.Path,
+			SharedIDs: mapping.Mode != idmap.Root,
+		},
 	}
-	for _, t := range o.Tmpfs {
-		s.Tmpfs[t.Path] = t.Options()
+	r.Asked.Runtime = e.Runtime
+	if r.Name == "" {
+		r.Name = "sandbox-" + record.Short(id)
 	}
 	for _, m := range plan.Missing {
-		s.NotEnforced = append(s.NotEnforced, m.Limit)
+		r.Applied.NotEnforced = append(r.Applied.NotEnforced, m.Limit)
 	}
-	if s.Hostname == "" {
-		s.Hostname = record.Short(id)
-	}
-	name := req.Name
-	if name == "" {
-		name = "sandbox-" + record.Short(id)
-	}
-	return &record.Record{
-		ID: id, Name: name, Image: req.Image, ImageDigest: req.ImageDigest, Labels: req.Labels, Settings: s,
-		Command: o.Args, Status: record.Created, Mapping: mapping, Created: time.Now().UTC(),
-	}
-}
-
-func namesOf(o network.Options) record.Names {
-	n := record.Names{Servers: o.DNS.Servers, Search: o.DNS.Search, Options: o.DNS.Options, HostCA: o.HostCA.Path}
-	for _, h := range o.Hosts {
-		n.Hosts = append(n.Hosts, h.Name+":"+h.Addr.String())
-	}
-	return n
+	return r
 }
 
 // startFiles are the files that a monitor inherits.

@@ -17,6 +17,7 @@ import (
 	"github.com/claude-pocket-console/cpc/host"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
@@ -24,9 +25,12 @@ import (
 func exampleRecord() *record.Record {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 	return &record.Record{
-		ID: strings.Repeat("0123456789abcdef", 4), Name: "box", Image: "debian:trixie-slim", ImageDigest: "sha256:" + strings.Repeat("a", 64),
-		Command: []string{"sleep", "9"}, Labels: map[string]string{"com.example": "v"}, Status: record.Running, Created: at, Started: at,
-		Settings: record.Settings{Network: "allowlist", Hostname: "box", Env: []string{"A=1"}},
+		ID: strings.Repeat("0123456789abcdef", 4), Name: "box", Status: record.Running, Created: at, Started: at,
+		Asked: record.Asked{
+			Image: "debian:trixie-slim", ImageDigest: "sha256:" + strings.Repeat("a", 64), Labels: map[string]string{"com.example": "v"},
+			Options: bundle.Options{Network: "allowlist"},
+		},
+		Applied: record.Applied{Command: []string{"sleep", "9"}, Hostname: "box", Env: []string{"A=1"}},
 	}
 }
 

@@ -183,7 +183,7 @@ func addBox(t *testing.T, d dirs.Dirs) error {
 	t.Helper()
 	entry, lock, err := record.Set{Dirs: d}.Add(&record.Record{
 		ID: record.NewID(), Name: "box", Status: record.Running, MonitorPID: os.Getpid(), PID: 1 << 30, Started: time.Now(),
-		Settings: record.Settings{Network: bundle.NetworkAllowlist}, Mapping: idmap.ForMapped(),
+		Asked: record.Asked{Options: bundle.Options{Network: bundle.NetworkAllowlist}}, Mapping: idmap.ForMapped(),
 	})
 	if err != nil {
 		return err

@@ -26,8 +26,8 @@ func TestParseTail(t *testing.T) {
 
 func TestParseFilters(t *testing.T) {
 	r := &record.Record{
-		ID: "abcdef", Name: "cpc-sandbox-7", Image: "debian:trixie-slim", ImageDigest: "sha256:1", Status: record.Running,
-		Labels: map[string]string{"a": "1", "empty": ""},
+		ID: "abcdef", Name: "cpc-sandbox-7", Status: record.Running,
+		Asked: record.Asked{Image: "debian:trixie-slim", ImageDigest: "sha256:1", Labels: map[string]string{"a": "1", "empty": ""}},
 	}
 	for _, c := range []struct {
 		filters string
@@ -97,8 +97,8 @@ func TestBuildArgs(t *testing.T) {
 
 func TestRow(t *testing.T) {
 	r := &record.Record{
-		ID: strings.Repeat("a", 64), Command: []string{"sh", "-c", "printf '\x1b[2J' and a long tail of text"},
-		Status: record.Exited, Finished: time.Now(), Labels: map[string]string{"b": "2", "a": "1"},
+		ID: strings.Repeat("a", 64), Applied: record.Applied{Command: []string{"sh", "-c", "printf '\x1b[2J' and a long tail of text"}},
+		Status: record.Exited, Finished: time.Now(), Asked: record.Asked{Labels: map[string]string{"b": "2", "a": "1"}},
 		Outcome: record.Outcome{ExitCode: 137, Reason: "killed: out of memory"},
 	}
 	short, long := newRow(r, false), newRow(r, true)

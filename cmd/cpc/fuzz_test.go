@@ -20,7 +20,7 @@ func FuzzPSRow(f *testing.F) {
 		f.Add(c, true)
 	}
 	f.Fuzz(func(t *testing.T, command string, noTrunc bool) {
-		row := newRow(&record.Record{ID: strings.Repeat("0", 64), Command: []string{command}}, noTrunc)
+		row := newRow(&record.Record{ID: strings.Repeat("0", 64), Applied: record.Applied{Command: []string{command}}}, noTrunc)
 		for _, r := range row.Command {
 			if !unicode.IsPrint(r) {
 				t.Errorf("%q is shown as %q", command, row.Command)

@@ -145,34 +145,26 @@ func inspectEntrypoint(given *string) []string {
 }
 
 func inspectSandbox(e *record.Entry) inspected {
-	r, s, o := e.Record, e.Record.Settings, e.Record.Outcome
+	r, asked, o, now := e.Record, e.Record.Asked, e.Record.Asked.Options, e.Record.Applied
+	command := r.Command()
 	v := inspected{
-		ID: r.ID, Name: r.Name, Created: stamp(r.Created), Image: r.ImageDigest, Mapping: r.Mapping, Cgroup: s.CgroupPath,
-		AppArmorProfile: s.AppArmor, ProcessLabel: s.SELinux, Disk: (*inspectedDisk)(s.Disk),
-		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Events: kept(e), Args: []string{},
-		State: inspectedState{
-			Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused, OOMKilled: o.OOMKilled, OOMVictim: o.Victim, PidsLimitHits: o.PidsHits,
-			Pid: r.PID, MonitorPid: r.MonitorPID, ExitCode: o.ExitCode, Reason: o.Reason, Error: o.Error,
-			StartedAt: stamp(r.Started), FinishedAt: stamp(r.Finished),
-		},
+		ID: r.ID, Name: r.Name, Created: stamp(r.Created), Image: asked.ImageDigest, Mapping: r.Mapping, Cgroup: now.CgroupPath,
+		AppArmorProfile: now.AppArmor, ProcessLabel: now.SELinux, Disk: (*inspectedDisk)(now.Disk),
+		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Events: kept(e), Args: []string{}, State: inspectState(r),
 		Config: inspectedConfig{
-			Image: r.Image, Hostname: s.Hostname, Domainname: s.Domainname, User: s.User, Entrypoint: inspectEntrypoint(s.Entrypoint), Env: s.Env, Cmd: r.Command, WorkingDir: s.Workdir,
-			Labels: r.Labels, Tty: s.TTY, OpenStdin: s.OpenStdin, StopSignal: s.StopSignal, StopTimeout: s.StopTimeout,
+			Image: asked.Image, Hostname: cmp.Or(now.Hostname, o.Hostname), Domainname: o.Domainname, User: cmp.Or(now.User, o.User),
+			Entrypoint: inspectEntrypoint(o.Entrypoint), Env: now.Env, Cmd: command, WorkingDir: cmp.Or(now.Workdir, o.Workdir),
+			Labels: asked.Labels, Tty: o.TTY, OpenStdin: asked.Stdin, StopSignal: o.StopSignal, StopTimeout: asked.StopTimeout,
 		},
-		HostConfig: inspectedHost{
-			inspectedLimits: inspectLimits(s.Limits), LimitsNotEnforced: s.NotEnforced,
-			ReadonlyRootfs: s.ReadOnly, AutoRemove: s.AutoRemove, NetworkMode: s.Network,
-			ExtraHosts: s.Names.Hosts, Dns: s.Names.Servers, DnsSearch: s.Names.Search, DnsOptions: s.Names.Options, HostCA: s.Names.HostCA,
-			Tmpfs:  s.Tmpfs,
-			CapAdd: s.CapAdd, CapDrop: s.CapDrop, SecurityOpt: s.SecurityOpt, Runtime: s.Runtime,
-			Ulimits: inspectUlimits(s.Ulimits), OomScoreAdj: s.OOMScoreAdj, ShmSize: s.ShmSize, Init: s.Init,
-			Annotations: s.Annotations, SharedIDs: s.SharedIDs, GroupAdd: s.GroupAdd,
-		},
+		HostConfig: inspectHost(r),
 	}
-	if v.HostConfig.LogConfig.Type = logLocal; s.NoLog {
+	if now.Env == nil {
+		v.Config.Env = o.Env
+	}
+	if v.HostConfig.LogConfig.Type = logLocal; o.NoLog {
 		v.HostConfig.LogConfig.Type, v.LogPath = "none", ""
 	}
-	for _, port := range s.Expose {
+	for _, port := range o.Expose {
 		if v.Config.ExposedPorts == nil {
 			v.Config.ExposedPorts = map[string]struct{}{}
 		}
@@ -180,8 +172,38 @@ func inspectSandbox(e *record.Entry) inspected {
 	}
 	v.Mounts = []noMount{}
 	v.NetworkSettings = noNetworkSettings{Ports: map[string][]noPort{}, Networks: map[string]noNetwork{}}
-	if len(r.Command) > 0 {
-		v.Path, v.Args = r.Command[0], r.Command[1:]
+	if len(command) > 0 {
+		v.Path, v.Args = command[0], command[1:]
+	}
+	return v
+}
+
+func inspectState(r *record.Record) inspectedState {
+	o := r.Outcome
+	return inspectedState{
+		Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused,
+		OOMKilled: o.OOMKilled, OOMVictim: o.Victim, PidsLimitHits: o.PidsHits,
+		Pid: r.PID, MonitorPid: r.MonitorPID, ExitCode: o.ExitCode, Reason: o.Reason, Error: o.Error,
+		StartedAt: stamp(r.Started), FinishedAt: stamp(r.Finished),
+	}
+}
+
+func inspectHost(r *record.Record) inspectedHost {
+	o, net := r.Asked.Options, r.Asked.Network
+	v := inspectedHost{
+		inspectedLimits: inspectLimits(r.Applied.Limits), LimitsNotEnforced: r.Applied.NotEnforced,
+		ReadonlyRootfs: o.ReadOnly, AutoRemove: r.Asked.AutoRemove, NetworkMode: o.Network,
+		Dns: net.DNS.Servers, DnsSearch: net.DNS.Search, DnsOptions: net.DNS.Options, HostCA: net.HostCA.Path,
+		Tmpfs:  map[string]string{},
+		CapAdd: o.CapAdd, CapDrop: o.CapDrop, SecurityOpt: r.Asked.SecurityOpt, Runtime: r.Asked.Runtime,
+		Ulimits: inspectUlimits(o.Ulimits), OomScoreAdj: o.OOMScoreAdj, ShmSize: o.ShmSize, Init: o.Init,
+		Annotations: o.Annotations, SharedIDs: r.Applied.SharedIDs, GroupAdd: o.GroupAdd,
+	}
+	for _, h := range net.Hosts {
+		v.ExtraHosts = append(v.ExtraHosts, h.Name+":"+h.Addr.String())
+	}
+	for _, t := range o.Tmpfs {
+		v.Tmpfs[t.Path] = t.Options()
 	}
 	return v
 }

@@ -59,7 +59,7 @@ func (a *app) stopCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			wait := entry.Record.Settings.StopTimeout
+			wait := entry.Record.Asked.StopTimeout
 			if given {
 				wait = timeout
 			}
@@ -71,7 +71,7 @@ func (a *app) stopCommand() *cobra.Command {
 
 func stopSignal(asked string, r *record.Record) (unix.Signal, error) {
 	if asked == "" {
-		asked = r.Settings.StopSignal
+		asked = r.Asked.Options.StopSignal
 	}
 	if asked == "" {
 		return unix.SIGTERM, nil

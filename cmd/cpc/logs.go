@@ -58,7 +58,7 @@ func (a *app) logs(cmd *cobra.Command, f *logsFlags, name string) error {
 	if err != nil {
 		return err
 	}
-	if entry.Record.Settings.NoLog {
+	if entry.Record.Asked.Options.NoLog {
 		return errors.New(name + " was started with --log-driver none: nothing that it prints is kept")
 	}
 	p := &logPrinter{timestamps: f.timestamps, since: since, until: until, midLine: map[bool]bool{}}

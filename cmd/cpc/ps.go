@@ -109,14 +109,14 @@ func (a *app) ps(cmd *cobra.Command, f *psFlags) error {
 
 func newRow(r *record.Record, noTrunc bool) psRow {
 	var labels []string
-	for k, v := range r.Labels {
+	for k, v := range r.Asked.Labels {
 		labels = append(labels, k+"="+v)
 	}
 	sort.Strings(labels)
 	row := psRow{
-		ID: r.ID, Names: r.Name, Image: r.Image, Command: quoteCommand(r.Command), CreatedAt: r.Created.Format(time.RFC3339),
-		RunningFor: ago(r.Created), State: string(r.Status), Status: describe(r), Networks: r.Settings.Network,
-		Labels: strings.Join(labels, ","), Pid: r.PID, labels: r.Labels, noPsFields: noPsFields{LocalVolumes: "0", Ports: strings.Join(r.Settings.Expose, ", ")},
+		ID: r.ID, Names: r.Name, Image: r.Asked.Image, Command: quoteCommand(r.Command()), CreatedAt: r.Created.Format(time.RFC3339),
+		RunningFor: ago(r.Created), State: string(r.Status), Status: describe(r), Networks: r.Asked.Options.Network,
+		Labels: strings.Join(labels, ","), Pid: r.PID, labels: r.Asked.Labels, noPsFields: noPsFields{LocalVolumes: "0", Ports: strings.Join(r.Asked.Options.Expose, ", ")},
 	}
 	if !noTrunc {
 		row.ID = record.Short(r.ID)

@@ -14,8 +14,8 @@ import (
 // TestFilters holds docker's rules of filters that are given several times.
 func TestFilters(t *testing.T) {
 	r := &record.Record{
-		ID: "abcdef", Name: "web-1", Image: "debian", ImageDigest: "sha256:12", Status: record.Running,
-		Labels: map[string]string{"a": "1", "b": "2"},
+		ID: "abcdef", Name: "web-1", Status: record.Running,
+		Asked: record.Asked{Image: "debian", ImageDigest: "sha256:12", Labels: map[string]string{"a": "1", "b": "2"}},
 	}
 	for _, c := range []struct {
 		filters []string
@@ -53,7 +53,7 @@ func TestDockerFilters(t *testing.T) {
 	ended.Status, ended.Outcome.ExitCode = record.Exited, 137
 	from := filterSources{
 		built: func(image string) map[string]bool {
-			return map[string]bool{r.ImageDigest: image == "aaaaaaaaaaaa" || image == "parent:1"}
+			return map[string]bool{r.Asked.ImageDigest: image == "aaaaaaaaaaaa" || image == "parent:1"}
 		},
 		created: func(name string) (time.Time, error) {
 			if name != "other" {
@@ -68,8 +68,8 @@ func TestDockerFilters(t *testing.T) {
 		"exited=137": {false, true}, "exited=0": {}, "status=running": {true, false}, "status=exited": {false, true}, "status=removing": {},
 		"ancestor=debian:trixie-slim": {true, true}, "ancestor=docker.io/library/debian:trixie-slim": {true, true}, "ancestor=debian": {},
 		"ancestor=aaaaaaaaaaaa": {true, true}, "ancestor=parent:1": {true, true}, "ancestor=bbbbbbbbbbbb": {},
-		"ancestor=" + r.ImageDigest: {true, true},
-		"before=other":              {true, true}, "since=other": {}, "volume=v": {}, "publish=80": {}, "expose=80/tcp": {}, "isolation=default": {},
+		"ancestor=" + r.Asked.ImageDigest: {true, true},
+		"before=other":                    {true, true}, "since=other": {}, "volume=v": {}, "publish=80": {}, "expose=80/tcp": {}, "isolation=default": {},
 		"network=allowlist": {true, true}, "network=bridge": {true, true}, "network=none": {},
 		"health=none": {true, true}, "health=healthy": {}, "is-task=false": {true, true}, "is-task=true": {},
 	} {

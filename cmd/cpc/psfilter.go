@@ -155,7 +155,7 @@ func stateTest(key, value string) (sandboxTest, error) {
 		if name, _, err := networkNamed(value); err == nil {
 			value = name
 		}
-		return func(r *record.Record) bool { return value != "" && r.Settings.Network == value }, nil
+		return func(r *record.Record) bool { return value != "" && r.Asked.Options.Network == value }, nil
 	case "health":
 		if !slices.Contains([]string{"starting", "healthy", "unhealthy", "none"}, value) {
 			return nil, errors.New("want starting, healthy, unhealthy or none")
@@ -173,7 +173,7 @@ func stateTest(key, value string) (sandboxTest, error) {
 			return nil, err
 		}
 		return func(r *record.Record) bool {
-			return slices.ContainsFunc(ports, func(p string) bool { return slices.Contains(r.Settings.Expose, p) })
+			return slices.ContainsFunc(ports, func(p string) bool { return slices.Contains(r.Asked.Options.Expose, p) })
 		}, nil
 	case "volume", "publish", "isolation": // no sandbox has any
 		return never, nil
@@ -184,7 +184,7 @@ func stateTest(key, value string) (sandboxTest, error) {
 func labelTest(value string) sandboxTest {
 	name, want, valued := strings.Cut(value, "=")
 	return func(r *record.Record) bool {
-		got, has := r.Labels[name]
+		got, has := r.Asked.Labels[name]
 		return has && (!valued || got == want)
 	}
 }
@@ -198,10 +198,10 @@ func ancestorTest(value string, from filterSources) sandboxTest {
 		built = from.built(value)
 	}
 	return func(r *record.Record) bool {
-		if r.Image == value || r.ImageDigest == value || built[r.ImageDigest] {
+		if r.Asked.Image == value || r.Asked.ImageDigest == value || built[r.Asked.ImageDigest] {
 			return true
 		}
-		got, gotErr := rootfs.ParseReference(r.Image)
+		got, gotErr := rootfs.ParseReference(r.Asked.Image)
 		return err == nil && gotErr == nil && got == want
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
 // runFlags are the flags of cpc run as they were typed.
@@ -93,8 +94,11 @@ func defaultLimits() string {
 // request makes sense of the flags.
 func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest, error) {
 	req := sandbox.RunRequest{
-		Image: args[0], Name: f.name, Options: bundle.Defaults(), SecurityOpt: f.securityOpts,
-		Stdin: f.interactive, AutoRemove: f.rm, Detach: f.detach, DryRun: f.dryRun, StopTimeout: f.stopTimeout,
+		Name: f.name, DryRun: f.dryRun,
+		Asked: record.Asked{
+			Image: args[0], Options: bundle.Defaults(), SecurityOpt: f.securityOpts,
+			Stdin: f.interactive, AutoRemove: f.rm, Detach: f.detach, StopTimeout: f.stopTimeout,
+		},
 	}
 	o := &req.Options
 	o.Args, o.TTY, o.ReadOnly, o.Init = args[1:], f.tty, f.readOnly, f.init

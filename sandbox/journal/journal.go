@@ -63,12 +63,12 @@ const (
 func New(r *record.Record, action string, more map[string]string) Event {
 	now := time.Now()
 	attributes := map[string]string{}
-	for k, v := range r.Labels {
+	for k, v := range r.Asked.Labels {
 		if len(attributes) < maxAttributes {
 			attributes[k] = v
 		}
 	}
-	attributes["image"], attributes["name"] = r.Image, r.Name
+	attributes["image"], attributes["name"] = r.Asked.Image, r.Name
 	maps.Copy(attributes, more)
 	for k, v := range attributes {
 		if len(v) > maxValue {
@@ -76,7 +76,7 @@ func New(r *record.Record, action string, more map[string]string) Event {
 		}
 	}
 	return Event{
-		Status: action, ID: r.ID, From: r.Image, Type: "container", Action: action, Scope: "local",
+		Status: action, ID: r.ID, From: r.Asked.Image, Type: "container", Action: action, Scope: "local",
 		Actor: Actor{ID: r.ID, Attributes: attributes}, Time: now.Unix(), TimeNano: now.UnixNano(),
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 func numbered(n int) Event {
-	r := &record.Record{ID: "id", Name: "name", Image: "image", Labels: map[string]string{"k": "v"}}
+	r := &record.Record{ID: "id", Name: "name", Asked: record.Asked{Image: "image", Labels: map[string]string{"k": "v"}}}
 	return New(r, "start", map[string]string{"n": strconv.Itoa(n)})
 }
 
@@ -143,7 +143,7 @@ func TestFirstAreKept(t *testing.T) {
 // that were removed give way first. No event is there twice.
 func TestFewOfEachAreKept(t *testing.T) {
 	of := func(id, action string, n int) Event {
-		return New(&record.Record{ID: id, Name: id, Image: "image"}, action, map[string]string{"n": strconv.Itoa(n)})
+		return New(&record.Record{ID: id, Name: id, Asked: record.Asked{Image: "image"}}, action, map[string]string{"n": strconv.Itoa(n)})
 	}
 	j := Journal{Dir: t.TempDir(), Max: 64 << 10, Few: 2}
 	put := func(e Event) {

@@ -20,10 +20,10 @@ type confinement struct {
 
 // planConfinement finds out how the host's security modules confine the sandbox.
 func planConfinement(t *Task) (c confinement, err error) {
-	if c.appArmor, err = confine.AppArmor(t.Options.AppArmor); err != nil {
+	if c.appArmor, err = confine.AppArmor(t.options().AppArmor); err != nil {
 		return c, err
 	}
-	c.labels, err = confine.SELinux(t.Options.SELinux, func() ([]string, error) { return labelsInUse(t.Dirs) })
+	c.labels, err = confine.SELinux(t.options().SELinux, func() ([]string, error) { return labelsInUse(t.Dirs) })
 	return c, err
 }
 
@@ -32,8 +32,8 @@ func labelsInUse(d dirs.Dirs) ([]string, error) {
 	all, err := record.Set{Dirs: d}.List()
 	var labels []string
 	for _, e := range all {
-		if e.Record.Settings.SELinux != "" {
-			labels = append(labels, e.Record.Settings.SELinux)
+		if e.Record.Applied.SELinux != "" {
+			labels = append(labels, e.Record.Applied.SELinux)
 		}
 	}
 	return labels, err

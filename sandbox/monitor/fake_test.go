@@ -200,9 +200,9 @@ func newBox(t *testing.T, change func(*Task)) (set record.Set, task Task) {
 	o := bundle.Defaults()
 	o.Network, o.Seccomp, o.Args, o.User = bundle.NetworkNone, bundle.SeccompUnconfined, []string{"true"}, "0:0"
 	set = record.Set{Dirs: d}
-	task = Task{Dirs: d, Options: o, Record: record.Record{
+	task = Task{Dirs: d, Record: record.Record{
 		ID: record.NewID(), Name: "box", Status: record.Created, Mapping: idmap.ForMapped(),
-		Settings: record.Settings{Runtime: "fake", Hostname: "box"},
+		Asked: record.Asked{Runtime: "fake", Options: o}, Applied: record.Applied{Hostname: "box"},
 	}}
 	if change != nil {
 		change(&task)

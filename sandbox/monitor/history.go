@@ -141,7 +141,7 @@ func (h *history) conclude(status unix.WaitStatus, takedown error) wire.ExitBody
 // close writes the final record or, of a sandbox that is not to be kept, removes
 // what is known of it. Whatever could not be taken down is err.
 func (h *history) close(err error) error {
-	if h.record().Settings.AutoRemove {
+	if h.record().Asked.AutoRemove {
 		err = errors.Join(err, h.entry.Delete())
 		h.note("destroy", nil)
 		return err

@@ -6,6 +6,7 @@ package monitor
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +53,7 @@ func TestStopDuringAStart(t *testing.T) {
 // TestClientsThatNeverRead: none keeps the program, other clients or the end of a
 // sandbox that somebody ends waiting for long.
 func TestClientsThatNeverRead(t *testing.T) {
-	_, task := newBox(t, func(t *Task) { t.Detached = true })
+	_, task := newBox(t, func(t *Task) { t.Record.Asked.Detach = true })
 	synctest.Test(t, func(t *testing.T) {
 		b := runBox(task, &fake{})
 		b.init.polite = true
@@ -101,19 +102,20 @@ func TestOwnerThatNeverReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := runBox(task, &fake{})
 		b.started(t)
-		written := 0
+		var written atomic.Int64
 		go func() {
-			for ; ; written++ {
+			for {
 				select {
 				case b.init.output <- frameOf():
+					written.Add(wire.ChunkSize)
 				case <-b.init.ended:
 					return
 				}
 			}
 		}()
 		time.Sleep(hour)
-		if written*wire.ChunkSize > 2*losslessRoom {
-			t.Errorf("%d bytes were taken from a program that nobody reads", written*wire.ChunkSize)
+		if n := written.Load(); n > 2*losslessRoom {
+			t.Errorf("%d bytes were taken from a program that nobody reads", n)
 		}
 		begin := time.Now()
 		kill := b.ask(t, wire.RequestBody{Op: wire.OpSignal, Signal: int(unix.SIGKILL)})

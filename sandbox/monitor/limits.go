@@ -148,7 +148,7 @@ func (l *limits) update(want cgroups.Limits) error {
 	l.plan = to
 	l.mu.Unlock()
 	err = SavePlan(l.history.entry, to)
-	saved := l.history.change(func(r *record.Record) { r.Settings.Limits = to.Limits })
+	saved := l.history.change(func(r *record.Record) { r.Applied.Limits = to.Limits })
 	if err = errors.Join(err, saved); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (*realMachine) openRoot(ctx context.Context, t *Task, tell func(rootfs.Even
 }
 
 func (*realMachine) runtime(t *Task, dir string) ociRuntime {
-	return realRuntime{&process.Runtime{Path: t.Record.Settings.Runtime, Dir: dir, ID: t.Record.ID, KeepKeyring: t.SharesKeyring}}
+	return realRuntime{&process.Runtime{Path: t.Record.Asked.Runtime, Dir: dir, ID: t.Record.ID, KeepKeyring: t.SharesKeyring}}
 }
 
 func (r *realMachine) hostPID(pid int) (int, error) { return userns.HostPID(r.proc, pid) }

@@ -53,6 +53,7 @@ func Main(explain Explain) int {
 		fmt.Fprintf(os.Stderr, "cpc monitor: %s\nThe monitor is started by cpc run.\n", visible.Error(err))
 		return 125
 	}
+	t.Record.Asked.Network.Complete(t.Private)
 	c, err := adopt(t.Record.Mapping.Mode)
 	if err != nil {
 		complain(err)
@@ -121,10 +122,8 @@ func (m *monitor) launch() error {
 	if err := m.root.confine.check(p.proc.PID()); err != nil {
 		return err
 	}
-	tty := false
 	err = m.history.change(func(r *record.Record) {
-		s := &r.Settings
-		s.AppArmor, s.SELinux, tty = m.root.confine.appArmor, m.root.confine.labels.Process, s.TTY
+		r.Applied.AppArmor, r.Applied.SELinux = m.root.confine.appArmor, m.root.confine.labels.Process
 		r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
 	})
 	if err != nil {
@@ -132,10 +131,10 @@ func (m *monitor) launch() error {
 	}
 	// Output waits in its pipe until the owner has been told: the first frame
 	// that it gets is this one.
-	if err := owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: tty, Notes: m.root.notes}); err != nil {
+	if err := owner.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: m.task.options().TTY, Notes: m.root.notes}); err != nil {
 		return fmt.Errorf("tell the client: %w", err)
 	}
-	if !m.task.Detached {
+	if !m.task.Record.Asked.Detach {
 		m.history.note("attach", nil)
 		p.out.attach(owner, false)
 	}

@@ -40,12 +40,12 @@ type outlet struct {
 // connected yet.
 func openOutlet(t *Task, h *history, budget *cpubudget.Budget) (*outlet, error) {
 	o := &outlet{}
-	if t.Options.Network != bundle.NetworkAllowlist || t.DryRun {
+	if t.options().Network != bundle.NetworkAllowlist || t.DryRun {
 		return o, nil
 	}
 	record, err := o.recordDecisions(h)
 	if err == nil {
-		o.net, err = t.Network.Open(t.Record.ID, record, budget)
+		o.net, err = t.Record.Asked.Network.Open(t.Record.ID, record, budget)
 	}
 	if err != nil {
 		return nil, errors.Join(err, o.close())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
@@ -16,8 +17,8 @@ import (
 
 // plan finds out who the program will be and writes the bundle.
 func (m *monitor) plan() error {
-	r, o := m.history.record(), m.task.Options
-	o.Binds = append(o.Binds, m.root.binds...)
+	r, o := m.history.record(), *m.task.options()
+	o.Binds = append(slices.Clone(o.Binds), m.root.binds...)
 	asked := o.UserSpec(m.root.image)
 	user, err := m.resolveUser(asked)
 	if err != nil {
@@ -27,10 +28,10 @@ func (m *monitor) plan() error {
 	if err != nil {
 		return err
 	}
-	if !process.IsOwn(r.Settings.Runtime) {
+	if !process.IsOwn(r.Asked.Runtime) {
 		host.Quotas = nil // older ones refuse a sandbox for such a sysctl
 	}
-	files, err := m.task.Network.WriteFiles(m.root.stage, r.Settings.Hostname, o.Network, m.outlet.net)
+	files, err := r.Asked.Network.WriteFiles(m.root.stage, r.Applied.Hostname, o.Network, m.outlet.net)
 	if err != nil {
 		return err
 	}
@@ -49,12 +50,13 @@ func (m *monitor) plan() error {
 	if err != nil {
 		return err
 	}
-	if err := process.Bound(spec.Process, r.Mapping.Mode, r.Settings.Runtime); err != nil {
+	if err := process.Bound(spec.Process, r.Mapping.Mode, r.Asked.Runtime); err != nil {
 		return err
 	}
 	m.history.set(func(r *record.Record) {
-		r.Settings.User, r.Settings.Disk = asked, m.root.disk
-		r.Command, r.Settings.Workdir, r.Settings.Env = spec.Process.Args, spec.Process.Cwd, spec.Process.Env
+		a := &r.Applied
+		a.User, a.Disk = asked, m.root.disk
+		a.Command, a.Workdir, a.Env = spec.Process.Args, spec.Process.Cwd, spec.Process.Env
 	})
 	if m.config, err = json.MarshalIndent(spec, "", "  "); err != nil {
 		return err
@@ -73,5 +75,5 @@ func (m *monitor) resolveUser(name string) (bundle.ResolvedUser, error) {
 	if err != nil {
 		return user, err
 	}
-	return bundle.AddGroups(m.root.path, user, m.task.Options.GroupAdd)
+	return bundle.AddGroups(m.root.path, user, m.task.options().GroupAdd)
 }

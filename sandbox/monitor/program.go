@@ -170,15 +170,15 @@ func (p *program) close() error { return p.undo.run() }
 // openProgram makes the container, up to but not including its program, with its
 // limits and its network.
 func (m *monitor) openProgram() error {
-	r := m.history.record()
+	o := m.task.options()
 	m.program = newProgram(m.machine.runtime(&m.task, m.history.entry.Dir))
-	if !m.task.Options.NoLog {
+	if !o.NoLog {
 		if err := m.program.keepOutput(m.history.entry.DataDir); err != nil {
 			return err
 		}
 	}
-	s := process.Streams{TTY: r.Settings.TTY, Stdin: r.Settings.OpenStdin}
-	s.UID, s.GID = process.CallerIDs(r.Mapping, m.input.User)
+	s := process.Streams{TTY: o.TTY, Stdin: m.task.Record.Asked.Stdin}
+	s.UID, s.GID = process.CallerIDs(m.input.Mapping, m.input.User)
 	m.history.noteCreate()
 	if err := m.program.open(s, m.limits.removeCgroup); err != nil {
 		return err

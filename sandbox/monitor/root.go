@@ -56,7 +56,7 @@ func openRoot(ctx context.Context, t *Task, tell func(rootfs.Event)) (_ *root, e
 		return nil, err
 	}
 	r.undo.later(store.Close)
-	img, err := store.Image(ctx, t.Record.ImageDigest)
+	img, err := store.Image(ctx, t.Record.Asked.ImageDigest)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func tellUnpacking(owner *wire.Conn) func(rootfs.Event) {
 
 // mount mounts the root file system and what is on the sandbox's disk.
 func (r *root) mount(t *Task, layers []rootfs.Layer, scratch string) (err error) {
-	if r.stage, err = userns.Stage(t.Dirs.Data, t.Dirs.State, t.Record.Settings.Runtime, t.Init); err != nil {
+	if r.stage, err = userns.Stage(t.Dirs.Data, t.Dirs.State, t.Record.Asked.Runtime, t.Init); err != nil {
 		return err
 	}
 	target := filepath.Join(r.stage, "rootfs")
@@ -119,7 +119,7 @@ func (r *root) mount(t *Task, layers []rootfs.Layer, scratch string) (err error)
 			return err
 		}
 	}
-	paths, err := bundle.DiskPaths(t.Options, r.image)
+	paths, err := bundle.DiskPaths(*t.options(), r.image)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (r *root) mount(t *Task, layers []rootfs.Layer, scratch string) (err error)
 	if err != nil {
 		return err
 	}
-	if dir != "" && !t.Options.ReadOnly {
+	if dir != "" && !t.options().ReadOnly {
 		scratch = filepath.Join(dir, "root")
 		if err := os.Mkdir(scratch, 0o700); err != nil {
 			return fmt.Errorf("disk: %w", err)
@@ -147,7 +147,7 @@ func (r *root) mount(t *Task, layers []rootfs.Layer, scratch string) (err error)
 // openDisk makes the sandbox's disk, where something is to be on it, and
 // returns where it is mounted; "" without a disk.
 func (r *root) openDisk(t *Task, scratch string, paths []string) (dir string, err error) {
-	o := t.Options
+	o := t.options()
 	if o.ReadOnly && len(paths) == 0 {
 		return "", nil
 	}

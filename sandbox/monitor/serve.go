@@ -22,7 +22,7 @@ const hangupGrace = time.Second
 // serveOwner handles the connection of the cpc that started the sandbox. If it
 // breaks off without a Detach, nobody is there any more: the sandbox ends.
 func (m *monitor) serveOwner() {
-	if m.task.Detached {
+	if m.task.Record.Asked.Detach {
 		return
 	}
 	p, owner := m.program, m.control.owner
@@ -115,7 +115,7 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 	if r.Status == record.Paused {
 		return false, ErrPaused
 	}
-	tty := r.Settings.TTY
+	tty := r.Asked.Options.TTY
 	if err := c.WriteJSON(wire.Started, wire.StartedBody{PID: r.PID, TTY: tty}); err != nil {
 		return false, nil // whoever it was has left
 	}

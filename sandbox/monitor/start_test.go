@@ -31,11 +31,13 @@ func TestStartFails(t *testing.T) {
 		made   bool       // the runtime has been called
 		exists bool       // and has made a process
 	}{
-		"settle":      {fail: "settle"},
-		"root":        {fail: "root"},
-		"policy":      {task: func(t *Task) { t.Options.Network, t.Network.Policy.Allow = bundle.NetworkAllowlist, []string{"a b"} }, says: "egress", root: true},
-		"user":        {task: func(t *Task) { t.Options.User = "nobody-here" }, says: "nobody-here", root: true},
-		"plan":        {task: func(t *Task) { t.Options.Seccomp = "" }, says: "no seccomp profile", root: true},
+		"settle": {fail: "settle"},
+		"root":   {fail: "root"},
+		"policy": {task: func(t *Task) {
+			t.options().Network, t.Record.Asked.Network.Policy.Allow = bundle.NetworkAllowlist, []string{"a b"}
+		}, says: "egress", root: true},
+		"user":        {task: func(t *Task) { t.options().User = "nobody-here" }, says: "nobody-here", root: true},
+		"plan":        {task: func(t *Task) { t.options().Seccomp = "" }, says: "no seccomp profile", root: true},
 		"bundle":      {spoil: func(t Task) { _ = os.Mkdir(inside(t, "bundle"), 0o700) }, says: "bundle", root: true},
 		"log":         {spoil: func(t Task) { _ = os.Mkdir(filepath.Join(t.Dirs.Data, "sandboxes", t.Record.ID, "log"), 0o700) }, says: "log", root: true},
 		"create":      {fail: "create", root: true, made: true},

@@ -161,7 +161,7 @@ func (c cleaner) Sandbox(e *record.Entry) error {
 		noted := own.Append(die) // either log may be full
 		err = errors.Join(err, noted)
 	}
-	if r.Settings.AutoRemove || r.Status == record.Dead || r.Started.IsZero() {
+	if r.Asked.AutoRemove || r.Status == record.Dead || r.Started.IsZero() {
 		gone := e.Delete()
 		if gone == nil {
 			gone = common.Append(journal.New(r, "destroy", nil))

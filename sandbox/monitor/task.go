@@ -58,18 +58,20 @@ const (
 
 // Task is all that a monitor needs to know.
 type Task struct {
-	Record  record.Record  `json:"record"`
-	Dirs    dirs.Dirs      `json:"dirs"`
-	Options bundle.Options `json:"options"`
-	Plan    cgroups.Plan   `json:"plan"`
+	Record record.Record `json:"record"`
+	Dirs   dirs.Dirs     `json:"dirs"`
+	Plan   cgroups.Plan  `json:"plan"`
+	// Private is what the record does not have of Record.Asked.Network.
+	Private network.Private `json:"private"`
 	// Seccomp is the loaded profile; nil only if the options say unconfined.
 	Seccomp *specs.LinuxSeccomp `json:"seccomp,omitempty"`
 	// SharesKeyring: the monitor's session keyring is that of all of the user's
 	// sandboxes, and serves this one, which cannot reach it.
-	SharesKeyring bool            `json:"sharesKeyring,omitempty"`
-	Network       network.Options `json:"network"`
-	Init          string          `json:"init,omitempty"` // cpc-runtime's path, for --init
-	Size          *wire.Size      `json:"size,omitempty"`
-	DryRun        bool            `json:"dryRun,omitempty"` // answer with the bundle's config.json
-	Detached      bool            `json:"detached"`
+	SharesKeyring bool       `json:"sharesKeyring,omitempty"`
+	Init          string     `json:"init,omitempty"` // cpc-runtime's path, for --init
+	Size          *wire.Size `json:"size,omitempty"`
+	DryRun        bool       `json:"dryRun,omitempty"` // answer with the bundle's config.json
 }
+
+// options are what was asked of the sandbox.
+func (t *Task) options() *bundle.Options { return &t.Record.Asked.Options }

@@ -34,8 +34,8 @@ type Options struct {
 	DNS   DNS             `json:"dns"`
 	// HostCA is the host's CA bundle that the sandbox is given.
 	HostCA CA `json:"hostCA,omitzero"`
-	// Proxy is what the gateway dials through.
-	Proxy Proxy `json:"proxy"`
+	// Proxy is what the gateway dials through. See Private.
+	Proxy Proxy `json:"-"`
 	// Asked are the flags that say what Policy does, for hints.
 	Asked []string `json:"-"`
 }
@@ -43,8 +43,21 @@ type Options struct {
 // CA is a bundle of authorities as it was read. The zero value is none.
 type CA struct {
 	Path string `json:"path"` // where from
-	Text string `json:"text"` // in PEM
+	Text string `json:"-"`    // in PEM; see Private
 }
+
+// Private is what Options have that is not to be on disk: proxies may have
+// passwords, and the text of a CA bundle is large. It goes to another process apart.
+type Private struct {
+	Proxy  Proxy  `json:"proxy"`
+	HostCA string `json:"hostCA,omitempty"` // in PEM
+}
+
+// Private returns what JSON does not have of o.
+func (o Options) Private() Private { return Private{Proxy: o.Proxy, HostCA: o.HostCA.Text} }
+
+// Complete gives o, which was read from JSON, the rest.
+func (o *Options) Complete(p Private) { o.Proxy, o.HostCA.Text = p.Proxy, p.HostCA }
 
 // DNS has docker's flags. Servers are for the host's network only: that of an
 // allowlist has its gateway's and no other.

@@ -20,12 +20,12 @@ import (
 	"path/filepath"
 	"time"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
-
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 )
 
 // Status is where a sandbox stands.
@@ -40,17 +40,14 @@ const (
 	Dead    Status = "dead" // never written: its monitor is gone and nobody cleaned up yet
 )
 
-// Record is what is known of one sandbox.
+// Record is what is known of one sandbox: what was asked and what came of it.
 type Record struct {
-	Version     int               `json:"version"`
-	ID          string            `json:"id"`
-	Name        string            `json:"name"`
-	Image       string            `json:"image"`
-	ImageDigest string            `json:"imageDigest"`
-	Command     []string          `json:"command"`
-	Labels      map[string]string `json:"labels,omitempty"`
-	Settings    Settings          `json:"settings"`
-	Outcome     Outcome           `json:"outcome"`
+	Version int     `json:"version"`
+	ID      string  `json:"id"`
+	Name    string  `json:"name"`
+	Asked   Asked   `json:"asked"`
+	Applied Applied `json:"applied"`
+	Outcome Outcome `json:"outcome"`
 
 	Status     Status        `json:"status"`
 	PID        int           `json:"pid,omitempty"`        // of the sandbox's init, as the host counts
@@ -61,53 +58,48 @@ type Record struct {
 	Finished   time.Time     `json:"finished,omitzero"`
 }
 
-// Settings are the choices that a person would want to see again.
-type Settings struct {
-	TTY         bool              `json:"tty"`
-	OpenStdin   bool              `json:"openStdin"`
+// Asked is what was asked of a sandbox. It does not change after the request. The
+// monitor works by it, and so does whoever wants to see it again. What package
+// network keeps out of it, proxies and certificates, is on no disk.
+type Asked struct {
+	Image       string            `json:"image"`       // as it was named
+	ImageDigest string            `json:"imageDigest"` // of its manifest
+	Labels      map[string]string `json:"labels,omitempty"`
+	Options     bundle.Options    `json:"options"`
+	SecurityOpt []string          `json:"securityOpt,omitempty"` // as given
+	Network     network.Options   `json:"network"`
+	Stdin       bool              `json:"stdin"` // the program's input is kept open
 	AutoRemove  bool              `json:"autoRemove"`
-	ReadOnly    bool              `json:"readOnly"`
-	Network     string            `json:"network"`
-	Names       Names             `json:"names,omitzero"`
-	User        string            `json:"user"`
-	Workdir     string            `json:"workdir"`
-	Hostname    string            `json:"hostname"`
-	Env         []string          `json:"env"`
-	Tmpfs       map[string]string `json:"tmpfs,omitempty"`
-	CapAdd      []string          `json:"capAdd,omitempty"`
-	CapDrop     []string          `json:"capDrop,omitempty"`
-	SecurityOpt []string          `json:"securityOpt,omitempty"`
-	Limits      cgroups.Limits    `json:"limits"`
-	AppArmor    string            `json:"appArmor,omitempty"` // profile, read back from the kernel
-	SELinux     string            `json:"selinux,omitempty"`  // label, likewise
-	NotEnforced []string          `json:"notEnforced,omitempty"`
-	Disk        *Disk             `json:"disk,omitempty"` // nil: nothing is on one
-	CgroupPath  string            `json:"cgroupPath,omitempty"`
-	StopSignal  string            `json:"stopSignal,omitempty"`
+	Detach      bool              `json:"detach"`
+	BestEffort  bool              `json:"bestEffort"`  // run even where limits cannot be enforced
 	StopTimeout int               `json:"stopTimeout"` // seconds
-	Runtime     string            `json:"runtime"`
+	Runtime     string            `json:"runtime"`     // path
+}
 
-	Entrypoint  *string             `json:"entrypoint,omitempty"` // as given; nil: the image's
-	Ulimits     []specs.POSIXRlimit `json:"ulimits,omitempty"`
-	OOMScoreAdj *int                `json:"oomScoreAdj,omitempty"` // nil: cpc's own
-	ShmSize     int64               `json:"shmSize,omitempty"`     // bytes
-	Init        bool                `json:"init,omitempty"`
-	Annotations map[string]string   `json:"annotations,omitempty"`
-	GroupAdd    []string            `json:"groupAdd,omitempty"`
-	Domainname  string              `json:"domainname,omitempty"`
-	Expose      []string            `json:"expose,omitempty"` // PORT/PROTOCOL
-	NoLog       bool                `json:"noLog,omitempty"`  // output is not kept
+// Applied is what came of it: what the image and this host have added, and what
+// is in force. Command to Env are empty until the monitor has planned the sandbox.
+type Applied struct {
+	Command     []string       `json:"command,omitempty"`
+	User        string         `json:"user,omitempty"`
+	Workdir     string         `json:"workdir,omitempty"`
+	Env         []string       `json:"env,omitempty"`
+	Hostname    string         `json:"hostname"`
+	Limits      cgroups.Limits `json:"limits"`
+	NotEnforced []string       `json:"notEnforced,omitempty"` // of the limits
+	CgroupPath  string         `json:"cgroupPath,omitempty"`
+	AppArmor    string         `json:"appArmor,omitempty"` // profile, read back from the kernel
+	SELinux     string         `json:"selinux,omitempty"`  // label, likewise
+	Disk        *Disk          `json:"disk,omitempty"`     // nil: nothing is on one
 	// SharedIDs: the user's other sandboxes have the same ids.
 	SharedIDs bool `json:"sharedIDs"`
 }
 
-// Names is what a sandbox finds hosts by, and the CAs by which it trusts them.
-type Names struct {
-	Hosts   []string `json:"hosts,omitempty"` // NAME:ADDRESS
-	Servers []string `json:"servers,omitempty"`
-	Search  []string `json:"search,omitempty"`
-	Options []string `json:"options,omitempty"`
-	HostCA  string   `json:"hostCA,omitempty"` // path on the host
+// Command is what the sandbox runs, or is to run.
+func (r *Record) Command() []string {
+	if r.Applied.Command == nil {
+		return r.Asked.Options.Args
+	}
+	return r.Applied.Command
 }
 
 // Disk is the disk that a sandbox was given.
@@ -130,7 +122,7 @@ type Outcome struct {
 }
 
 const (
-	recordVersion = 1
+	recordVersion = 2
 	recordFile    = "record.json"
 	lockFile      = "lock"
 	maxRecord     = 4 << 20
@@ -157,15 +149,32 @@ func read(dir string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r Record
-	if err := json.Unmarshal(raw, &r); err != nil {
+	r, err := parse(raw)
+	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", file, err)
 	}
 	if r.ID != filepath.Base(dir) {
 		return nil, fmt.Errorf("record %s: it is that of sandbox %q", file, Short(r.ID))
 	}
-	if r.Version != recordVersion {
-		return nil, fmt.Errorf("record %s: version %d, this cpc understands %d", file, r.Version, recordVersion)
+	return r, nil
+}
+
+// parse reads a record of this version, or of the one before.
+func parse(raw []byte) (*Record, error) {
+	var kind struct{ Version int }
+	if err := json.Unmarshal(raw, &kind); err != nil {
+		return nil, err
 	}
-	return &r, nil
+	switch kind.Version {
+	case recordVersion:
+		var r Record
+		return &r, json.Unmarshal(raw, &r)
+	case 1:
+		var r oldRecord
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return nil, err
+		}
+		return r.upgrade()
+	}
+	return nil, fmt.Errorf("version %d, this cpc understands %d", kind.Version, recordVersion)
 }
