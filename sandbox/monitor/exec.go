@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -34,7 +33,7 @@ type execs struct {
 	mu    sync.Mutex // guards what follows
 	count int
 	ended bool
-	// clients are those that have not read everything yet.
+	// clients are those of programs that have ended, which have not read everything yet.
 	clients []*sink
 }
 
@@ -49,7 +48,7 @@ func (e *execs) begin() (n int, ok bool) {
 	return e.count, true
 }
 
-// follow adds a client, until it has taken everything.
+// follow adds a client whose program has ended, until it has taken everything.
 func (e *execs) follow(s *sink) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -83,8 +82,8 @@ type session struct {
 	m      *monitor
 	name   string // of its file in the sandbox's directory, and what events call it
 	proc   proc
+	out    *fanout
 	exited chan struct{}
-	left   atomic.Bool // the client detached
 }
 
 // serveExec starts a further program and stays until it ends or, detached,
@@ -100,7 +99,7 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if !ok {
 		return errEnded
 	}
-	s := &session{m: m, name: fmt.Sprintf("exec-%d", n), exited: make(chan struct{})}
+	s := &session{m: m, name: fmt.Sprintf("exec-%d", n), out: &fanout{ended: m.program.exited}, exited: make(chan struct{})}
 	if err := s.start(req); err != nil {
 		m.execs.wg.Done()
 		return err
@@ -113,28 +112,26 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	m.history.note("exec_start: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
 	err = c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY})
 	if req.Exec.Detach {
-		go s.finish(nil)
+		go s.finish()
 		return nil
 	}
 	if err != nil { // the client is gone already
 		go s.hangup()
-		s.finish(nil)
+		s.finish()
 		return nil //nolint:nilerr // there is nobody to tell
 	}
-	out := newSink(c, false, m.program.exited)
-	m.execs.follow(out)
-	go s.input(c, out)
-	s.finish(out)
-	<-out.done // the connection is closed after that
+	client := s.out.attach(c, false)
+	go s.input(c)
+	s.finish()
+	<-client.done // the connection is closed after that
 	return nil
 }
 
 // input passes the client's frames on. A client that is gone takes its
 // program with it; one that detached leaves it running, its output unread.
-func (s *session) input(c *wire.Conn, out *sink) {
+func (s *session) input(c *wire.Conn) {
 	if serveStream(c, s.proc, s.signal) {
-		s.left.Store(true)
-		out.leave()
+		s.out.detach(c)
 		return
 	}
 	s.hangup()
@@ -165,8 +162,8 @@ func (s *session) hangup() {
 	}
 }
 
-// finish passes the program's output to out, waits for it, and reports its end.
-func (s *session) finish(out *sink) {
+// finish passes the program's output on, waits for it, and reports its end.
+func (s *session) finish() {
 	defer s.m.execs.wg.Done()
 	status := make(chan unix.WaitStatus, 1)
 	go func() {
@@ -177,16 +174,13 @@ func (s *session) finish(out *sink) {
 		// for ever; nobody who waits for this program waits for that.
 		s.proc.Expire()
 	}()
-	s.proc.Pump(s.exited, s.m.limits.paced(s.exited, func(t wire.Type, p []byte) {
-		if out != nil && !s.left.Load() {
-			out.put(t, p) // the client's end is noticed where it is read from
-		}
-	}))
+	s.proc.Pump(s.exited, s.m.limits.paced(s.exited, s.out.write))
 	st := <-status
 	s.proc.Close()
 	s.m.history.note("exec_die", attributes{"execID": s.name, "exitCode": strconv.Itoa(process.ExitCode(st))})
-	if out != nil {
-		out.end(wire.ExitBody{Code: process.ExitCode(st)})
+	for _, client := range s.out.end() {
+		s.m.execs.follow(client)
+		client.end(wire.ExitBody{Code: process.ExitCode(st)})
 	}
 }
 

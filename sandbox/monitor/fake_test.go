@@ -36,6 +36,7 @@ type fake struct {
 	before  map[string]func()
 	told    chan os.Signal
 	init    *fakeProc
+	exec    *fakeProc // what the next exec starts
 
 	mu    sync.Mutex // guards calls
 	calls []string
@@ -95,7 +96,10 @@ func (f *fake) Resume(context.Context) error { return f.call("resume") }
 func (f *fake) Update(context.Context, string) error { return f.call("update") }
 
 func (f *fake) Exec(context.Context, string, process.Streams) (proc, error) {
-	return nil, f.call("exec")
+	if err := f.call("exec"); err != nil {
+		return nil, err
+	}
+	return f.exec, nil
 }
 
 // fakeProc is a process that writes what a test has it write, and ends by SIGKILL
@@ -122,6 +126,11 @@ func (p *fakeProc) PID() int { return 7 }
 func (p *fakeProc) Signal(s unix.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	select {
+	case <-p.ended:
+		return nil
+	default:
+	}
 	p.signals = append(p.signals, s)
 	if s == unix.SIGKILL || p.polite {
 		p.end(unix.WaitStatus(s))
@@ -217,7 +226,7 @@ func newBox(t *testing.T, change func(*Task)) (set record.Set, task Task) {
 
 // runBox has a monitor run, in the bubble.
 func runBox(task Task, f *fake) *box {
-	f.told, f.init, f.release = make(chan os.Signal), newFakeProc(), make(chan struct{})
+	f.told, f.release, f.init, f.exec = make(chan os.Signal), make(chan struct{}), newFakeProc(), newFakeProc()
 	ours, theirs := net.Pipe()
 	b := &box{fake: f, listener: newFakeListener(), owner: wire.New(theirs), over: make(chan struct{})}
 	c := newControl(b.listener, ours, func() { b.unlocked = true })

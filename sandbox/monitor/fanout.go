@@ -11,7 +11,9 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
-// fanout passes the sandbox's output to the log and to every attached client.
+// fanout passes a program's output to the log and to every attached client. Each
+// program of a sandbox has one, the first as well as those of exec; an output that
+// nobody reads is taken and dropped.
 type fanout struct {
 	log   *logfile.Writer // nil: nothing is kept
 	ended <-chan struct{} // closed at the sandbox's end
@@ -21,16 +23,17 @@ type fanout struct {
 	closed  bool
 }
 
-// attach adds a client, which is only a viewer unless the sandbox was started
-// for it. It reports false when the output has ended.
-func (f *fanout) attach(c *wire.Conn, viewer bool) bool {
+// attach adds a client, which is only a viewer unless the program was started
+// for it. It returns nil when the output has ended.
+func (f *fanout) attach(c *wire.Conn, viewer bool) *sink {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return false
+		return nil
 	}
-	f.clients = append(f.clients, newSink(c, viewer, f.ended))
-	return true
+	s := newSink(c, viewer, f.ended)
+	f.clients = append(f.clients, s)
+	return s
 }
 
 // detach takes leave of a client that went away. One whose end is being told is

@@ -31,7 +31,7 @@ func client(t *testing.T, f *fanout, viewer bool) *wire.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe() // holds nothing: a write waits for its reader
 	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
-	if !f.attach(wire.New(ours), viewer) {
+	if f.attach(wire.New(ours), viewer) == nil {
 		t.Fatal("not attached")
 	}
 	return wire.New(theirs)
@@ -88,7 +88,7 @@ func TestFanoutCutsOffAViewerThatReadsNothing(t *testing.T) {
 		if _, _, err := c.ReadFrame(); err == nil {
 			t.Error("a frame for a client that was cut off")
 		}
-		if f.attach(wire.New(nil), true) {
+		if f.attach(wire.New(nil), true) != nil {
 			t.Error("attached after the end")
 		}
 	})

@@ -123,7 +123,7 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 	if req.Size != nil && tty {
 		draw.begin()
 	}
-	if !p.out.attach(c, true) {
+	if p.out.attach(c, true) == nil {
 		return m.control.addWaiter(c), nil
 	}
 	m.history.note("attach", nil)
