@@ -15,6 +15,9 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // maxKey bounds a file with a private key.
@@ -39,7 +42,7 @@ type Key struct {
 func ReadKey(name string) (Key, error) {
 	data, err := readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxKey)
 	if err != nil {
-		return Key{}, fmt.Errorf("key %s: %w", visible(name), err)
+		return Key{}, fmt.Errorf("key %s: %w", visible.Line(name), err)
 	}
 	return Key{Name: name, data: data}, nil
 }
@@ -82,13 +85,13 @@ func (a Agent) load() (agent.Agent, error) {
 		name := k.Name
 		key, err := ssh.ParseRawPrivateKey(k.data)
 		if _, ok := errors.AsType[*ssh.PassphraseMissingError](err); ok {
-			return nil, withHint(fmt.Errorf("key %s: it has a passphrase", visible(name)), "add it to an ssh agent, and give that: --ssh default")
+			return nil, hint.With(fmt.Errorf("key %s: it has a passphrase", visible.Line(name)), "add it to an ssh agent, and give that: --ssh default")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("key %s: %w", visible(name), err)
+			return nil, fmt.Errorf("key %s: %w", visible.Line(name), err)
 		}
 		if err := ring.Add(agent.AddedKey{PrivateKey: key}); err != nil {
-			return nil, fmt.Errorf("key %s: %w", visible(name), err)
+			return nil, fmt.Errorf("key %s: %w", visible.Line(name), err)
 		}
 	}
 	return ring, nil
@@ -101,7 +104,7 @@ func (p *preparer) agent(m *mountOp) error {
 		if !m.Required {
 			return nil
 		}
-		return withHint(fmt.Errorf("ssh agent %s: not found", visible(m.ID)), "give it with --ssh "+visible(m.ID)+"[=SOCKET|KEY]")
+		return hint.With(fmt.Errorf("ssh agent %s: not found", visible.Line(m.ID)), "give it with --ssh "+visible.Line(m.ID)+"[=SOCKET|KEY]")
 	}
 	keys, err := a.load()
 	if err != nil {
@@ -113,7 +116,7 @@ func (p *preparer) agent(m *mountOp) error {
 	}
 	l, err := listen(at)
 	if err != nil {
-		return fmt.Errorf("ssh agent %s: %w", visible(m.ID), err)
+		return fmt.Errorf("ssh agent %s: %w", visible.Line(m.ID), err)
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() {

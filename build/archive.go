@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 
 	"github.com/claude-pocket-console/cpc/build/files"
@@ -29,7 +31,7 @@ func isArchive(t *files.Tree, e *files.Entry) (found bool, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	plain, err := decompress(f)
 	if errors.Is(err, exec.ErrNotFound) {
-		return false, withHint(fmt.Errorf("%s: the program xz is not installed", visible(e.Path)), "install it: sudo apt-get install xz-utils")
+		return false, hint.With(fmt.Errorf("%s: the program xz is not installed", visible.Line(e.Path)), "install it: sudo apt-get install xz-utils")
 	}
 	if err != nil {
 		return false, nil
@@ -75,7 +77,7 @@ func (x *xzReader) Read(p []byte) (int, error) {
 	}
 	x.ended = true
 	if wait := x.cmd.Wait(); wait != nil {
-		return n, fmt.Errorf("decompress: %w: %s", wait, bounded(visible(x.complaint.String()), 200))
+		return n, fmt.Errorf("decompress: %w: %s", wait, visible.Bounded(x.complaint.String(), 200))
 	}
 	return n, io.EOF
 }

@@ -17,8 +17,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 
 	"github.com/claude-pocket-console/cpc/build/files"
@@ -278,9 +280,9 @@ func (b *builder) openContexts() (err error) {
 		}
 		t, err := openContext(c.Dir, "", false)
 		if err != nil {
-			return fmt.Errorf("build context %s: %w", visible(name), err)
+			return fmt.Errorf("build context %s: %w", visible.Line(name), err)
 		}
-		t.Name = "the build context " + visible(name)
+		t.Name = "the build context " + visible.Line(name)
 		t.Warn = b.Progress.Warn
 		b.named[name] = t
 	}
@@ -307,7 +309,7 @@ func (b *builder) prepare() error {
 	if err != nil {
 		return err
 	}
-	file, err := parseDockerfile(visible(text.name), text.data, b.Args[checkArg])
+	file, err := parseDockerfile(visible.Line(text.name), text.data, b.Args[checkArg])
 	if err != nil {
 		return err
 	}
@@ -340,7 +342,7 @@ func (b *builder) setEpoch() error {
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || n < 0 {
-		return fmt.Errorf("build argument %s=%s: not a number of seconds since 1970", epochArg, visible(v))
+		return fmt.Errorf("build argument %s=%s: not a number of seconds since 1970", epochArg, visible.Line(v))
 	}
 	b.epoch = time.Unix(n, 0).UTC()
 	return nil
@@ -376,7 +378,7 @@ func (b *builder) findImage(ctx context.Context, ref string, platform v1.Platfor
 		// Without an architecture it is for any. Where nobody asked for a
 		// platform, an image that somebody put here is what is meant.
 		if other.Config.Architecture == "" || b.Platform.Architecture == "" && platform.Architecture == HostPlatform().Architecture {
-			b.Progress.Warn(fmt.Sprintf("image %s is for %s, this machine is %s", visible(ref), visible(other.Config.Architecture), HostPlatform().Architecture))
+			b.Progress.Warn(fmt.Sprintf("image %s is for %s, this machine is %s", visible.Line(ref), visible.Line(other.Config.Architecture), HostPlatform().Architecture))
 			return other, nil
 		}
 	}
@@ -384,9 +386,9 @@ func (b *builder) findImage(ctx context.Context, ref string, platform v1.Platfor
 		if err == nil {
 			return img, nil
 		}
-		return nil, withHint(fmt.Errorf("image %s: %w", visible(canonical), err), "fetch it with cpc pull, or make it with cpc import")
+		return nil, hint.With(fmt.Errorf("image %s: %w", visible.Line(canonical), err), "fetch it with cpc pull, or make it with cpc import")
 	}
-	return b.Pull(ctx, canonical, platform, func(line string) { b.Progress.Line(info, visible(line)) })
+	return b.Pull(ctx, canonical, platform, func(line string) { b.Progress.Line(info, visible.Line(line)) })
 }
 
 // finish stores the image of the target stage.

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 
 	"github.com/claude-pocket-console/cpc/build/files"
@@ -31,7 +32,7 @@ func (p *preparer) takeCaches(ctx context.Context, mounts []mountOp) error {
 		}
 		key, err := p.cacheKey(ctx, m)
 		if err != nil {
-			return fmt.Errorf("--mount=type=cache,target=%s: %w", visible(m.Target), err)
+			return fmt.Errorf("--mount=type=cache,target=%s: %w", visible.Line(m.Target), err)
 		}
 		wanted[key] = append(wanted[key], m)
 	}
@@ -81,7 +82,7 @@ func (p *preparer) cache(ctx context.Context, m *mountOp) error {
 		p.add(m, at)
 		return nil
 	}
-	t.Name = "the cache " + visible(m.ID)
+	t.Name = "the cache " + visible.Line(m.ID)
 	sub, err := p.place()
 	if err != nil {
 		return err
@@ -122,7 +123,7 @@ func (p *preparer) fill(ctx context.Context, m *mountOp, t *files.Writer) error 
 		}
 		s := &source{tree: from, entries: entries}
 		if !s.isDir() {
-			return fmt.Errorf("%s in %s: not a directory", visible(m.Source), from.Name)
+			return fmt.Errorf("%s in %s: not a directory", visible.Line(m.Source), from.Name)
 		}
 		if err := t.Contents(ctx, s.tree, s.entries, "."); err != nil {
 			return err

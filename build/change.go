@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -18,7 +19,7 @@ func Change(cfg rootfs.Config, lines []string) (rootfs.Config, error) {
 	s.scope.env = slices.Clone(cfg.Config.Env)
 	for _, line := range lines {
 		if err := s.change(line); err != nil {
-			return cfg, fmt.Errorf("change %q: %w", visible(line), err)
+			return cfg, fmt.Errorf("change %q: %w", visible.Line(line), err)
 		}
 	}
 	s.config.Config.Env = s.scope.env

@@ -16,6 +16,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -153,7 +155,7 @@ func (b *builder) baseConfig(ctx context.Context, ref string, platform v1.Platfo
 	}
 	c, err := b.BaseConfig(ctx, ref, platform)
 	if err != nil {
-		b.Progress.Warn(fmt.Sprintf("the variables of stages on %s are not checked: %v", visible(ref), err))
+		b.Progress.Warn(fmt.Sprintf("the variables of stages on %s are not checked: %v", visible.Line(ref), err))
 	}
 	return c, err == nil
 }
@@ -183,6 +185,6 @@ func (b *builder) tell(found []Finding) error {
 			rules = append(rules, f.Rule)
 		}
 	}
-	return file.fault(nil, withHint(errors.New("lint violation found for rules: "+strings.Join(rules, ", ")),
+	return file.fault(nil, hint.With(errors.New("lint violation found for rules: "+strings.Join(rules, ", ")),
 		"check=error=true makes errors of warnings; cpc build --check shows each with its place"))
 }

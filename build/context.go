@@ -18,6 +18,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/claude-pocket-console/cpc/build/files"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // maxIgnore bounds .dockerignore; matching costs its length times the context.
@@ -27,13 +28,13 @@ const maxIgnore = 256 << 10
 func openContext(dir, dockerfile string, inContext bool) (*files.Tree, error) {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("build context %s: no such directory", visible(dir))
+		return nil, fmt.Errorf("build context %s: no such directory", visible.Line(dir))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("build context: %w", err)
 	}
 	if !info.IsDir() {
-		return nil, fmt.Errorf("build context %s: not a directory", visible(dir))
+		return nil, fmt.Errorf("build context %s: not a directory", visible.Line(dir))
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -81,18 +82,18 @@ func readIgnore(t *files.Tree, dockerfile string, inContext bool) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", visible(name), err)
+		return fmt.Errorf("read %s: %w", visible.Line(name), err)
 	}
 	patterns, err := ignorefile.ReadAll(bytes.NewReader(data))
 	if err != nil {
-		return fmt.Errorf("read %s: %w", visible(name), err)
+		return fmt.Errorf("read %s: %w", visible.Line(name), err)
 	}
 	if len(patterns) == 0 {
 		return nil
 	}
 	m, err := patternmatcher.New(patterns)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", visible(name), err)
+		return fmt.Errorf("read %s: %w", visible.Line(name), err)
 	}
 	t.Ignore = m
 	return nil
@@ -109,7 +110,7 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", visible(name))
+		return nil, fmt.Errorf("%s: not a regular file", visible.Line(name))
 	}
 	return root.Open(name)
 }
@@ -189,16 +190,16 @@ func readDockerfile(o Options) (name string, data []byte, err error) {
 		data, err = readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxDockerfile)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		e := &Error{File: visible(name), Err: errors.New("no such file")}
+		e := &Error{File: visible.Line(name), Err: errors.New("no such file")}
 		if o.Dockerfile == "" {
-			e.Hint = "the context is " + visible(o.ContextDir) + "; another Dockerfile is named with -f"
+			e.Hint = "the context is " + visible.Line(o.ContextDir) + "; another Dockerfile is named with -f"
 		} else if !strings.Contains(name, "/") {
 			e.Hint = "-f is relative to the current directory, not to the context"
 		}
 		return name, nil, e
 	}
 	if err != nil {
-		return name, nil, &Error{File: visible(name), Err: err}
+		return name, nil, &Error{File: visible.Line(name), Err: err}
 	}
 	return name, data, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 
 	"github.com/claude-pocket-console/cpc/internal/outbound"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -117,7 +118,7 @@ func (c *ContextSource) file(ctx context.Context, name string) (*Fetched, error)
 	defer f.Close()
 	got, err := c.stream(ctx, f, name)
 	if err == nil && got.Dockerfile != nil {
-		return nil, fmt.Errorf("build context %s: neither a directory nor a tar; a Dockerfile is named with -f", visible(name))
+		return nil, fmt.Errorf("build context %s: neither a directory nor a tar; a Dockerfile is named with -f", visible.Line(name))
 	}
 	return got, err
 }
@@ -130,21 +131,21 @@ func (c *ContextSource) stream(ctx context.Context, r io.Reader, name string) (*
 	}
 	plain, closer, err := plainStream(r)
 	if err != nil {
-		return nil, fmt.Errorf("build context from %s: %w", visible(name), err)
+		return nil, fmt.Errorf("build context from %s: %w", visible.Line(name), err)
 	}
 	defer closer.Close()
 	if head, _ := plain.Peek(1); len(head) == 0 {
-		return nil, fmt.Errorf("build context from %s: it is empty", visible(name))
+		return nil, fmt.Errorf("build context from %s: it is empty", visible.Line(name))
 	}
 	if !isTar(plain) {
 		data, err := io.ReadAll(io.LimitReader(plain, maxDockerfile+1))
 		if err != nil {
-			return nil, fmt.Errorf("build context from %s: %w", visible(name), err)
+			return nil, fmt.Errorf("build context from %s: %w", visible.Line(name), err)
 		}
 		return &Fetched{Dir: dir, Dockerfile: strings.NewReader(string(data))}, nil
 	}
 	if err := extract(ctx, plain, dir); err != nil {
-		return nil, fmt.Errorf("build context from %s: %w", visible(name), err)
+		return nil, fmt.Errorf("build context from %s: %w", visible.Line(name), err)
 	}
 	return &Fetched{Dir: dir}, nil
 }
@@ -162,7 +163,7 @@ func (c *ContextSource) git(ctx context.Context, ref *dfgitutil.GitRef) (*Fetche
 		Trail: &outbound.Trail{Host: gitHost(ref), Rules: c.Egress, Chosen: true}, Connect: c.Connect,
 	}
 	if _, err := g.Clone(ctx); err != nil {
-		return nil, fmt.Errorf("build context %s: %w", bounded(visible(ref.Remote), 200), err)
+		return nil, fmt.Errorf("build context %s: %w", visible.Bounded(ref.Remote, 200), err)
 	}
 	t, sub, err := gitTree(filepath.Join(dir, "tree"), ref)
 	if err != nil {
@@ -183,7 +184,7 @@ func (c *ContextSource) url(ctx context.Context, address string) (*Fetched, erro
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, fmt.Errorf("build context %s: invalid response status %d", bounded(visible(r.URL.Redacted()), 200), resp.StatusCode)
+		return nil, fmt.Errorf("build context %s: invalid response status %d", visible.Bounded(r.URL.Redacted(), 200), resp.StatusCode)
 	}
 	return c.stream(ctx, resp.Body, r.URL.Redacted())
 }

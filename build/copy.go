@@ -16,7 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/build/files"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/inode"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
 
@@ -81,7 +83,7 @@ func (c *copier) copy(sources []source) error {
 		}
 	}
 	if files > 1 && !isDir {
-		return withHint(fmt.Errorf("%d files match, but the destination %s is not a directory", files, visible(c.op.Dest)),
+		return hint.With(fmt.Errorf("%d files match, but the destination %s is not a directory", files, visible.Line(c.op.Dest)),
 			"write the destination with a slash at its end")
 	}
 	for i := range sources {
@@ -133,7 +135,7 @@ func named(p string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("write %s: %w", visible(p), err)
+	return fmt.Errorf("write %s: %w", visible.Line(p), err)
 }
 
 // unpack extracts an archive beside the image first and copies the result, so
@@ -162,9 +164,9 @@ func (c *copier) unpack(s *source, dest string) (err error) {
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	if err := layer.Unpack(c.ctx, plain, dir, layer.UnpackOptions{Mapping: m, Plain: true, Warn: c.target.Warn}); err != nil {
-		return fmt.Errorf("%s: %w", visible(s.base), err)
+		return fmt.Errorf("%s: %w", visible.Line(s.base), err)
 	}
-	staged, err := files.Open(dir, "the archive "+visible(s.base))
+	staged, err := files.Open(dir, "the archive "+visible.Line(s.base))
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,9 @@ import (
 	"slices"
 
 	"github.com/moby/patternmatcher"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // numericOwner is an owner that needs no account file.
@@ -23,7 +26,7 @@ func (c *copyOp) check() error {
 		}
 	}
 	if c.Link && !numericOwner.MatchString(c.Chown) {
-		return fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", visible(c.Chown))
+		return fmt.Errorf("--chown=%s: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead", visible.Line(c.Chown))
 	}
 	if _, err := c.excluder(); err != nil {
 		return err
@@ -41,9 +44,9 @@ func (c *copyOp) checkSources() error {
 		}
 		switch {
 		case kind == remoteGit && !c.Add:
-			return withHint(errors.New("source can't be a git ref for COPY"), "ADD fetches repositories")
+			return hint.With(errors.New("source can't be a git ref for COPY"), "ADD fetches repositories")
 		case kind == remoteURL && !c.Add:
-			return withHint(errors.New("source can't be a URL for COPY"), "ADD fetches URLs")
+			return hint.With(errors.New("source can't be a URL for COPY"), "ADD fetches URLs")
 		}
 		remote = remote || kind != notRemote
 	}

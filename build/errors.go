@@ -10,6 +10,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // Error is what is wrong with a Dockerfile or with one of its steps. Its text
@@ -54,9 +55,9 @@ func (e *Error) Lines() []string {
 		b.WriteString(e.Step + ": ")
 	}
 	b.WriteString(e.Err.Error())
-	lines := []string{bounded(visible(b.String()), maxMessage)}
+	lines := []string{visible.Bounded(b.String(), maxMessage)}
 	if e.Hint != "" {
-		lines = append(lines, "  hint: "+visible(e.Hint))
+		lines = append(lines, "  hint: "+visible.Line(e.Hint))
 	}
 	if e.Excerpt != "" {
 		lines = append(lines, strings.Split(strings.TrimRight(e.Excerpt, "\n"), "\n")...)
@@ -66,8 +67,6 @@ func (e *Error) Lines() []string {
 
 // Unwrap gives access to the cause.
 func (e *Error) Unwrap() error { return e.Err }
-
-func withHint(err error, text string) error { return hint.With(err, text) }
 
 const (
 	excerptLines = 2
@@ -103,22 +102,7 @@ func excerpt(lines []string, start, end int) string {
 			fmt.Fprintf(&b, "  %5s |\n", "…")
 			break
 		}
-		fmt.Fprintf(&b, "  %s%3d | %s\n", mark, n, bounded(visible(lines[n-1]), excerptWidth))
+		fmt.Fprintf(&b, "  %s%3d | %s\n", mark, n, visible.Bounded(lines[n-1], excerptWidth))
 	}
 	return b.String()
-}
-
-// bounded cuts s to at most n runes.
-func bounded(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	count := 0
-	for i := range s {
-		if count == n-1 {
-			return s[:i] + "…"
-		}
-		count++
-	}
-	return s
 }

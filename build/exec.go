@@ -17,6 +17,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -131,7 +132,7 @@ func (s *stage) base(ctx context.Context, to *shown) (rootfs.Config, error) {
 	}
 	img, err := s.b.image(ctx, from.Image, s.b.plan.platforms[s.index], to)
 	if err != nil {
-		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible(from.Image), err)
+		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible.Line(from.Image), err)
 	}
 	s.layers = append(s.layers, img.LayerDescriptors()...)
 	return img.Config, nil
@@ -141,11 +142,11 @@ func (s *stage) base(ctx context.Context, to *shown) (rootfs.Config, error) {
 func (s *stage) baseDirectory(ctx context.Context, from origin, to *shown) (rootfs.Config, error) {
 	s.plan = &stagePlan{Config: scratchConfig(s.b.plan.platforms[s.index])}
 	o := &op{
-		Name: "FROM", CreatedBy: "FROM " + visible(from.Name),
+		Name: "FROM", CreatedBy: "FROM " + visible.Line(from.Name),
 		action: &copyOp{From: from, Sources: []string{"."}, Dest: "/", IsDir: true},
 	}
 	if _, err := s.files(ctx, o, to); err != nil {
-		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible(from.Name), err)
+		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible.Line(from.Name), err)
 	}
 	config := s.plan.Config
 	config.History = s.history
@@ -155,9 +156,9 @@ func (s *stage) baseDirectory(ctx context.Context, from origin, to *shown) (root
 // baseName is what a stage starts from, for the output.
 func (b *builder) baseName(i int) string {
 	if from := b.plan.bases[i]; from.Kind == fromImage {
-		return visible(from.Image)
+		return visible.Line(from.Image)
 	}
-	return visible(b.plan.file.stages[i].BaseName)
+	return visible.Line(b.plan.file.stages[i].BaseName)
 }
 
 // next numbers a step.
@@ -179,7 +180,7 @@ func (s *stage) execute(ctx context.Context, o *op) error {
 		return nil
 	}
 	e := s.b.plan.file.fault(o.loc, err)
-	e.Step = bounded(o.Text, 120)
+	e.Step = visible.Bounded(o.Text, 120)
 	return e
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/claude-pocket-console/cpc/build/files"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/inode"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
@@ -62,9 +63,9 @@ func ExportDir(ctx context.Context, img *rootfs.Image, dir string, o ExportOptio
 	}
 	switch {
 	case powers && made:
-		o.warn(fmt.Sprintf("output %s: it holds programs with set-id bits or capabilities, so that only you can open it", visible(dir)))
+		o.warn(fmt.Sprintf("output %s: it holds programs with set-id bits or capabilities, so that only you can open it", visible.Line(dir)))
 	case powers:
-		o.warn(fmt.Sprintf("output %s: it holds programs with set-id bits or capabilities, which are yours now; close it to other users", visible(dir)))
+		o.warn(fmt.Sprintf("output %s: it holds programs with set-id bits or capabilities, which are yours now; close it to other users", visible.Line(dir)))
 	case made:
 		return os.Chmod(dir, 0o755) //nolint:gosec // docker's mode
 	}

@@ -19,7 +19,9 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 
 	"golang.org/x/sys/unix"
 
@@ -124,7 +126,7 @@ func refusedHint(err error) error {
 	if !ok || !refused.To.IsValid() || !refused.Granted {
 		return err
 	}
-	return withHint(refused, fmt.Sprintf("if this build may have what is there: --egress %s (and --egress @default, if RUN steps are to keep the default)", refused.To))
+	return hint.With(refused, fmt.Sprintf("if this build may have what is there: --egress %s (and --egress @default, if RUN steps are to keep the default)", refused.To))
 }
 
 // download fetches a URL into a scratch directory and returns it as a source:
@@ -135,12 +137,12 @@ func (w *work) download(ctx context.Context, address string, c *copyOp) (source,
 	checksum := c.Checksum
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
-		return source{}, fmt.Errorf("%s: no URL", bounded(visible(address), 200))
+		return source{}, fmt.Errorf("%s: no URL", visible.Bounded(address, 200))
 	}
 	var want digest.Digest
 	if checksum != "" {
 		if want, err = digest.Parse(checksum); err != nil {
-			return source{}, withHint(fmt.Errorf("--checksum=%s: %w", bounded(visible(checksum), 100), err), "write --checksum=sha256:<64 hex digits>")
+			return source{}, hint.With(fmt.Errorf("--checksum=%s: %w", visible.Bounded(checksum, 100), err), "write --checksum=sha256:<64 hex digits>")
 		}
 	}
 	name := path.Base(u.Path)
@@ -153,9 +155,9 @@ func (w *work) download(ctx context.Context, address string, c *copyOp) (source,
 	}
 	got, err := w.get(ctx, &download{url: u, file: filepath.Join(dir, "file"), want: want, whole: w.whole || c.unpacks(true)})
 	if err != nil {
-		return source{}, fmt.Errorf("fetch %s: %w", bounded(visible(u.Redacted()), 200), err)
+		return source{}, fmt.Errorf("fetch %s: %w", visible.Bounded(u.Redacted(), 200), err)
 	}
-	t, err := files.Open(dir, "the download of "+bounded(visible(u.Redacted()), 200))
+	t, err := files.Open(dir, "the download of "+visible.Bounded(u.Redacted(), 200))
 	if err != nil {
 		return source{}, err
 	}

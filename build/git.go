@@ -20,7 +20,9 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 
 	"github.com/claude-pocket-console/cpc/build/files"
 )
@@ -31,14 +33,14 @@ var refName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.\-/+@]*$`)
 // checkGit refuses addresses that git or ssh could take for something else.
 func checkGit(ref *dfgitutil.GitRef) error {
 	if strings.HasPrefix(ref.Remote, "-") || strings.Contains(ref.Remote, "::") || strings.ContainsAny(ref.Remote, "\x00\n") {
-		return fmt.Errorf("git address %s: refused", bounded(visible(ref.Remote), 200))
+		return fmt.Errorf("git address %s: refused", visible.Bounded(ref.Remote, 200))
 	}
 	if u, err := url.Parse(ref.Remote); err == nil && strings.HasPrefix(u.Host, "-") {
-		return fmt.Errorf("git address %s: refused", bounded(visible(ref.Remote), 200))
+		return fmt.Errorf("git address %s: refused", visible.Bounded(ref.Remote, 200))
 	}
 	for _, name := range []string{ref.Ref, ref.Checksum} {
 		if name != "" && !refName.MatchString(name) {
-			return fmt.Errorf("git reference %s: refused", bounded(visible(name), 100))
+			return fmt.Errorf("git reference %s: refused", visible.Bounded(name, 100))
 		}
 	}
 	if strings.ContainsRune(ref.SubDir, 0) {
@@ -89,7 +91,7 @@ func gitHost(ref *dfgitutil.GitRef) string {
 // configuration, runs no hook or filter, and connects where Trail leads.
 func (c *GitCheckout) Clone(ctx context.Context) (commit string, err error) {
 	if _, err := exec.LookPath("git"); err != nil {
-		return "", withHint(errors.New("git is not installed"), "install it: sudo apt-get install git")
+		return "", hint.With(errors.New("git is not installed"), "install it: sudo apt-get install git")
 	}
 	if c.proxy, err = c.Trail.NewProxy(); err != nil {
 		return "", err
@@ -279,7 +281,7 @@ func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (stri
 		if why == "" {
 			why = err.Error()
 		}
-		return "", fmt.Errorf("git %s: %s", args[0], bounded(visible(why), 400))
+		return "", fmt.Errorf("git %s: %s", args[0], visible.Bounded(why, 400))
 	}
 	return strings.TrimSpace(stdout.String()), nil
 }
@@ -309,7 +311,7 @@ func knownHosts(dir string) string {
 // gitTree opens the part of a checked-out repository that its address names,
 // resolved inside of it, whatever symlinks the repository has (CVE-2026-33748).
 func gitTree(dir string, ref *dfgitutil.GitRef) (*files.Tree, string, error) {
-	t, err := files.Open(dir, "the repository "+bounded(visible(ref.Remote), 200))
+	t, err := files.Open(dir, "the repository "+visible.Bounded(ref.Remote, 200))
 	if err != nil {
 		return nil, "", err
 	}
@@ -322,7 +324,7 @@ func gitTree(dir string, ref *dfgitutil.GitRef) (*files.Tree, string, error) {
 		err = errors.New("not a directory")
 	}
 	if err != nil {
-		return nil, "", errors.Join(fmt.Errorf("subdirectory %s of %s: %w", visible(ref.SubDir), t.Name, files.ErrNoSource), t.Close())
+		return nil, "", errors.Join(fmt.Errorf("subdirectory %s of %s: %w", visible.Line(ref.SubDir), t.Name, files.ErrNoSource), t.Close())
 	}
 	return t, sub, nil
 }
@@ -341,7 +343,7 @@ func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *copyOp)
 			return source{}, fmt.Errorf("checksum mismatch %q != %q", c.Checksum, ref.Checksum)
 		}
 		if !refName.MatchString(c.Checksum) {
-			return source{}, fmt.Errorf("--checksum=%s: no commit", bounded(visible(c.Checksum), 100))
+			return source{}, fmt.Errorf("--checksum=%s: no commit", visible.Bounded(c.Checksum, 100))
 		}
 		ref.Checksum = c.Checksum
 	}
@@ -359,7 +361,7 @@ func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *copyOp)
 	}
 	commit, err := g.Clone(ctx)
 	if err != nil {
-		return source{}, fmt.Errorf("repository %s: %w", bounded(visible(ref.Remote), 200), err)
+		return source{}, fmt.Errorf("repository %s: %w", visible.Bounded(ref.Remote, 200), err)
 	}
 	t, sub, err := gitTree(filepath.Join(dir, "tree"), ref)
 	if err != nil {

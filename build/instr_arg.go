@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // argCommand is ARG. Each of its values may use those before it, so that it
@@ -35,7 +37,7 @@ func (c *argCommand) plan(s *stagePlanner) (op, error) {
 			var err error
 			x := newExpander(s.plan.file.escape, s.scope.values())
 			if value, err = x.word(*a.Value); err != nil {
-				return op{Name: "ARG " + visible(name)}, err
+				return op{Name: "ARG " + visible.Line(name)}, err
 			}
 			ok = true
 			s.lintVariables(x, c.ArgCommand)

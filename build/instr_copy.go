@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // copyCommand is COPY.
@@ -114,7 +116,7 @@ func (s *stagePlanner) copy(c instructions.SourcesAndDest, from string, cp *copy
 	for _, f := range c.SourceContents {
 		name := path.Base(path.Clean("/" + f.Path))
 		if name == "/" {
-			return op{}, fmt.Errorf("heredoc name %q is no file name", visible(f.Path))
+			return op{}, fmt.Errorf("heredoc name %q is no file name", visible.Line(f.Path))
 		}
 		cp.Inline = append(cp.Inline, inlineFile{Name: name, Data: f.Data})
 		words = append(words, "<<"+f.Path)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // envCommand is ENV.
@@ -30,7 +32,7 @@ func (c *envCommand) plan(s *stagePlanner) (op, error) {
 	var shown []string
 	for _, kv := range c.Env {
 		if kv.Key == "" || strings.ContainsAny(kv.Key, "=\x00") || strings.ContainsRune(kv.Value, 0) {
-			return op{}, fmt.Errorf("%q is no variable name", visible(kv.Key))
+			return op{}, fmt.Errorf("%q is no variable name", visible.Line(kv.Key))
 		}
 		if err := s.scope.setEnv(kv.Key, kv.Value); err != nil {
 			return op{}, err

@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 // runCommand is RUN.
@@ -26,7 +28,7 @@ func (c *runCommand) check(warn func(string)) error {
 		return unsupported("RUN --device", "a step cannot be given devices of the host")
 	}
 	if instructions.GetSecurity(c.RunCommand) == instructions.SecurityInsecure {
-		return withHint(errors.New("RUN --security=insecure is refused: a step is a sandbox, and insecure would take its walls away"),
+		return hint.With(errors.New("RUN --security=insecure is refused: a step is a sandbox, and insecure would take its walls away"),
 			"say which right the command lacks, or run it on the host and COPY its result")
 	}
 	if !c.PrependShell && len(c.CmdLine) == 0 {
@@ -107,7 +109,7 @@ func (s *stagePlanner) runNetwork(c *instructions.RunCommand) (string, error) {
 		return "", nil
 	}
 	if n == instructions.NetworkHost && !s.plan.hostNetwork {
-		return "", withHint(errors.New("RUN --network=host is refused: the step could reach what listens on this machine only"),
+		return "", hint.With(errors.New("RUN --network=host is refused: the step could reach what listens on this machine only"),
 			"where that is meant, allow it with --allow network.host")
 	}
 	return n, nil

@@ -10,6 +10,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // stopsignalCommand is STOPSIGNAL.
@@ -37,5 +39,5 @@ func checkSignal(s string) error {
 	if n, err := strconv.Atoi(s); err == nil {
 		return fmt.Errorf("%d is no signal", n)
 	}
-	return withHint(fmt.Errorf("%q is no signal", bounded(visible(s), 40)), "for example SIGTERM or 15")
+	return hint.With(fmt.Errorf("%q is no signal", visible.Bounded(s, 40)), "for example SIGTERM or 15")
 }

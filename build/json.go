@@ -11,13 +11,13 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	rule "github.com/claude-pocket-console/cpc/internal/visible"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // JSONProgress writes one JSON object a line, in the form that docker's
 // --progress=rawjson has: vertexes (steps), logs and warnings.
 func JSONProgress(w io.Writer) Progress {
-	return &jsonProgress{enc: json.NewEncoder(rule.JSONWriter(w)), now: time.Now, started: map[int]time.Time{}}
+	return &jsonProgress{enc: json.NewEncoder(visible.JSONWriter(w)), now: time.Now, started: map[int]time.Time{}}
 }
 
 type jsonProgress struct {
@@ -103,14 +103,14 @@ func (j *jsonProgress) Done(s StepInfo, o Outcome) {
 	case o.Err != nil && o.Canceled:
 		v.Error = "context canceled"
 	case o.Err != nil:
-		v.Error = bounded(visible(o.Err.Error()), maxMessage)
+		v.Error = visible.Bounded(o.Err.Error(), maxMessage)
 	}
 	j.put(solveStatus{Vertexes: []jsonVertex{v}})
 }
 
 // Warn implements Progress.
 func (j *jsonProgress) Warn(message string) {
-	j.put(solveStatus{Warnings: []jsonWarning{{Level: 1, Short: []byte(visible(message))}}})
+	j.put(solveStatus{Warnings: []jsonWarning{{Level: 1, Short: []byte(visible.Line(message))}}})
 }
 
 // Close implements Progress.

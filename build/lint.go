@@ -15,6 +15,9 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/util/suggest"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // Finding is what one of BuildKit's build checks found in a Dockerfile.
@@ -45,11 +48,11 @@ func (d *dockerfile) startLint(data []byte, given string) error {
 	}
 	config, err := linter.ParseLintOptions(value)
 	if err != nil {
-		return d.fault(loc, withHint(fmt.Errorf("check=%s: %s", visible(value), visible(err.Error())), "write # check=skip=RULE,RULE;error=true"))
+		return d.fault(loc, hint.With(fmt.Errorf("check=%s: %s", visible.Line(value), visible.Line(err.Error())), "write # check=skip=RULE,RULE;error=true"))
 	}
 	d.checks = given
 	config.Warn = func(rule, description, url, message string, loc []parser.Range) {
-		f := Finding{Rule: rule, Description: description, URL: url, Message: bounded(visible(message), maxMessage), File: d.name}
+		f := Finding{Rule: rule, Description: description, URL: url, Message: visible.Bounded(message, maxMessage), File: d.name}
 		if len(loc) > 0 {
 			at := d.fault(loc, nil)
 			f.Line, f.Excerpt = at.Line, at.Excerpt

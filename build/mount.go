@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // mountKind is what a RUN step sees at a place of its own.
@@ -131,7 +134,7 @@ func (s *stagePlanner) mount(g *instructions.Mount) (mountOp, error) {
 // planDirectory completes what has a directory or file of its own.
 func (s *stagePlanner) planDirectory(m *mountOp, from string) error {
 	if m.Target == "/" {
-		return withHint(fmt.Errorf("invalid mount target %q", m.Target), "say target=/path; without, it is the working directory")
+		return hint.With(fmt.Errorf("invalid mount target %q", m.Target), "say target=/path; without, it is the working directory")
 	}
 	if m.Type == mountTmpfs {
 		m.Source = ""
@@ -173,7 +176,7 @@ func (m *mountOp) planSecret(g *instructions.Mount) error {
 			m.Env = m.ID
 		}
 		if strings.ContainsAny(m.Env, "=\x00") {
-			return fmt.Errorf("%q is no variable name", visible(m.Env))
+			return fmt.Errorf("%q is no variable name", visible.Line(m.Env))
 		}
 		return nil // it is a file, too, if there is a target
 	}

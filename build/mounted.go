@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 
 	"github.com/claude-pocket-console/cpc/build/files"
@@ -52,7 +53,7 @@ func (w *work) openMounts(ctx context.Context, run *runOp) (string, error) {
 		b := &binding{op: m}
 		sum, err := w.openBinding(ctx, b)
 		if err != nil {
-			return "", fmt.Errorf("--mount=type=bind,target=%s: %w", visible(m.Target), err)
+			return "", fmt.Errorf("--mount=type=bind,target=%s: %w", visible.Line(m.Target), err)
 		}
 		w.bindings = append(w.bindings, b)
 		sums = append(sums, sum)
@@ -229,10 +230,10 @@ func (w *work) pin(t *files.Tree, name, at string) (err error) {
 	defer func() { err = errors.Join(err, root.Close()) }()
 	fd, err := openInside(int(root.Fd()), files.Dot(strings.TrimLeft(name, "/")))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("%s: %w in %s", visible(name), files.ErrNoSource, t.Name)
+		return fmt.Errorf("%s: %w in %s", visible.Line(name), files.ErrNoSource, t.Name)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", visible(name), err)
+		return fmt.Errorf("%s: %w", visible.Line(name), err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer func() { err = errors.Join(err, f.Close()) }()
@@ -245,7 +246,7 @@ func (w *work) pin(t *files.Tree, name, at string) (err error) {
 	case info.Mode().IsRegular():
 		err = os.WriteFile(at, nil, 0o600)
 	default:
-		return fmt.Errorf("%s in %s: not a regular file or directory", visible(name), t.Name)
+		return fmt.Errorf("%s in %s: not a regular file or directory", visible.Line(name), t.Name)
 	}
 	if err != nil {
 		return err

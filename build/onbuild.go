@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // withTriggers is the instructions of stage i, those first that its base left
@@ -31,7 +33,7 @@ func (p *plan) withTriggers(i int, triggers []string) ([]instruction, error) {
 			_, err = cmd.sources(p.finder(i))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("ONBUILD trigger %q of the base: %w", bounded(visible(text), 80), err)
+			return nil, fmt.Errorf("ONBUILD trigger %q of the base: %w", visible.Bounded(text, 80), err)
 		}
 		out = append(out, cmd)
 	}

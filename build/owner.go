@@ -14,6 +14,8 @@ import (
 	"github.com/moby/sys/user"
 
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 
 	"github.com/claude-pocket-console/cpc/build/files"
 )
@@ -25,7 +27,7 @@ const maxAccounts = 4 << 20
 type noAccountError struct{ kind, name, file string }
 
 func (e *noAccountError) Error() string {
-	return fmt.Sprintf("no %s %q in the image's %s", e.kind, visible(e.name), e.file)
+	return fmt.Sprintf("no %s %q in the image's %s", e.kind, visible.Line(e.name), e.file)
 }
 
 func isNoAccount(err error) bool {
@@ -74,7 +76,7 @@ func account(t *files.Tree, name string) (files.Owner, error) {
 		return files.Owner{}, fmt.Errorf("read /etc/passwd of the image: %w", err)
 	}
 	if len(found) == 0 {
-		return files.Owner{}, withHint(&noAccountError{"user", name, "/etc/passwd"},
+		return files.Owner{}, hint.With(&noAccountError{"user", name, "/etc/passwd"},
 			"create it in an earlier RUN step, or give a number")
 	}
 	return checkIDs(found[0].Uid, found[0].Gid)
@@ -93,7 +95,7 @@ func groupID(t *files.Tree, name string) (uint32, error) {
 		return 0, fmt.Errorf("read /etc/group of the image: %w", err)
 	}
 	if len(found) == 0 {
-		return 0, withHint(&noAccountError{"group", name, "/etc/group"},
+		return 0, hint.With(&noAccountError{"group", name, "/etc/group"},
 			"create it in an earlier RUN step, or give a number")
 	}
 	o, err := checkIDs(found[0].Gid, found[0].Gid)

@@ -16,6 +16,9 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // Bounds on a Dockerfile. They are far above what people write and low enough
@@ -88,7 +91,7 @@ func parseDockerfile(name string, data []byte, checks string) (*dockerfile, erro
 		if w.Location != nil {
 			line = w.Location.Start.Line
 		}
-		d.warnings = append(d.warnings, fmt.Sprintf("%s:%d: %s", name, line, bounded(visible(w.Short), maxMessage)))
+		d.warnings = append(d.warnings, fmt.Sprintf("%s:%d: %s", name, line, visible.Bounded(w.Short, maxMessage)))
 	}
 	if err := d.readInstructions(ast.AST.Children); err != nil {
 		return d, err
@@ -109,7 +112,7 @@ func (d *dockerfile) checkSyntax(data []byte) error {
 	if dockerSyntax.MatchString(syntax) {
 		return nil
 	}
-	return d.fault(loc, unsupported("# syntax="+visible(syntax),
+	return d.fault(loc, unsupported("# syntax="+visible.Line(syntax),
 		"only docker/dockerfile:1 is understood, which is built in: another frontend would be a program of its author's that runs the build"))
 }
 
@@ -118,7 +121,7 @@ const frontendArg = "BUILDKIT_SYNTAX"
 
 func checkFrontend(args map[string]string) error {
 	if v := args[frontendArg]; v != "" && !dockerSyntax.MatchString(v) {
-		return fmt.Errorf("build argument %s=%s: not supported: only docker/dockerfile:1 is understood, and it is built in", frontendArg, visible(v))
+		return fmt.Errorf("build argument %s=%s: not supported: only docker/dockerfile:1 is understood, and it is built in", frontendArg, visible.Line(v))
 	}
 	return nil
 }
@@ -165,7 +168,7 @@ func (d *dockerfile) add(typed any) error {
 	}
 	arg, ok := i.(*argCommand)
 	if !ok {
-		return withHint(fmt.Errorf("%s before the first FROM", strings.ToUpper(c.Name())), "only ARG and comments may come before FROM")
+		return hint.With(fmt.Errorf("%s before the first FROM", strings.ToUpper(c.Name())), "only ARG and comments may come before FROM")
 	}
 	d.globals = append(d.globals, arg)
 	return nil
@@ -194,15 +197,15 @@ func cleanParserError(err error) error {
 	if m := didYouMean.FindStringSubmatch(msg); m != nil {
 		msg, suggested = m[1], m[2]
 	}
-	msg = visible(msg)
+	msg = visible.Line(msg)
 	if u, ok := errors.AsType[*instructions.UnknownInstructionError](err); ok {
 		if near := nearest(u.Instruction, slices.Sorted(maps.Keys(command.Commands))); near != "" {
-			return withHint(errors.New(msg), "did you mean "+strings.ToUpper(near)+"?")
+			return hint.With(errors.New(msg), "did you mean "+strings.ToUpper(near)+"?")
 		}
-		return withHint(errors.New(msg), `a line that continues the previous one needs a \ at that one's end`)
+		return hint.With(errors.New(msg), `a line that continues the previous one needs a \ at that one's end`)
 	}
 	if strings.Contains(msg, "unterminated heredoc") {
-		return withHint(errors.New("unterminated heredoc"), "end it with a line that holds its name and nothing else")
+		return hint.With(errors.New("unterminated heredoc"), "end it with a line that holds its name and nothing else")
 	}
 	if suggested == "" {
 		return errors.New(msg)
@@ -214,7 +217,7 @@ func cleanParserError(err error) error {
 		}
 		suggested = "--" + suggested
 	}
-	return withHint(errors.New(msg), "did you mean "+visible(suggested)+"?")
+	return hint.With(errors.New(msg), "did you mean "+visible.Line(suggested)+"?")
 }
 
 // flagNames are the flags of all instructions.
@@ -230,7 +233,7 @@ func flagNames() []string {
 func nearest(typed string, words []string) string {
 	best, found := 3, ""
 	for _, w := range words {
-		if d := typos([]rune(strings.ToLower(bounded(typed, 40))), []rune(w)); d < best {
+		if d := typos([]rune(strings.ToLower(visible.Bounded(typed, 40))), []rune(w)); d < best {
 			best, found = d, w
 		}
 	}

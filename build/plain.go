@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // PlainProgress writes one line for everything that happens, for logs and pipes:
@@ -80,7 +82,7 @@ func (p *plain) Done(s StepInfo, o Outcome) {
 	case o.Err != nil && o.Canceled:
 		p.printf("#%d CANCELED\n", s.ID)
 	case o.Err != nil:
-		p.printf("#%d ERROR: %s\n", s.ID, bounded(visible(o.Err.Error()), maxMessage))
+		p.printf("#%d ERROR: %s\n", s.ID, visible.Bounded(o.Err.Error(), maxMessage))
 	case o.Cached:
 		p.printf("#%d CACHED\n", s.ID)
 	default:
@@ -89,7 +91,7 @@ func (p *plain) Done(s StepInfo, o Outcome) {
 }
 
 // Warn implements Progress.
-func (p *plain) Warn(message string) { p.printf("WARNING: %s\n", visible(message)) }
+func (p *plain) Warn(message string) { p.printf("WARNING: %s\n", visible.Line(message)) }
 
 // Close implements Progress. The caller shows the error.
 func (p *plain) Close(err error) {

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // scratch is the base of a stage that starts with no files.
@@ -132,7 +135,7 @@ func (p *plan) readGlobals() error {
 			if !ok && a.Value != nil {
 				var err error
 				if value, err = newExpander(p.file.escape, p.globals).word(*a.Value); err != nil {
-					return p.file.fault(c.Location(), fmt.Errorf("ARG %s: %w", visible(a.Key), err))
+					return p.file.fault(c.Location(), fmt.Errorf("ARG %s: %w", visible.Line(a.Key), err))
 				}
 				ok = true
 			}
@@ -174,7 +177,7 @@ func (p *plan) findTarget(target string) (int, error) {
 			names = append(names, strconv.Itoa(i))
 		}
 	}
-	return 0, p.file.fault(nil, withHint(fmt.Errorf("no stage %q", visible(target)),
+	return 0, p.file.fault(nil, hint.With(fmt.Errorf("no stage %q", visible.Line(target)),
 		"the stages are: "+strings.Join(names, ", ")))
 }
 
@@ -219,10 +222,10 @@ func (p *plan) baseName(i int) (string, error) {
 	stage := &p.file.stages[i]
 	name, err := newExpander(p.file.escape, p.globals).word(stage.BaseName)
 	if err != nil {
-		return "", fmt.Errorf("FROM %s: %w", visible(stage.BaseName), err)
+		return "", fmt.Errorf("FROM %s: %w", visible.Line(stage.BaseName), err)
 	}
 	if name == "" {
-		return "", withHint(fmt.Errorf("FROM %s: the name is empty after expansion", visible(stage.BaseName)),
+		return "", hint.With(fmt.Errorf("FROM %s: the name is empty after expansion", visible.Line(stage.BaseName)),
 			"only an ARG before the first FROM can be used in FROM; give it a default or --build-arg")
 	}
 	return name, nil
@@ -260,15 +263,15 @@ func (p *plan) stagePlatform(x *expander, asked string) (v1.Platform, error) {
 	}
 	got, err := x.word(asked)
 	if err != nil {
-		return v1.Platform{}, fmt.Errorf("FROM --platform=%s: %w", visible(asked), err)
+		return v1.Platform{}, fmt.Errorf("FROM --platform=%s: %w", visible.Line(asked), err)
 	}
 	if got == "" {
-		return v1.Platform{}, withHint(fmt.Errorf("FROM --platform=%s: it is empty after expansion", visible(asked)),
+		return v1.Platform{}, hint.With(fmt.Errorf("FROM --platform=%s: it is empty after expansion", visible.Line(asked)),
 			"$TARGETPLATFORM and $BUILDPLATFORM are always there; others need an ARG before the first FROM")
 	}
 	platform, err := ParsePlatform(got)
 	if err != nil {
-		return v1.Platform{}, fmt.Errorf("FROM --platform=%s: %w", visible(asked), err)
+		return v1.Platform{}, fmt.Errorf("FROM --platform=%s: %w", visible.Line(asked), err)
 	}
 	return platform, nil
 }
@@ -280,18 +283,18 @@ func (p *plan) originOf(flag, from string, i int) (origin, error) {
 		return origin{Kind: fromContext}, nil
 	}
 	if strings.ContainsRune(from, '$') {
-		return origin{}, withHint(fmt.Errorf("%s=%s: variables are not expanded there", flag, visible(from)),
+		return origin{}, hint.With(fmt.Errorf("%s=%s: variables are not expanded there", flag, visible.Line(from)),
 			"name a stage with FROM $VARIABLE AS name, and copy from that")
 	}
 	if j, ok := lastStage(p.file.stages, from); ok {
 		if j >= i {
-			return origin{}, fmt.Errorf("%s=%s: that stage does not come before this one", flag, visible(from))
+			return origin{}, fmt.Errorf("%s=%s: that stage does not come before this one", flag, visible.Line(from))
 		}
 		return origin{Kind: fromStage, Stage: j}, nil
 	}
 	if j, err := strconv.Atoi(from); err == nil {
 		if j < 0 || j >= i {
-			return origin{}, withHint(fmt.Errorf("%s=%d: no earlier stage has that index", flag, j),
+			return origin{}, hint.With(fmt.Errorf("%s=%d: no earlier stage has that index", flag, j),
 				fmt.Sprintf("this is stage %d; stages count from 0", i))
 		}
 		return origin{Kind: fromStage, Stage: j}, nil
@@ -330,7 +333,7 @@ func (p *plan) warnUnused() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.args)) {
 		if !known[name] {
-			p.warnings = append(p.warnings, fmt.Sprintf("build argument %s is not used: no ARG of the Dockerfile declares it", visible(name)))
+			p.warnings = append(p.warnings, fmt.Sprintf("build argument %s is not used: no ARG of the Dockerfile declares it", visible.Line(name)))
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -25,10 +27,10 @@ func ParsePlatform(s string) (v1.Platform, error) {
 	}
 	p, err := rootfs.ParsePlatform(s)
 	if err != nil {
-		return p, withHint(fmt.Errorf("%q is no platform", bounded(visible(s), 60)), "write for example linux/amd64, linux/arm64 or linux/arm/v7")
+		return p, hint.With(fmt.Errorf("%q is no platform", visible.Bounded(s, 60)), "write for example linux/amd64, linux/arm64 or linux/arm/v7")
 	}
 	if p.OS != "linux" {
-		return p, withHint(fmt.Errorf("platform %s: only images for linux can be built", bounded(visible(s), 60)), "for example linux/amd64 or linux/arm64")
+		return p, hint.With(fmt.Errorf("platform %s: only images for linux can be built", visible.Bounded(s, 60)), "for example linux/amd64 or linux/arm64")
 	}
 	return v1.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}, nil
 }

@@ -11,7 +11,7 @@ import (
 
 	units "github.com/docker/go-units"
 
-	rule "github.com/claude-pocket-console/cpc/internal/visible"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // StepInfo identifies a step in the output.
@@ -89,7 +89,7 @@ type stepOutput struct {
 	mu       sync.Mutex
 	progress Progress
 	info     StepInfo
-	filter   rule.Filter
+	filter   visible.Filter
 	line     []rune
 	// partial is the start of a character whose rest has not come yet.
 	partial []byte
@@ -126,7 +126,7 @@ func (o *stepOutput) Write(p []byte) (int, error) {
 
 func (o *stepOutput) put(r rune) {
 	switch r {
-	case rule.Dropped:
+	case visible.Dropped:
 		return
 	case '\n':
 		o.emit()

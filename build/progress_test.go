@@ -14,7 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	rule "github.com/claude-pocket-console/cpc/internal/visible"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 func TestVisible(t *testing.T) {
@@ -36,8 +36,8 @@ func TestVisible(t *testing.T) {
 		"\x1b]ended\nby a line":      " by a line",
 		"wide 漢字 é":                  "wide 漢字 é",
 	} {
-		if got := visible(in); got != want {
-			t.Errorf("visible(%q) = %q, want %q", in, got, want)
+		if got := visible.Line(in); got != want {
+			t.Errorf("visible.Line(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func screen(t *testing.T, out string, width int) []string {
 	}
 	var shown []string
 	for _, l := range lines {
-		if w := rule.Width(string(l)); w > width {
+		if w := visible.Width(string(l)); w > width {
 			t.Errorf("line of %d columns on a terminal of %d: %q", w, width, string(l))
 		}
 		shown = append(shown, string(l))
@@ -251,7 +251,7 @@ func FuzzOutput(f *testing.F) {
 			t.Fatal(err)
 		}
 		out.flush()
-		for _, line := range append(r.lines, visible(string(data))) {
+		for _, line := range append(r.lines, visible.Line(string(data))) {
 			for _, c := range line {
 				if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) {
 					t.Errorf("%q in the output of %q", c, data)

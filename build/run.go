@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/build/files"
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // mountPoints are what a runtime creates in a root file system so that it can
@@ -40,7 +42,7 @@ func (w *work) run(ctx context.Context, run *runOp) (err error) {
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	if _, err := t.MkdirAll(run.Dir); err != nil {
-		return fmt.Errorf("working directory %s: %w", visible(run.Dir), err)
+		return fmt.Errorf("working directory %s: %w", visible.Line(run.Dir), err)
 	}
 	if err := w.emulate(); err != nil {
 		return err
@@ -96,15 +98,15 @@ func (o *stepOutput) hint(ctx context.Context, err error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.distrusted {
-		return withHint(err, certificateHint)
+		return hint.With(err, certificateHint)
 	}
 	switch exit.Code {
 	case 126:
-		return withHint(err, "the command was found but cannot be executed: is it for this machine, and is its x bit set?")
+		return hint.With(err, "the command was found but cannot be executed: is it for this machine, and is its x bit set?")
 	case 127:
-		return withHint(err, "the command was not found: is it installed in this stage, and in PATH?")
+		return hint.With(err, "the command was not found: is it installed in this stage, and in PATH?")
 	case 137:
-		return withHint(err, "the step was killed, most often for want of memory")
+		return hint.With(err, "the step was killed, most often for want of memory")
 	}
 	return err
 }
@@ -169,7 +171,7 @@ func attributesOf(t *files.Writer, p string) (*attributes, error) {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return nil, fmt.Errorf("/%s: owner is not known", visible(p))
+		return nil, fmt.Errorf("/%s: owner is not known", visible.Line(p))
 	}
 	return &attributes{mode: info.Mode(), uid: st.Uid, gid: st.Gid}, nil
 }

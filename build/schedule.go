@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -82,7 +83,7 @@ func (b *builder) need(ctx context.Context, i int, to *shown) (*stage, error) {
 		if name == "" {
 			name = strconv.Itoa(i)
 		}
-		defer to.waits("stage " + visible(name))()
+		defer to.waits("stage " + visible.Line(name))()
 	}
 	return b.schedule.need(ctx, i)
 }

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/build/files"
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // maxSecret is the size that BuildKit allows, too.
@@ -51,15 +53,15 @@ func (p *preparer) secret(m *mountOp) error {
 		if !m.Required {
 			return nil
 		}
-		return withHint(fmt.Errorf("secret %s: not found", visible(m.ID)), "give it with --secret id="+visible(m.ID)+",src=FILE")
+		return hint.With(fmt.Errorf("secret %s: not found", visible.Line(m.ID)), "give it with --secret id="+visible.Line(m.ID)+",src=FILE")
 	}
 	value, err := get()
 	if err != nil {
-		return fmt.Errorf("secret %s: %w", visible(m.ID), err)
+		return fmt.Errorf("secret %s: %w", visible.Line(m.ID), err)
 	}
 	if m.Env != "" {
 		if strings.ContainsRune(string(value), 0) {
-			return fmt.Errorf("secret %s: a variable cannot hold a NUL byte", visible(m.ID))
+			return fmt.Errorf("secret %s: a variable cannot hold a NUL byte", visible.Line(m.ID))
 		}
 		p.env = append(p.env, m.Env+"="+string(value))
 	}

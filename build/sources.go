@@ -13,6 +13,7 @@ import (
 	"github.com/moby/patternmatcher"
 
 	"github.com/claude-pocket-console/cpc/build/files"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // source is one thing to copy: a file or a directory with all that is in it.
@@ -79,7 +80,7 @@ func (w *work) findSources(ctx context.Context, t *files.Tree, c *copyOp) ([]sou
 		out = append(out, source{base: c.Inline[i].Name, inline: &c.Inline[i]})
 	}
 	if len(out) == 0 {
-		t.Warn(fmt.Sprintf("%s: no file in %s matches", visible(strings.Join(c.Sources, " ")), t.Name))
+		t.Warn(fmt.Sprintf("%s: no file in %s matches", visible.Line(strings.Join(c.Sources, " ")), t.Name))
 	}
 	return out, nil
 }

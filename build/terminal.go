@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	rule "github.com/claude-pocket-console/cpc/internal/visible"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 const (
@@ -151,7 +151,7 @@ func (t *terminal) Done(s StepInfo, o Outcome) {
 	}
 	_, width := t.size()
 	var b strings.Builder
-	b.WriteString(t.paint(color, mark) + " " + rule.Fit(title(s), width-len(mark)-len(note)-3) + "  " + note + "\n")
+	b.WriteString(t.paint(color, mark) + " " + visible.Fit(title(s), width-len(mark)-len(note)-3) + "  " + note + "\n")
 	if o.Err != nil && !o.Canceled {
 		for _, line := range step.tail { // whole, as what is wrong may stand at the end
 			b.WriteString(t.paint("2", "  | ") + line + "\n")
@@ -164,7 +164,7 @@ func (t *terminal) Done(s StepInfo, o Outcome) {
 func (t *terminal) Warn(message string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.draw(t.paint("33", "warning:") + " " + visible(message) + "\n")
+	t.draw(t.paint("33", "warning:") + " " + visible.Line(message) + "\n")
 }
 
 // Close implements Progress.
@@ -176,7 +176,7 @@ func (t *terminal) Close(err error) {
 	above := ""
 	if !t.began.IsZero() {
 		_, width := t.size()
-		above = rule.Fit(t.result(err), width-1) + "\n"
+		above = visible.Fit(t.result(err), width-1) + "\n"
 	}
 	t.running, t.closed = nil, true
 	t.draw(above)
@@ -219,7 +219,7 @@ func (t *terminal) draw(above string) {
 // view draws the header and the steps that run: those that work before those that
 // wait. The cursor stands below the view, all of which has to be on the screen.
 func (t *terminal) view(b *strings.Builder, rows, width int) {
-	t.line(b, "1", rule.Fit(t.header(), width-1), "")
+	t.line(b, "1", visible.Fit(t.header(), width-1), "")
 	slices.SortStableFunc(t.running, func(x, y *liveStep) int { return x.rank() - y.rank() })
 	shown := min(len(t.running), liveSteps, rows-2)
 	lines := liveLines
@@ -229,18 +229,18 @@ func (t *terminal) view(b *strings.Builder, rows, width int) {
 	lines = min(lines, (rows-2-shown)/max(shown, 1))
 	for _, step := range t.running[:shown] {
 		if step.state.Waiting {
-			note := rule.Fit(step.state.String(), width/2)
-			t.line(b, "33", "wait ", rule.Fit(title(step.StepInfo), width-rule.Width(note)-8)+"  "+note)
+			note := visible.Fit(step.state.String(), width/2)
+			t.line(b, "33", "wait ", visible.Fit(title(step.StepInfo), width-visible.Width(note)-8)+"  "+note)
 			continue
 		}
 		clock := fmt.Sprintf("%.1fs", t.now().Sub(step.started).Seconds())
-		t.line(b, "1", " ->  ", rule.Fit(title(step.StepInfo), width-len(clock)-8)+"  "+clock)
+		t.line(b, "1", " ->  ", visible.Fit(title(step.StepInfo), width-len(clock)-8)+"  "+clock)
 		tail := step.tail
 		if step.state.Text != "" {
 			tail = append(slices.Clone(tail), step.state.String())
 		}
 		for _, line := range tail[max(0, len(tail)-lines):] {
-			t.line(b, "2", "  |  "+rule.Fit(line, width-6), "")
+			t.line(b, "2", "  |  "+visible.Fit(line, width-6), "")
 		}
 	}
 }
@@ -257,7 +257,7 @@ func (s *liveStep) rank() int {
 // written over, not cleared before: some terminals keep what is cleared.
 func (t *terminal) line(b *strings.Builder, code, painted, plain string) {
 	b.WriteString(t.paint(code, painted) + plain + "\x1b[K\n")
-	t.drawn = append(t.drawn, rule.Width(painted+plain))
+	t.drawn = append(t.drawn, visible.Width(painted+plain))
 }
 
 // height is how many rows the view takes on a terminal that is width columns

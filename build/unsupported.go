@@ -3,13 +3,17 @@
 
 package build
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
+)
 
 // unsupported is the error for what Dockerfiles may say and cpc cannot do yet.
-func unsupported(what, hint string) error {
+func unsupported(what, instead string) error {
 	err := fmt.Errorf("not supported yet: %s", what)
-	if hint == "" {
+	if instead == "" {
 		return err
 	}
-	return withHint(err, hint)
+	return hint.With(err, instead)
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // Bounds on variable expansion. A value may grow by naming itself twice, and a
@@ -185,7 +187,7 @@ func (x *expander) check(env *environ, size int, err error) error {
 			msg = cause
 		}
 	}
-	return errors.New(visible(msg))
+	return errors.New(visible.Line(msg))
 }
 
 // arg is one build argument in scope, in the order of its ARG. A later ENV of

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // jsonList shows a vector as Dockerfiles write it.
@@ -26,7 +29,7 @@ func jsonList(words []string) string {
 
 // oneLine makes a step's title of its text.
 func oneLine(s string) string {
-	return bounded(visible(strings.Join(strings.Fields(s), " ")), 400)
+	return visible.Bounded(strings.Join(strings.Fields(s), " "), 400)
 }
 
 // mode is a --chmod: a number, or changes to the mode that a file has.
@@ -47,12 +50,12 @@ type modeChange struct {
 func parseMode(s string) (mode, error) {
 	if n, err := strconv.ParseUint(s, 8, 32); err == nil {
 		if n > 0o7777 {
-			return mode{}, fmt.Errorf("--chmod=%s: larger than 7777", visible(s))
+			return mode{}, fmt.Errorf("--chmod=%s: larger than 7777", visible.Line(s))
 		}
 		return mode{octal: true, bits: uint32(n)}, nil
 	}
 	var m mode
-	bad := withHint(fmt.Errorf("--chmod=%s: no mode", bounded(visible(s), 40)), "write 0755 or u=rwX,go=rX")
+	bad := hint.With(fmt.Errorf("--chmod=%s: no mode", visible.Bounded(s, 40)), "write 0755 or u=rwX,go=rX")
 	for part := range strings.SplitSeq(s, ",") {
 		rest := strings.TrimLeft(part, "ugoa")
 		who := part[:len(part)-len(rest)]

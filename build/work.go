@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 
 	"github.com/claude-pocket-console/cpc/build/files"
@@ -165,9 +166,9 @@ func (w *work) layersOf(ctx context.Context, from origin) ([]rootfs.LayerDescrip
 	}
 	img, err := b.image(ctx, from.Image, b.plan.platforms[w.stage.index], w.shown)
 	if err != nil {
-		return nil, "", fmt.Errorf("--from=%s: %w", visible(from.Image), err)
+		return nil, "", fmt.Errorf("--from=%s: %w", visible.Line(from.Image), err)
 	}
-	return img.LayerDescriptors(), "image " + visible(from.Image), nil
+	return img.LayerDescriptors(), "image " + visible.Line(from.Image), nil
 }
 
 func (w *work) openFrom(ctx context.Context, from origin) (*files.Tree, error) {
@@ -271,11 +272,11 @@ func (w *work) mkdir(_ context.Context, d *workdir) error {
 		if d.User != "" {
 			made, err := resolveOwner(t.Tree, d.User)
 			if isNoAccount(err) { // as in BuildKit; a RUN step would fail
-				t.Warn(fmt.Sprintf("USER %s: %v; WORKDIR belongs to root", visible(d.User), err))
+				t.Warn(fmt.Sprintf("USER %s: %v; WORKDIR belongs to root", visible.Line(d.User), err))
 				err = nil
 			}
 			if err != nil {
-				return fmt.Errorf("USER %s: %w", visible(d.User), err)
+				return fmt.Errorf("USER %s: %w", visible.Line(d.User), err)
 			}
 			t.Made.Owner = &made
 		}
@@ -290,7 +291,7 @@ func (w *work) copy(ctx context.Context, c *copyOp) error {
 		if c.Chown != "" {
 			o, err := resolveOwner(t.Tree, c.Chown)
 			if err != nil {
-				return fmt.Errorf("--chown=%s: %w", visible(c.Chown), err)
+				return fmt.Errorf("--chown=%s: %w", visible.Line(c.Chown), err)
 			}
 			t.Owner, t.Made.Owner = &o, &o
 		}
