@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
@@ -98,7 +99,7 @@ func (a Agent) load() (agent.Agent, error) {
 }
 
 // agent shows an agent's socket, for as long as the step runs.
-func (p *preparer) agent(m *mountOp) error {
+func (p *preparer) agent(m *dockerfile.Mount) error {
 	a, ok := p.work.stage.b.Agents[m.ID]
 	if !ok {
 		if !m.Required {
@@ -133,7 +134,7 @@ func (p *preparer) agent(m *mountOp) error {
 		serving.Wait()
 		return err
 	})
-	if err := p.own(m, at, m.mode(0o600)); err != nil {
+	if err := p.own(m, at, m.Perm(0o600)); err != nil {
 		return err
 	}
 	p.add(m, at)

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
@@ -67,7 +68,7 @@ type Options struct {
 	// Target is the name or index of the stage to build; "" is the last one.
 	Target string
 	// Contexts take the place of stages and images of their names.
-	Contexts map[string]Context
+	Contexts map[string]dockerfile.Context
 	// NoCache runs every step, whatever the cache holds.
 	NoCache bool
 	Store   *rootfs.Store
@@ -119,7 +120,7 @@ type Options struct {
 }
 
 // Build builds an image and gives it the names in o.Tags. What is wrong with
-// the Dockerfile or with a step is an *Error; nothing is left of a step that
+// the Dockerfile or with a step is an *dockerfile.Error; nothing is left of a step that
 // failed or that ctx ended, and steps before it stay in the cache.
 func Build(ctx context.Context, o Options) (*rootfs.Image, error) {
 	if o.Progress == nil {
@@ -220,7 +221,7 @@ func BuildAll(ctx context.Context, o Options, platforms []v1.Platform) (_ *Index
 // builder is one build.
 type builder struct {
 	Options
-	plan     *plan
+	plan     *dockerfile.Plan
 	context  *files.Tree
 	named    map[string]*files.Tree // the contexts that are directories
 	epoch    time.Time
@@ -309,11 +310,11 @@ func (b *builder) prepare() error {
 	if err != nil {
 		return err
 	}
-	file, err := parseDockerfile(visible.Line(text.name), text.data, b.Args[checkArg])
+	file, err := dockerfile.Parse(visible.Line(text.name), text.data, b.Args[dockerfile.CheckArg])
 	if err != nil {
 		return err
 	}
-	if err := checkFrontend(b.Args); err != nil {
+	if err := dockerfile.CheckFrontend(b.Args); err != nil {
 		return err
 	}
 	for _, tag := range b.Tags {
@@ -323,7 +324,9 @@ func (b *builder) prepare() error {
 		}
 		b.names = append(b.names, canonical)
 	}
-	b.plan, err = newPlan(file, planOptions{args: b.Args, target: b.Target, contexts: b.Contexts, hostNetwork: b.AllowHostNetwork, platform: b.Platform})
+	b.plan, err = dockerfile.NewPlan(file, dockerfile.PlanOptions{
+		Args: b.Args, Target: b.Target, Contexts: b.Contexts, HostNetwork: b.AllowHostNetwork, Platform: b.Platform,
+	})
 	if err != nil {
 		return err
 	}
@@ -333,16 +336,16 @@ func (b *builder) prepare() error {
 // setEpoch takes the time that pins the image's from the build argument or from
 // an ARG before the first FROM.
 func (b *builder) setEpoch() error {
-	v, given := b.Args[epochArg]
+	v, given := b.Args[dockerfile.EpochArg]
 	if !given {
-		v = b.plan.globals[epochArg]
+		v = b.plan.Globals[dockerfile.EpochArg]
 	}
 	if v == "" {
 		return nil
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || n < 0 {
-		return fmt.Errorf("build argument %s=%s: not a number of seconds since 1970", epochArg, visible.Line(v))
+		return fmt.Errorf("build argument %s=%s: not a number of seconds since 1970", dockerfile.EpochArg, visible.Line(v))
 	}
 	b.epoch = time.Unix(n, 0).UTC()
 	return nil
@@ -377,8 +380,8 @@ func (b *builder) findImage(ctx context.Context, ref string, platform v1.Platfor
 	if other, otherErr := b.Store.Image(ctx, canonical); err != nil && otherErr == nil {
 		// Without an architecture it is for any. Where nobody asked for a
 		// platform, an image that somebody put here is what is meant.
-		if other.Config.Architecture == "" || b.Platform.Architecture == "" && platform.Architecture == HostPlatform().Architecture {
-			b.Progress.Warn(fmt.Sprintf("image %s is for %s, this machine is %s", visible.Line(ref), visible.Line(other.Config.Architecture), HostPlatform().Architecture))
+		if other.Config.Architecture == "" || b.Platform.Architecture == "" && platform.Architecture == dockerfile.HostPlatform().Architecture {
+			b.Progress.Warn(fmt.Sprintf("image %s is for %s, this machine is %s", visible.Line(ref), visible.Line(other.Config.Architecture), dockerfile.HostPlatform().Architecture))
 			return other, nil
 		}
 	}
@@ -399,7 +402,7 @@ func (b *builder) finish(ctx context.Context, s *stage) (*rootfs.Image, error) {
 		cfg.Created = &b.epoch
 	}
 	if cfg.OS == "" {
-		cfg.Platform = b.plan.platforms[s.index]
+		cfg.Platform = b.plan.Platforms[s.index]
 	}
 	if len(b.Labels) > 0 {
 		labels := maps.Clone(b.Labels)

@@ -13,10 +13,6 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
-// InlineCacheArg is the build argument by which an image is asked to carry its
-// cache. It is for the caller, who sets Options.InlineCache.
-const InlineCacheArg = "BUILDKIT_INLINE_CACHE"
-
 // cached looks for a step's result in the store, then in the caches elsewhere. One
 // that fails is warned about: a cache is no promise.
 func (b *builder) cached(ctx context.Context, key digest.Digest) (rootfs.CacheEntry, bool, error) {

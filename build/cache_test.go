@@ -17,6 +17,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -135,7 +136,7 @@ func TestFailedStepKeepsEarlierOnes(t *testing.T) {
 		if !ok || exit.Code != 7 {
 			t.Fatalf("got %v, want exit code 7", err)
 		}
-		if e, ok := errors.AsType[*Error](err); !ok || e.Line != 3 {
+		if e, ok := errors.AsType[*dockerfile.Error](err); !ok || e.Line != 3 {
 			t.Errorf("got %#v, want an Error for line 3", err)
 		}
 		edit(t, dir, "exit 7", "true")
@@ -155,7 +156,7 @@ func TestEpoch(t *testing.T) {
 			dir := b.context(t, txtar.File{Name: "Dockerfile", Data: []byte(
 				"FROM scratch\nCOPY helper /bin/sh\nRUN mkdir /x && echo y > /x/y\nWORKDIR /z\nCOPY <<A /a\nt\nA\nLABEL a=b\n",
 			)})
-			img, _ := b.rebuild(t, dir, func(o *Options) { o.Args[epochArg] = "1700000000" })
+			img, _ := b.rebuild(t, dir, func(o *Options) { o.Args[dockerfile.EpochArg] = "1700000000" })
 			digests = append(digests, img.Digest.String())
 			if c := img.Config.Created; c == nil || c.Unix() != 1700000000 {
 				t.Errorf("created %v", c)
@@ -280,7 +281,7 @@ func TestChecksOfPulledBase(t *testing.T) {
 		}
 		o := b.options(dir, io.Discard)
 		pulling(&o)
-		o.Args = map[string]string{checkArg: "error=true"}
+		o.Args = map[string]string{dockerfile.CheckArg: "error=true"}
 		if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "lint violation found for rules: UndefinedVar") {
 			t.Errorf("with error=true: %v", err)
 		}

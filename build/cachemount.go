@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -23,11 +24,11 @@ import (
 
 // takeCaches takes what cache mounts the step wants, each once and always in
 // the same order, so that two steps never wait for each other.
-func (p *preparer) takeCaches(ctx context.Context, mounts []mountOp) error {
-	wanted := map[digest.Digest][]*mountOp{}
+func (p *preparer) takeCaches(ctx context.Context, mounts []dockerfile.Mount) error {
+	wanted := map[digest.Digest][]*dockerfile.Mount{}
 	for i := range mounts {
 		m := &mounts[i]
-		if m.Type != mountCache {
+		if m.Type != dockerfile.MountCache {
 			continue
 		}
 		key, err := p.cacheKey(ctx, m)
@@ -36,7 +37,7 @@ func (p *preparer) takeCaches(ctx context.Context, mounts []mountOp) error {
 		}
 		wanted[key] = append(wanted[key], m)
 	}
-	p.caches = map[*mountOp]*rootfs.CacheMount{}
+	p.caches = map[*dockerfile.Mount]*rootfs.CacheMount{}
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		same := wanted[key]
 		c, err := p.work.stage.b.Store.CacheMount(ctx, key, rootfs.CacheSharing(same[len(same)-1].Sharing))
@@ -52,7 +53,7 @@ func (p *preparer) takeCaches(ctx context.Context, mounts []mountOp) error {
 }
 
 // cache shows a directory of the store that outlives the build.
-func (p *preparer) cache(ctx context.Context, m *mountOp) error {
+func (p *preparer) cache(ctx context.Context, m *dockerfile.Mount) error {
 	at, err := p.place()
 	if err != nil {
 		return err
@@ -78,7 +79,7 @@ func (p *preparer) cache(ctx context.Context, m *mountOp) error {
 			return err
 		}
 	}
-	if m.Source == "/" || m.From.Kind != fromScratch {
+	if m.Source == "/" || m.From.Kind != dockerfile.FromScratch {
 		p.add(m, at)
 		return nil
 	}
@@ -96,9 +97,9 @@ func (p *preparer) cache(ctx context.Context, m *mountOp) error {
 
 // cacheKey names the directory: as in BuildKit, a cache that starts with other
 // contents or another owner is another one.
-func (p *preparer) cacheKey(ctx context.Context, m *mountOp) (digest.Digest, error) {
-	key := []string{"cache mount", m.ID, strconv.Itoa(int(m.UID)), strconv.Itoa(int(m.GID)), strconv.Itoa(int(m.mode(0o755)))}
-	if m.From.Kind == fromScratch {
+func (p *preparer) cacheKey(ctx context.Context, m *dockerfile.Mount) (digest.Digest, error) {
+	key := []string{"cache mount", m.ID, strconv.Itoa(int(m.UID)), strconv.Itoa(int(m.GID)), strconv.Itoa(int(m.Perm(0o755)))}
+	if m.From.Kind == dockerfile.FromScratch {
 		return digest.FromString(strings.Join(key, "\x00")), nil
 	}
 	b := &binding{op: m}
@@ -111,8 +112,8 @@ func (p *preparer) cacheKey(ctx context.Context, m *mountOp) (digest.Digest, err
 }
 
 // fill gives a new cache directory its owner, mode and first contents.
-func (p *preparer) fill(ctx context.Context, m *mountOp, t *files.Writer) error {
-	if m.From.Kind != fromScratch {
+func (p *preparer) fill(ctx context.Context, m *dockerfile.Mount, t *files.Writer) error {
+	if m.From.Kind != dockerfile.FromScratch {
 		from, err := p.tree(ctx, m)
 		if err != nil {
 			return err
@@ -136,5 +137,5 @@ func (p *preparer) fill(ctx context.Context, m *mountOp, t *files.Writer) error 
 	if err := t.SetOwner(".", o); err != nil {
 		return err
 	}
-	return t.Chmod(".", m.mode(0o755))
+	return t.Chmod(".", m.Perm(0o755))
 }

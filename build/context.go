@@ -17,6 +17,7 @@ import (
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/build/files"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
@@ -138,7 +139,7 @@ func readLower(dir string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	return readBounded(func() (io.ReadCloser, error) { return openRegular(root, "dockerfile") }, maxDockerfile)
+	return readBounded(func() (io.ReadCloser, error) { return openRegular(root, "dockerfile") }, dockerfile.MaxSize)
 }
 
 // dockerfileText is a Dockerfile, and its name for messages.
@@ -171,7 +172,7 @@ func readDockerfile(o Options) (name string, data []byte, err error) {
 			}
 			defer root.Close()
 			return openRegular(root, name)
-		}, maxDockerfile)
+		}, dockerfile.MaxSize)
 		if errors.Is(err, fs.ErrNotExist) && o.Dockerfile == "" {
 			if lower, lowerErr := readLower(o.ContextDir); lowerErr == nil {
 				data, err = lower, nil
@@ -184,13 +185,13 @@ func readDockerfile(o Options) (name string, data []byte, err error) {
 				return nil, errors.New("there is no standard input")
 			}
 			return io.NopCloser(o.Stdin), nil
-		}, maxDockerfile)
+		}, dockerfile.MaxSize)
 	default:
 		name = o.Dockerfile
-		data, err = readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, maxDockerfile)
+		data, err = readBounded(func() (io.ReadCloser, error) { return os.Open(name) }, dockerfile.MaxSize)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		e := &Error{File: visible.Line(name), Err: errors.New("no such file")}
+		e := &dockerfile.Error{File: visible.Line(name), Err: errors.New("no such file")}
 		if o.Dockerfile == "" {
 			e.Hint = "the context is " + visible.Line(o.ContextDir) + "; another Dockerfile is named with -f"
 		} else if !strings.Contains(name, "/") {
@@ -199,7 +200,7 @@ func readDockerfile(o Options) (name string, data []byte, err error) {
 		return name, nil, e
 	}
 	if err != nil {
-		return name, nil, &Error{File: visible.Line(name), Err: err}
+		return name, nil, &dockerfile.Error{File: visible.Line(name), Err: err}
 	}
 	return name, data, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -77,7 +78,7 @@ func (c *ContextSource) Get(ctx context.Context, name string) (*Fetched, error) 
 		return c.url(ctx, name)
 	}
 	if err == nil {
-		err = checkGit(ref)
+		err = dockerfile.CheckGit(ref)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("build context: %w", err)
@@ -138,7 +139,7 @@ func (c *ContextSource) stream(ctx context.Context, r io.Reader, name string) (*
 		return nil, fmt.Errorf("build context from %s: it is empty", visible.Line(name))
 	}
 	if !isTar(plain) {
-		data, err := io.ReadAll(io.LimitReader(plain, maxDockerfile+1))
+		data, err := io.ReadAll(io.LimitReader(plain, dockerfile.MaxSize+1))
 		if err != nil {
 			return nil, fmt.Errorf("build context from %s: %w", visible.Line(name), err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/build/files"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/inode"
@@ -59,7 +60,7 @@ func contentSize(sources []source) (n int64) {
 
 // copier copies the sources of one COPY or ADD.
 type copier struct {
-	op     *copyOp
+	op     *dockerfile.Copy
 	target *files.Writer
 	// staging is a directory for unpacking archives.
 	staging string

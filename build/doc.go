@@ -3,10 +3,12 @@
 
 // Package build turns a Dockerfile and its context into an image of the store.
 //
-// It works in three stages that stay apart: the Dockerfile is parsed and bounded
-// (parse.go), each needed stage is planned once its base image's configuration
-// is known (plan.go, stage.go), and the plan is executed against a rootfs.Store
-// (exec.go). The first two are pure: no file is read, nothing is mounted.
+// It works in three stages that stay apart: the Dockerfile is parsed and bounded,
+// each needed stage is planned once its base image's configuration is known, and
+// the plan is executed against a rootfs.Store. The first two are build/dockerfile,
+// which is pure. The third is here: a builder is one build, a schedule runs its
+// stages side by side, a stage goes through its instructions, and a work does one
+// of them, in the words of dockerfile.Executor.
 //
 // Invariants:
 //   - the Dockerfile, the context, the base image and everything a RUN step

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -25,8 +26,8 @@ import (
 type stage struct {
 	b       *builder
 	index   int
-	plan    *stagePlan
-	parent  *stagePlan // of the stage that it is built on
+	plan    *dockerfile.StagePlan
+	parent  *dockerfile.StagePlan // of the stage that it is built on
 	layers  []rootfs.LayerDescriptor
 	history []v1.History
 	// label is the stage's part of the output: "build " or "".
@@ -43,14 +44,14 @@ type cachedStep struct {
 // buildStage plans and executes stage i.
 func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 	s := &stage{b: b, index: i, label: b.stageLabel(i)}
-	from := b.plan.file.stages[i]
-	layers := countLayers(from.instructions)
+	from := b.plan.File.Stages[i]
+	layers := from.Layers()
 	s.total = 1 + layers
 	config, err := s.showBase(ctx)
 	if err != nil {
-		return nil, b.plan.file.fault(from.Location, err)
+		return nil, b.plan.File.Fault(from.Location, err)
 	}
-	plan, found, err := b.plan.stage(i, config, s.parent)
+	plan, found, err := b.plan.Stage(i, config, s.parent)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 	if err := b.tell(found); err != nil {
 		return nil, err
 	}
-	more := s.plan.steps() - layers
+	more := s.plan.Layers() - layers
 	s.total += more
 	b.shared.more(more)
 	s.history = slices.Clone(config.History)
@@ -77,12 +78,12 @@ func (b *builder) buildStage(ctx context.Context, i int) (*stage, error) {
 func (b *builder) stageLabel(i int) string {
 	label := ""
 	if b.several {
-		label = formatPlatform(b.plan.platform) + " "
+		label = dockerfile.FormatPlatform(b.plan.Platform) + " "
 	}
-	if len(b.plan.order) < 2 {
+	if len(b.plan.Order) < 2 {
 		return label
 	}
-	if name := b.plan.file.stages[i].Name; name != "" {
+	if name := b.plan.File.Stages[i].Name; name != "" {
 		return label + name + " "
 	}
 	return fmt.Sprintf("%sstage-%d ", label, i)
@@ -98,8 +99,8 @@ func (s *stage) showBase(ctx context.Context) (config rootfs.Config, err error) 
 		config, err = s.base(ctx, shown)
 		shown.done(ctx, false, err)
 	}
-	if from := b.plan.bases[s.index]; from.Kind == fromImage {
-		b.shared.base(imageKey(from.Image, b.plan.platforms[s.index])).Do(first)
+	if from := b.plan.Bases[s.index]; from.Kind == dockerfile.FromImage {
+		b.shared.base(imageKey(from.Image, b.plan.Platforms[s.index])).Do(first)
 	} else {
 		first()
 	}
@@ -112,11 +113,11 @@ func (s *stage) showBase(ctx context.Context) (config rootfs.Config, err error) 
 
 // base takes over the layers and the configuration of what the stage starts from.
 func (s *stage) base(ctx context.Context, to *shown) (rootfs.Config, error) {
-	from := s.b.plan.bases[s.index]
+	from := s.b.plan.Bases[s.index]
 	switch from.Kind {
-	case fromScratch:
-		return scratchConfig(s.b.plan.platforms[s.index]), nil
-	case fromStage:
+	case dockerfile.FromScratch:
+		return dockerfile.ScratchConfig(s.b.plan.Platforms[s.index]), nil
+	case dockerfile.FromStage:
 		parent, err := s.b.need(ctx, from.Stage, to)
 		if err != nil {
 			return rootfs.Config{}, err
@@ -126,11 +127,11 @@ func (s *stage) base(ctx context.Context, to *shown) (rootfs.Config, error) {
 		config := parent.plan.Config
 		config.History = parent.history
 		return config, nil
-	case fromNamed:
+	case dockerfile.FromNamed:
 		return s.baseDirectory(ctx, from, to)
-	case fromImage, fromContext:
+	case dockerfile.FromImage, dockerfile.FromContext:
 	}
-	img, err := s.b.image(ctx, from.Image, s.b.plan.platforms[s.index], to)
+	img, err := s.b.image(ctx, from.Image, s.b.plan.Platforms[s.index], to)
 	if err != nil {
 		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible.Line(from.Image), err)
 	}
@@ -139,11 +140,11 @@ func (s *stage) base(ctx context.Context, to *shown) (rootfs.Config, error) {
 }
 
 // baseDirectory makes an image of a named context that is a directory.
-func (s *stage) baseDirectory(ctx context.Context, from origin, to *shown) (rootfs.Config, error) {
-	s.plan = &stagePlan{Config: scratchConfig(s.b.plan.platforms[s.index])}
-	o := &op{
+func (s *stage) baseDirectory(ctx context.Context, from dockerfile.Origin, to *shown) (rootfs.Config, error) {
+	s.plan = &dockerfile.StagePlan{Config: dockerfile.ScratchConfig(s.b.plan.Platforms[s.index])}
+	o := &dockerfile.Op{
 		Name: "FROM", CreatedBy: "FROM " + visible.Line(from.Name),
-		action: &copyOp{From: from, Sources: []string{"."}, Dest: "/", IsDir: true},
+		Action: &dockerfile.Copy{From: from, SourcePaths: []string{"."}, Dest: "/", IsDir: true},
 	}
 	if _, err := s.files(ctx, o, to); err != nil {
 		return rootfs.Config{}, fmt.Errorf("FROM %s: %w", visible.Line(from.Name), err)
@@ -155,10 +156,10 @@ func (s *stage) baseDirectory(ctx context.Context, from origin, to *shown) (root
 
 // baseName is what a stage starts from, for the output.
 func (b *builder) baseName(i int) string {
-	if from := b.plan.bases[i]; from.Kind == fromImage {
+	if from := b.plan.Bases[i]; from.Kind == dockerfile.FromImage {
 		return visible.Line(from.Image)
 	}
-	return visible.Line(b.plan.file.stages[i].BaseName)
+	return visible.Line(b.plan.File.Stages[i].BaseName)
 }
 
 // next numbers a step.
@@ -169,8 +170,8 @@ func (s *stage) next(text string) StepInfo {
 }
 
 // execute does one instruction: from the cache, or for real.
-func (s *stage) execute(ctx context.Context, o *op) error {
-	if o.action == nil {
+func (s *stage) execute(ctx context.Context, o *dockerfile.Op) error {
+	if o.Action == nil {
 		return s.metadata(ctx, o)
 	}
 	shown := show(s.b.Progress, s.next(o.Text))
@@ -179,14 +180,14 @@ func (s *stage) execute(ctx context.Context, o *op) error {
 	if err == nil {
 		return nil
 	}
-	e := s.b.plan.file.fault(o.loc, err)
+	e := s.b.plan.File.Fault(o.Location, err)
 	e.Step = visible.Bounded(o.Text, 120)
 	return e
 }
 
 // metadata records an instruction that changes the configuration only. Its time
 // comes from the cache, so that an unchanged build gives the same image.
-func (s *stage) metadata(ctx context.Context, o *op) error {
+func (s *stage) metadata(ctx context.Context, o *dockerfile.Op) error {
 	key, err := s.key(o, "")
 	if err != nil {
 		return err
@@ -206,7 +207,7 @@ func (s *stage) metadata(ctx context.Context, o *op) error {
 }
 
 // files executes an instruction that may change files.
-func (s *stage) files(ctx context.Context, o *op, to *shown) (cached bool, err error) {
+func (s *stage) files(ctx context.Context, o *dockerfile.Op, to *shown) (cached bool, err error) {
 	w := &work{stage: s, op: o, shown: to}
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err := w.await(ctx); err != nil {
@@ -252,7 +253,7 @@ type cachedResult struct {
 
 // find opens the sources and looks the step up.
 func (w *work) find(ctx context.Context) (r cachedResult, err error) {
-	content, err := w.op.action.open(ctx, w)
+	content, err := w.op.Action.Open(ctx, w)
 	if err != nil {
 		return r, err
 	}
@@ -264,7 +265,7 @@ func (w *work) find(ctx context.Context) (r cachedResult, err error) {
 }
 
 // record appends a layer and a line of history.
-func (s *stage) record(o *op, desc rootfs.LayerDescriptor, created time.Time) {
+func (s *stage) record(o *dockerfile.Op, desc rootfs.LayerDescriptor, created time.Time) {
 	if !desc.Empty {
 		s.layers = append(s.layers, desc)
 	}
@@ -305,13 +306,13 @@ func (k *stepKey) digest(action string, value any, content string) (digest.Diges
 }
 
 // key is the step's name in the cache; content is the digest of its sources.
-func (s *stage) key(o *op, content string) (digest.Digest, error) {
+func (s *stage) key(o *dockerfile.Op, content string) (digest.Digest, error) {
 	k := stepKey{Version: 1, Arch: s.plan.Config.Architecture, Variant: s.plan.Config.Variant, Mode: s.b.Mapping.Mode}
 	action, value := "meta", any(o.CreatedBy)
 	linked := false
-	if o.action != nil {
-		action, value = o.action.key()
-		linked = o.action.linked()
+	if o.Action != nil {
+		action, value = o.Action.Key()
+		linked = o.Action.Linked()
 	}
 	for _, l := range s.layers {
 		if linked {
@@ -334,7 +335,7 @@ func (s *stage) key(o *op, content string) (digest.Digest, error) {
 
 // noCache reports whether the stage's steps are to be run anew.
 func (s *stage) noCache() bool {
-	return s.b.NoCache || slices.Contains(s.b.NoCacheStages, strings.ToLower(s.b.plan.file.stages[s.index].Name))
+	return s.b.NoCache || slices.Contains(s.b.NoCacheStages, strings.ToLower(s.b.plan.File.Stages[s.index].Name))
 }
 
 func (s *stage) lookup(ctx context.Context, key digest.Digest) (time.Time, rootfs.LayerDescriptor, bool, error) {

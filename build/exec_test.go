@@ -26,7 +26,9 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/address"
+	"github.com/claude-pocket-console/cpc/internal/golden"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -109,13 +111,13 @@ func buildHelper(t *testing.T) {
 	if err := os.CopyFS(data, os.DirFS("testdata/build")); err != nil {
 		t.Fatal(err)
 	}
-	if *update {
+	if golden.Updating() {
 		abs, err := filepath.Abs("testdata/build")
 		if err != nil {
 			t.Fatal(err)
 		}
 		data = abs
-		t.Setenv("CPC_BUILD_TEST_UPDATE", "1")
+		t.Setenv(golden.EnvUpdate, "1")
 	}
 	t.Setenv("CPC_BUILD_TEST_DATA", data)
 	t.Setenv("CPC_BUILD_TEST_HELPER", filepath.Join(dir, "helper"))
@@ -270,7 +272,7 @@ func (b *bed) makeBase(t *testing.T) {
 func TestBuild(t *testing.T) {
 	buildHelper(t)
 	modes := []idmap.Mode{idmap.Root, idmap.Mapped}
-	if *update {
+	if golden.Updating() {
 		modes = modes[:1]
 	}
 	modetest.Some(t, modes, func(t *testing.T, m idmap.Mapping) {
@@ -293,10 +295,10 @@ func (b *bed) corpus(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	dir := b.context(t, ar.Files...)
-	setup(t, dir, section(ar, "setup"))
+	setup(t, dir, golden.Section(ar, "setup"))
 	var out bytes.Buffer
 	o := b.options(dir, &out)
-	flags(&o, section(ar, "flags"))
+	flags(&o, golden.Section(ar, "flags"))
 	img, err := Build(t.Context(), o)
 	var text strings.Builder
 	for line := range strings.Lines(out.String()) {
@@ -310,7 +312,7 @@ func (b *bed) corpus(t *testing.T, file string) {
 		b.describe(t, &text, img)
 	}
 	got := strings.ReplaceAll(text.String(), dir, "CONTEXT")
-	golden(t, file, ar, strings.ReplaceAll(got, "("+string(b.mapping.Mode)+" mode)", "(MODE)"))
+	golden.Want(t, file, ar, strings.ReplaceAll(got, "("+string(b.mapping.Mode)+" mode)", "(MODE)"))
 	b.nothingLeft(t)
 }
 
@@ -333,12 +335,12 @@ func flags(o *Options, text string) {
 			o.Secrets = map[string]Secret{name: SecretValue(value)}
 		case "context":
 			name, value, _ := strings.Cut(rest, "=")
-			c := Context{Dir: filepath.Join(o.ContextDir, value)}
+			c := dockerfile.Context{Dir: filepath.Join(o.ContextDir, value)}
 			if image, ok := strings.CutPrefix(value, "image:"); ok {
-				c = Context{Image: image}
+				c = dockerfile.Context{Image: image}
 			}
 			if o.Contexts == nil {
-				o.Contexts = map[string]Context{}
+				o.Contexts = map[string]dockerfile.Context{}
 			}
 			o.Contexts[name] = c
 		case "tag":

@@ -16,9 +16,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/internal/visible"
@@ -37,29 +37,6 @@ const (
 	// noName is what BuildKit calls a file whose URL names none.
 	noName = "__unnamed__"
 )
-
-// remoteKind tells what ADD fetches from what it copies.
-type remoteKind int
-
-const (
-	notRemote remoteKind = iota
-	remoteURL
-	remoteGit
-)
-
-// classify says how a source is to be had.
-func classify(source string) (remoteKind, *dfgitutil.GitRef, error) {
-	ref, isGit, err := dfgitutil.ParseGitRef(source)
-	switch {
-	case isGit && err != nil:
-		return remoteGit, nil, fmt.Errorf("git address: %w", err)
-	case isGit && !ref.IndistinguishableFromLocal:
-		return remoteGit, ref, checkGit(ref)
-	case strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://"):
-		return remoteURL, nil, nil
-	}
-	return notRemote, nil, nil
-}
 
 // Fetcher gets what a URL names, from where it likes. Its errors are shown.
 type Fetcher interface {
@@ -133,7 +110,7 @@ func refusedHint(err error) error {
 // root's, mode 0600, with the time that the server says. Where the server says
 // that nothing has changed since an earlier build, the file is not there, only
 // what is known of it.
-func (w *work) download(ctx context.Context, address string, c *copyOp) (source, error) {
+func (w *work) download(ctx context.Context, address string, c *dockerfile.Copy) (source, error) {
 	checksum := c.Checksum
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
@@ -153,7 +130,7 @@ func (w *work) download(ctx context.Context, address string, c *copyOp) (source,
 	if err != nil {
 		return source{}, err
 	}
-	got, err := w.get(ctx, &download{url: u, file: filepath.Join(dir, "file"), want: want, whole: w.whole || c.unpacks(true)})
+	got, err := w.get(ctx, &download{url: u, file: filepath.Join(dir, "file"), want: want, whole: w.whole || c.Unpacks(true)})
 	if err != nil {
 		return source{}, fmt.Errorf("fetch %s: %w", visible.Bounded(u.Redacted(), 200), err)
 	}

@@ -14,40 +14,18 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 
 	"github.com/claude-pocket-console/cpc/build/files"
 )
-
-// refName is what may be asked of a remote: it can be taken for no option.
-var refName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.\-/+@]*$`)
-
-// checkGit refuses addresses that git or ssh could take for something else.
-func checkGit(ref *dfgitutil.GitRef) error {
-	if strings.HasPrefix(ref.Remote, "-") || strings.Contains(ref.Remote, "::") || strings.ContainsAny(ref.Remote, "\x00\n") {
-		return fmt.Errorf("git address %s: refused", visible.Bounded(ref.Remote, 200))
-	}
-	if u, err := url.Parse(ref.Remote); err == nil && strings.HasPrefix(u.Host, "-") {
-		return fmt.Errorf("git address %s: refused", visible.Bounded(ref.Remote, 200))
-	}
-	for _, name := range []string{ref.Ref, ref.Checksum} {
-		if name != "" && !refName.MatchString(name) {
-			return fmt.Errorf("git reference %s: refused", visible.Bounded(name, 100))
-		}
-	}
-	if strings.ContainsRune(ref.SubDir, 0) {
-		return errors.New("git subdirectory: contains a NUL byte")
-	}
-	return nil
-}
 
 // GitCheckout is a repository to check out.
 type GitCheckout struct {
@@ -330,7 +308,7 @@ func gitTree(dir string, ref *dfgitutil.GitRef) (*files.Tree, string, error) {
 }
 
 // repository checks a repository out and returns it as a source.
-func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *copyOp) (source, error) {
+func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *dockerfile.Copy) (source, error) {
 	keep := c.KeepGitDir != nil && *c.KeepGitDir
 	if ref.KeepGitDir != nil {
 		if c.KeepGitDir != nil && keep != *ref.KeepGitDir {
@@ -342,7 +320,7 @@ func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *copyOp)
 		if ref.Checksum != "" && ref.Checksum != c.Checksum {
 			return source{}, fmt.Errorf("checksum mismatch %q != %q", c.Checksum, ref.Checksum)
 		}
-		if !refName.MatchString(c.Checksum) {
+		if !dockerfile.IsRefName(c.Checksum) {
 			return source{}, fmt.Errorf("--checksum=%s: no commit", visible.Bounded(c.Checksum, 100))
 		}
 		ref.Checksum = c.Checksum

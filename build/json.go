@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
@@ -103,7 +104,7 @@ func (j *jsonProgress) Done(s StepInfo, o Outcome) {
 	case o.Err != nil && o.Canceled:
 		v.Error = "context canceled"
 	case o.Err != nil:
-		v.Error = visible.Bounded(o.Err.Error(), maxMessage)
+		v.Error = visible.Bounded(o.Err.Error(), dockerfile.MaxMessage)
 	}
 	j.put(solveStatus{Vertexes: []jsonVertex{v}})
 }

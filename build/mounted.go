@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
 
@@ -37,17 +38,17 @@ type Mount struct {
 
 // binding is the source of a mount once it is open.
 type binding struct {
-	op     *mountOp
+	op     *dockerfile.Mount
 	tree   *files.Tree
 	source source
 }
 
 // openMounts finds what the bind mounts of a RUN show and returns its digest.
-func (w *work) openMounts(ctx context.Context, run *runOp) (string, error) {
+func (w *work) OpenMounts(ctx context.Context, run *dockerfile.Exec) (string, error) {
 	var sums []string
 	for i := range run.Mounts {
 		m := &run.Mounts[i]
-		if m.Type != mountBind || m.From.Kind == fromScratch {
+		if m.Type != dockerfile.MountBind || m.From.Kind == dockerfile.FromScratch {
 			continue
 		}
 		b := &binding{op: m}
@@ -65,7 +66,7 @@ func (w *work) openMounts(ctx context.Context, run *runOp) (string, error) {
 // its layers: reading all of its files would take longer than most steps.
 func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
 	from := b.op.From
-	if b.op.Source == "/" && (from.Kind == fromStage || from.Kind == fromImage) {
+	if b.op.Source == "/" && (from.Kind == dockerfile.FromStage || from.Kind == dockerfile.FromImage) {
 		layers, _, err := w.layersOf(ctx, from)
 		if err != nil {
 			return "", err
@@ -91,7 +92,7 @@ func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
 
 // prepareMounts makes the sources of all mounts and returns them with the
 // environment that they bring.
-func (w *work) prepareMounts(ctx context.Context, mounts []mountOp) ([]Mount, []string, error) {
+func (w *work) prepareMounts(ctx context.Context, mounts []dockerfile.Mount) ([]Mount, []string, error) {
 	p := &preparer{work: w}
 	if err := p.takeCaches(ctx, mounts); err != nil {
 		return nil, nil, err
@@ -110,26 +111,26 @@ type preparer struct {
 	work   *work
 	dir    string // scratch directory, made on first use
 	memory string // tmpfs for what must not reach a disk
-	caches map[*mountOp]*rootfs.CacheMount
+	caches map[*dockerfile.Mount]*rootfs.CacheMount
 	count  int
 	mounts []Mount
 	env    []string
 }
 
-func (p *preparer) prepare(ctx context.Context, m *mountOp) error {
+func (p *preparer) prepare(ctx context.Context, m *dockerfile.Mount) error {
 	switch m.Type {
-	case mountTmpfs:
+	case dockerfile.MountTmpfs:
 		p.mounts = append(p.mounts, Mount{Target: m.Target, Size: m.Size, ReadOnly: m.ReadOnly})
 		return nil
-	case mountSecret:
+	case dockerfile.MountSecret:
 		return p.secret(m)
-	case mountSSH:
+	case dockerfile.MountSSH:
 		return p.agent(m)
-	case mountScript:
+	case dockerfile.MountScript:
 		return p.file(m, []byte(m.Data), 0o755)
-	case mountCache:
+	case dockerfile.MountCache:
 		return p.cache(ctx, m)
-	case mountBind:
+	case dockerfile.MountBind:
 	}
 	return p.bind(ctx, m)
 }
@@ -147,18 +148,18 @@ func (p *preparer) place() (string, error) {
 	return filepath.Join(p.dir, "m"+strconv.Itoa(p.count)), nil
 }
 
-func (p *preparer) add(m *mountOp, source string) {
+func (p *preparer) add(m *dockerfile.Mount, source string) {
 	p.mounts = append(p.mounts, Mount{Target: m.Target, Source: source, ReadOnly: m.ReadOnly})
 }
 
 // bind shows a part of the context, of a stage or of an image. What a step
 // writes there is gone with the step.
-func (p *preparer) bind(ctx context.Context, m *mountOp) error {
+func (p *preparer) bind(ctx context.Context, m *dockerfile.Mount) error {
 	at, err := p.place()
 	if err != nil {
 		return err
 	}
-	if m.From.Kind == fromContext || m.From.Kind == fromNamed {
+	if m.From.Kind == dockerfile.FromContext || m.From.Kind == dockerfile.FromNamed {
 		i := slices.IndexFunc(p.work.bindings, func(b *binding) bool { return b.op == m })
 		source, err := p.copyContext(ctx, &p.work.bindings[i].source, at)
 		if err == nil {
@@ -178,20 +179,20 @@ func (p *preparer) bind(ctx context.Context, m *mountOp) error {
 }
 
 // tree is the mounted files of the stage or image that m is of.
-func (p *preparer) tree(ctx context.Context, m *mountOp) (*files.Tree, error) {
+func (p *preparer) tree(ctx context.Context, m *dockerfile.Mount) (*files.Tree, error) {
 	for _, b := range p.work.bindings {
 		if b.op == m && b.tree != nil {
 			return b.tree, nil
 		}
 	}
-	if m.From.Kind != fromScratch {
+	if m.From.Kind != dockerfile.FromScratch {
 		return p.work.openFrom(ctx, m.From)
 	}
 	mounted, _, err := p.work.mount(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	return p.work.mountedTree(mounted, scratch)
+	return p.work.mountedTree(mounted, "scratch")
 }
 
 // copyContext copies a part of the context to at, as root's: its files on disk

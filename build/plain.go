@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
@@ -82,7 +83,7 @@ func (p *plain) Done(s StepInfo, o Outcome) {
 	case o.Err != nil && o.Canceled:
 		p.printf("#%d CANCELED\n", s.ID)
 	case o.Err != nil:
-		p.printf("#%d ERROR: %s\n", s.ID, visible.Bounded(o.Err.Error(), maxMessage))
+		p.printf("#%d ERROR: %s\n", s.ID, visible.Bounded(o.Err.Error(), dockerfile.MaxMessage))
 	case o.Cached:
 		p.printf("#%d CACHED\n", s.ID)
 	default:

@@ -15,6 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 )
@@ -117,8 +118,8 @@ func TestShownSteps(t *testing.T) {
 		for _, platforms := range [][]v1.Platform{nil, {{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}} {
 			shown := &states{}
 			dir := b.context(t, txtar.File{Name: "big", Data: bytes.Repeat([]byte("x"), 9000)}, txtar.File{Name: "Dockerfile", Data: []byte(
-				"FROM --platform=" + formatPlatform(HostPlatform()) + " base AS build\nRUN sleep 1\nCOPY big /big\n" +
-					"FROM --platform=" + formatPlatform(HostPlatform()) + " base\nCOPY --from=build /big /copy\nWORKDIR /w\n")})
+				"FROM --platform=" + dockerfile.FormatPlatform(dockerfile.HostPlatform()) + " base AS build\nRUN sleep 1\nCOPY big /big\n" +
+					"FROM --platform=" + dockerfile.FormatPlatform(dockerfile.HostPlatform()) + " base\nCOPY --from=build /big /copy\nWORKDIR /w\n")})
 			o := b.options(dir, io.Discard)
 			o.Progress, o.NoCache = shown, true
 			steps := 5

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 )
@@ -84,7 +85,7 @@ func TestEpochOfDockerfile(t *testing.T) {
 	} {
 		b := &builder{Options: Options{Dockerfile: "-", Stdin: strings.NewReader(c.file), Args: map[string]string{}}}
 		if c.arg != "" {
-			b.Args[epochArg] = c.arg
+			b.Args[dockerfile.EpochArg] = c.arg
 		}
 		err := b.prepare()
 		switch {

@@ -17,10 +17,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/build/files"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
+
+// ExitError is the non-zero end of a RUN step's command.
+type ExitError struct {
+	// Code is the exit status: 128+n for a command that signal n ended.
+	Code int
+}
+
+// Error implements error.
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code: %d", e.Code) }
 
 // mountPoints are what a runtime creates in a root file system so that it can
 // mount over it, parents before children.
@@ -31,7 +41,7 @@ var mountPoints = []string{
 
 // run has the Runner execute the step and takes the mount points out of the
 // result that were created for it.
-func (w *work) run(ctx context.Context, run *runOp) (err error) {
+func (w *work) Run(ctx context.Context, run *dockerfile.Exec) (err error) {
 	b, m := w.stage.b, w.root
 	if b.Runner == nil {
 		return errors.New("no runner for RUN steps")
@@ -78,7 +88,7 @@ func (w *work) run(ctx context.Context, run *runOp) (err error) {
 // emulate prepares for a step of another platform than this machine's.
 func (w *work) emulate() error {
 	b, p := w.stage.b, w.stage.plan.Config.Platform
-	if p.Architecture == "" || p.Architecture == HostPlatform().Architecture || b.Emulate == nil {
+	if p.Architecture == "" || p.Architecture == dockerfile.HostPlatform().Architecture || b.Emulate == nil {
 		return nil
 	}
 	b.mu.Lock()

@@ -44,13 +44,13 @@ func (b *builder) buildAll(ctx context.Context) (*stage, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	s := &schedule{b: b, group: group, slots: make(chan struct{}, atOnce()), stages: map[int]*pending{}}
 	b.schedule = s
-	for _, i := range b.plan.order {
+	for _, i := range b.plan.Order {
 		s.start(ctx, i)
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return s.stages[b.plan.target].stage, nil
+	return s.stages[b.plan.Target].stage, nil
 }
 
 // start begins stage i unless that has been done.
@@ -79,7 +79,7 @@ func (b *builder) need(ctx context.Context, i int, to *shown) (*stage, error) {
 	select {
 	case <-b.schedule.start(ctx, i).done:
 	default:
-		name := b.plan.file.stages[i].Name
+		name := b.plan.File.Stages[i].Name
 		if name == "" {
 			name = strconv.Itoa(i)
 		}

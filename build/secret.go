@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/build/files"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/visible"
@@ -47,7 +48,7 @@ func SecretValue(value string) Secret {
 
 // secret shows a secret as a file in memory, or as a variable, or both. It is
 // part of neither the image nor the cache.
-func (p *preparer) secret(m *mountOp) error {
+func (p *preparer) secret(m *dockerfile.Mount) error {
 	get, ok := p.work.stage.b.Secrets[m.ID]
 	if !ok {
 		if !m.Required {
@@ -68,7 +69,7 @@ func (p *preparer) secret(m *mountOp) error {
 	if m.Target == "" {
 		return nil
 	}
-	return p.file(m, value, m.mode(0o400))
+	return p.file(m, value, m.Perm(0o400))
 }
 
 // inMemory is a new path on a tmpfs of the step's.
@@ -81,7 +82,7 @@ func (p *preparer) inMemory() (string, error) {
 		if err := os.Mkdir(at, 0o700); err != nil {
 			return "", err
 		}
-		size := strconv.Itoa(maxMounts * 2 * maxSecret)
+		size := strconv.Itoa(dockerfile.MaxMounts * 2 * maxSecret)
 		if err := unix.Mount("cpc-secrets", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,size="+size); err != nil {
 			return "", fmt.Errorf("mount a tmpfs: %w", err)
 		}
@@ -93,7 +94,7 @@ func (p *preparer) inMemory() (string, error) {
 }
 
 // file shows data as a file, which never reaches a disk.
-func (p *preparer) file(m *mountOp, data []byte, mode uint32) error {
+func (p *preparer) file(m *dockerfile.Mount, data []byte, mode uint32) error {
 	at, err := p.inMemory()
 	if err != nil {
 		return err
@@ -109,7 +110,7 @@ func (p *preparer) file(m *mountOp, data []byte, mode uint32) error {
 }
 
 // own gives a file or socket the owner and mode that the mount says.
-func (p *preparer) own(m *mountOp, at string, mode uint32) error {
+func (p *preparer) own(m *dockerfile.Mount, at string, mode uint32) error {
 	t, err := files.OpenWriter(filepath.Dir(at), p.work.stage.b.Mapping)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/build/files"
 )
 
@@ -65,21 +66,21 @@ func (s *shared) base(key string) *sync.Once {
 }
 
 // imageKey names an image for a platform.
-func imageKey(ref string, p v1.Platform) string { return ref + " " + formatPlatform(p) }
+func imageKey(ref string, p v1.Platform) string { return ref + " " + dockerfile.FormatPlatform(p) }
 
 // plannedSteps is how many steps the plan has, as far as it is known by now.
 func (b *builder) plannedSteps() int {
 	b.shared.mu.Lock()
 	defer b.shared.mu.Unlock()
 	n, bases := 0, map[string]bool{}
-	for _, i := range b.plan.order {
-		n += countLayers(b.plan.file.stages[i].instructions)
-		from := b.plan.bases[i]
-		key := imageKey(from.Image, b.plan.platforms[i])
-		if from.Kind != fromImage || !bases[key] && b.shared.bases[key] == nil {
+	for _, i := range b.plan.Order {
+		n += b.plan.File.Stages[i].Layers()
+		from := b.plan.Bases[i]
+		key := imageKey(from.Image, b.plan.Platforms[i])
+		if from.Kind != dockerfile.FromImage || !bases[key] && b.shared.bases[key] == nil {
 			n++
 		}
-		bases[key] = bases[key] || from.Kind == fromImage
+		bases[key] = bases[key] || from.Kind == dockerfile.FromImage
 	}
 	return n
 }

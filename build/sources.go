@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/patternmatcher"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/build/files"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
@@ -24,7 +25,7 @@ type source struct {
 	// archive: ADD unpacks it instead of copying it.
 	archive bool
 	// inline is the text of a heredoc; there is no tree then.
-	inline *inlineFile
+	inline *dockerfile.InlineFile
 	// id, if set, says what the source is without reading it.
 	id string
 }
@@ -32,22 +33,22 @@ type source struct {
 func (s *source) isDir() bool { return s.inline == nil && s.entries[0].IsDir() }
 
 // findSources resolves the sources of c: those in t, and what is remote.
-func (w *work) findSources(ctx context.Context, t *files.Tree, c *copyOp) ([]source, error) {
+func (w *work) findSources(ctx context.Context, t *files.Tree, c *dockerfile.Copy) ([]source, error) {
 	var out []source
-	excluded, err := c.excluder()
+	excluded, err := c.Excluder()
 	if err != nil {
 		return nil, err
 	}
-	for _, pattern := range c.Sources {
-		kind, ref, err := classify(pattern)
+	for _, pattern := range c.SourcePaths {
+		kind, ref, err := dockerfile.Classify(pattern)
 		if err != nil {
 			return nil, err
 		}
 		var found []source
 		switch {
-		case kind == remoteGit:
+		case kind == dockerfile.RemoteGit:
 			found, err = one(w.repository(ctx, ref, c))
-		case kind == remoteURL:
+		case kind == dockerfile.RemoteURL:
 			found, err = one(w.download(ctx, pattern, c))
 		case c.Parents:
 			var entries []files.Entry
@@ -68,7 +69,7 @@ func (w *work) findSources(ctx context.Context, t *files.Tree, c *copyOp) ([]sou
 			if !keep {
 				continue
 			}
-			if c.unpacks(kind != notRemote) && s.entries[0].IsRegular() {
+			if c.Unpacks(kind != dockerfile.NotRemote) && s.entries[0].IsRegular() {
 				if s.archive, err = isArchive(s.tree, &s.entries[0]); err != nil {
 					return nil, err
 				}
@@ -80,7 +81,7 @@ func (w *work) findSources(ctx context.Context, t *files.Tree, c *copyOp) ([]sou
 		out = append(out, source{base: c.Inline[i].Name, inline: &c.Inline[i]})
 	}
 	if len(out) == 0 {
-		t.Warn(fmt.Sprintf("%s: no file in %s matches", visible.Line(strings.Join(c.Sources, " ")), t.Name))
+		t.Warn(fmt.Sprintf("%s: no file in %s matches", visible.Line(strings.Join(c.SourcePaths, " ")), t.Name))
 	}
 	return out, nil
 }

@@ -17,6 +17,7 @@ import (
 	units "github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -28,7 +29,7 @@ import (
 // close undoes all of it, whatever became of the step.
 type work struct {
 	stage   *stage
-	op      *op
+	op      *dockerfile.Op
 	shown   *shown
 	sources []source
 	from    *files.Tree
@@ -127,8 +128,8 @@ func emptyLayer(scratch string, m idmap.Mapping) (rootfs.Layer, error) {
 
 // await waits for the stages that the step takes files from.
 func (w *work) await(ctx context.Context) error {
-	for _, f := range w.op.action.sources() {
-		if f.Kind != fromStage {
+	for _, f := range w.op.Action.Sources() {
+		if f.Kind != dockerfile.FromStage {
 			continue
 		}
 		if _, err := w.stage.b.need(ctx, f.Stage, w.shown); err != nil {
@@ -139,7 +140,7 @@ func (w *work) await(ctx context.Context) error {
 }
 
 // openSources finds what COPY and ADD copy, and returns its digest.
-func (w *work) openSources(ctx context.Context, c *copyOp) (string, error) {
+func (w *work) OpenSources(ctx context.Context, c *dockerfile.Copy) (string, error) {
 	var err error
 	if w.from, err = w.openFrom(ctx, c.From); err != nil {
 		return "", err
@@ -151,33 +152,33 @@ func (w *work) openSources(ctx context.Context, c *copyOp) (string, error) {
 }
 
 // layersOf is the layers of a stage or an image, and what to call it.
-func (w *work) layersOf(ctx context.Context, from origin) ([]rootfs.LayerDescriptor, string, error) {
+func (w *work) layersOf(ctx context.Context, from dockerfile.Origin) ([]rootfs.LayerDescriptor, string, error) {
 	b := w.stage.b
-	if from.Kind == fromStage {
+	if from.Kind == dockerfile.FromStage {
 		s, err := b.need(ctx, from.Stage, w.shown)
 		if err != nil {
 			return nil, "", err
 		}
 		name := fmt.Sprintf("stage %d", from.Stage)
-		if n := b.plan.file.stages[from.Stage].Name; n != "" {
+		if n := b.plan.File.Stages[from.Stage].Name; n != "" {
 			name = "stage " + n
 		}
 		return s.layers, name, nil
 	}
-	img, err := b.image(ctx, from.Image, b.plan.platforms[w.stage.index], w.shown)
+	img, err := b.image(ctx, from.Image, b.plan.Platforms[w.stage.index], w.shown)
 	if err != nil {
 		return nil, "", fmt.Errorf("--from=%s: %w", visible.Line(from.Image), err)
 	}
 	return img.LayerDescriptors(), "image " + visible.Line(from.Image), nil
 }
 
-func (w *work) openFrom(ctx context.Context, from origin) (*files.Tree, error) {
+func (w *work) openFrom(ctx context.Context, from dockerfile.Origin) (*files.Tree, error) {
 	switch from.Kind {
-	case fromContext, fromScratch:
+	case dockerfile.FromContext, dockerfile.FromScratch:
 		return w.stage.b.context, nil
-	case fromNamed:
+	case dockerfile.FromNamed:
 		return w.stage.b.named[from.Name], nil
-	case fromStage, fromImage:
+	case dockerfile.FromStage, dockerfile.FromImage:
 	}
 	layers, name, err := w.layersOf(ctx, from)
 	if err != nil {
@@ -206,7 +207,7 @@ func (w *work) commit(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	var none rootfs.LayerDescriptor
 	b := w.stage.b
 	layers := w.stage.layers
-	if w.op.action.linked() {
+	if w.op.Action.Linked() {
 		layers = nil
 	}
 	m, unmount, err := w.mount(ctx, layers)
@@ -214,7 +215,7 @@ func (w *work) commit(ctx context.Context) (rootfs.LayerDescriptor, error) {
 		return none, err
 	}
 	w.root = m
-	if err := w.op.action.apply(ctx, w); err != nil {
+	if err := w.op.Action.Apply(ctx, w); err != nil {
 		return none, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -267,7 +268,7 @@ func (w *work) write(do func(*files.Writer) error) (err error) {
 }
 
 // mkdir makes a directory.
-func (w *work) mkdir(_ context.Context, d *workdir) error {
+func (w *work) Mkdir(_ context.Context, d *dockerfile.Mkdir) error {
 	return w.write(func(t *files.Writer) error {
 		if d.User != "" {
 			made, err := resolveOwner(t.Tree, d.User)
@@ -286,7 +287,7 @@ func (w *work) mkdir(_ context.Context, d *workdir) error {
 }
 
 // copy copies the sources, which are open.
-func (w *work) copy(ctx context.Context, c *copyOp) error {
+func (w *work) Copy(ctx context.Context, c *dockerfile.Copy) error {
 	return w.write(func(t *files.Writer) error {
 		if c.Chown != "" {
 			o, err := resolveOwner(t.Tree, c.Chown)
@@ -296,13 +297,13 @@ func (w *work) copy(ctx context.Context, c *copyOp) error {
 			t.Owner, t.Made.Owner = &o, &o
 		}
 		if c.Chmod != "" {
-			mode, err := parseMode(c.Chmod)
+			mode, err := dockerfile.ParseMode(c.Chmod)
 			if err != nil {
 				return err
 			}
-			t.Mode = mode.apply
-			if mode.octal { // a symbolic one needs bits to start from
-				bits := mode.bits & 0o777 // as in BuildKit
+			t.Mode = mode.Apply
+			if bits, ok := mode.Fixed(); ok { // a symbolic one needs bits to start from
+				bits &= 0o777 // as in BuildKit
 				t.Made.Bits = &bits
 			}
 		}

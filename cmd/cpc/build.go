@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
@@ -246,7 +247,7 @@ func (a *app) equip(cmd *cobra.Command, f *buildFlags, o *build.Options, net net
 func (f *buildFlags) run(ctx context.Context, o *build.Options) (*built, error) {
 	var platforms []v1.Platform
 	for _, name := range f.platforms {
-		p, err := build.ParsePlatform(name)
+		p, err := dockerfile.ParsePlatform(name)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--platform: %w", err)}
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -94,7 +95,7 @@ func (a *app) importCaches(ctx context.Context, f *buildFlags, o *build.Options)
 	if f.cachesTo, err = parseCaches("cache-to", f.cacheTo); err != nil {
 		return err
 	}
-	o.InlineCache = o.Args[build.InlineCacheArg] == "1"
+	o.InlineCache = o.Args[dockerfile.InlineCacheArg] == "1"
 	for _, to := range f.cachesTo {
 		o.InlineCache = o.InlineCache || to.kind == "inline"
 	}

@@ -15,6 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -49,7 +50,7 @@ func (a *app) checkOnly(ctx context.Context, o *build.Options) error {
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(found, func(a, b build.Finding) int { return a.Line - b.Line })
+	slices.SortStableFunc(found, func(a, b dockerfile.Finding) int { return a.Line - b.Line })
 	if err := printChecks(stdout(), found); err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func (a *app) checkOnly(ctx context.Context, o *build.Options) error {
 }
 
 // printChecks is docker's form of them.
-func printChecks(w io.Writer, found []build.Finding) error {
+func printChecks(w io.Writer, found []dockerfile.Finding) error {
 	var b strings.Builder
 	switch len(found) {
 	case 0:

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 )
 
 // context finds the context and the Dockerfile: a directory, or what has to be
@@ -84,8 +85,8 @@ func (f *buildFlags) inputs(ctx context.Context, from *build.ContextSource, o *b
 
 // namedContexts reads --build-context NAME=DIR|URL|docker-image://IMAGE|
 // oci-layout://DIR[:TAG|@DIGEST].
-func namedContexts(ctx context.Context, from *build.ContextSource, given []string) (out map[string]build.Context, dirs []string, err error) {
-	out = map[string]build.Context{}
+func namedContexts(ctx context.Context, from *build.ContextSource, given []string) (out map[string]dockerfile.Context, dirs []string, err error) {
+	out = map[string]dockerfile.Context{}
 	for _, g := range given {
 		name, value, ok := strings.Cut(g, "=")
 		if !ok || name == "" || value == "" {
@@ -103,9 +104,9 @@ func namedContexts(ctx context.Context, from *build.ContextSource, given []strin
 	return out, dirs, nil
 }
 
-func namedContext(ctx context.Context, from *build.ContextSource, value string) (c build.Context, err error) {
+func namedContext(ctx context.Context, from *build.ContextSource, value string) (c dockerfile.Context, err error) {
 	if image, ok := strings.CutPrefix(value, "docker-image://"); ok {
-		return build.Context{Image: image}, nil
+		return dockerfile.Context{Image: image}, nil
 	}
 	if layout, ok := strings.CutPrefix(value, "oci-layout://"); ok {
 		dir, which, _ := strings.Cut(layout, "@")
@@ -116,7 +117,7 @@ func namedContext(ctx context.Context, from *build.ContextSource, value string) 
 		if err != nil {
 			return c, err
 		}
-		return build.Context{Image: img.ConfigDigest.String()}, nil
+		return dockerfile.Context{Image: img.ConfigDigest.String()}, nil
 	}
 	if isDirectory(value) {
 		c.Dir, err = filepath.Abs(value)
@@ -129,5 +130,5 @@ func namedContext(ctx context.Context, from *build.ContextSource, value string) 
 	if got.Dockerfile != nil {
 		return c, errors.New("it is no archive")
 	}
-	return build.Context{Dir: got.Dir}, nil
+	return dockerfile.Context{Dir: got.Dir}, nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/claude-pocket-console/cpc/build"
+	"github.com/claude-pocket-console/cpc/build/dockerfile"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -38,7 +38,7 @@ compressed with gzip, zstd or bzip2. "-" reads it from standard input.`,
 }
 
 func (a *app) importImage(cmd *cobra.Command, store *rootfs.Store, args []string, f *importFlags) error {
-	o := rootfs.ImportOptions{Comment: f.message, Change: func(c rootfs.Config) (rootfs.Config, error) { return build.Change(c, f.changes) }}
+	o := rootfs.ImportOptions{Comment: f.message, Change: func(c rootfs.Config) (rootfs.Config, error) { return dockerfile.Change(c, f.changes) }}
 	var err error
 	if o.Platform, err = optionalPlatform(f.platform); err != nil {
 		return err

@@ -97,6 +97,30 @@ func part(dir string) string {
 	return elements[0]
 }
 
+// TestPure: what only plans does not reach for files, the network or the kernel.
+func TestPure(t *testing.T) {
+	pure, seen := policy.Pure(), map[string]bool{}
+	for _, f := range sources(t) {
+		seen[f.dir()] = true
+		if f.isTest() {
+			continue
+		}
+		for _, spec := range f.ast.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			for _, not := range pure[f.dir()] {
+				if imported == not || strings.HasPrefix(imported, not+"/") {
+					t.Errorf("%s imports %s, but %s is pure", f.path, imported, f.dir())
+				}
+			}
+		}
+	}
+	for dir := range pure {
+		if !seen[dir] {
+			t.Errorf("there is no package %s", dir)
+		}
+	}
+}
+
 func TestImportTable(t *testing.T) {
 	table := policy.Imports()
 	used := map[string]bool{}
