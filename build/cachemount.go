@@ -62,7 +62,7 @@ func (p *preparer) cache(ctx context.Context, m *dockerfile.Mount) error {
 		return err
 	}
 	c := p.caches[m]
-	if err := c.Mount(at); err != nil {
+	if err := rootfs.MountCache(c, at); err != nil {
 		return err
 	}
 	p.work.undo = append(p.work.undo, func() error { return detach(at) })

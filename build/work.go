@@ -231,7 +231,7 @@ func (w *work) commit(ctx context.Context) (rootfs.LayerDescriptor, error) {
 		return none, err
 	}
 	w.shown.works("storing the layer")
-	return b.Store.CommitUpper(ctx, m.Upper, rootfs.CommitOptions{})
+	return b.Store.CommitUpper(ctx, m.Upper)
 }
 
 // clampTimes makes no file of an upper directory younger than the epoch, so

@@ -9,14 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // ErrNoArchive reports a file that holds no images.
@@ -26,12 +25,12 @@ var ErrNoArchive = errors.New("no image archive: neither an OCI image layout nor
 const maxArchiveFiles = 100_000
 
 // spool is an archive taken apart: its order is not known, so all of it is
-// read first. What came is kept in a workspace; nothing of the archive names
+// read first. What came is in files of a batch; nothing of the archive names
 // a file on disk.
 type spool struct {
 	s     *Store
-	w     *workspace
-	files map[string]spooled
+	b     *store.Batch
+	files map[string]*store.BlobWriter
 	links map[string]string
 	// platform is the one wanted, all if nil; others says what an image is for
 	// that is not.
@@ -41,42 +40,22 @@ type spool struct {
 	buf      []byte
 }
 
-type spooled struct {
-	path   string
-	digest digest.Digest
-	size   int64
-}
-
 // newSpool reads a tar, which may be compressed.
-func (s *Store) newSpool(ctx context.Context, r io.Reader) (_ *spool, err error) {
+func newSpool(ctx context.Context, s *Store, b *store.Batch, r io.Reader) (_ *spool, err error) {
 	if err := countAhead(ctx, r); err != nil {
 		return nil, err
 	}
-	in, err := layer.Decompress(r, s.o.Limits)
+	in, err := layer.Decompress(r, s.Options().Limits)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	w, err := s.newWorkspace(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p := &spool{s: s, w: w, files: make(map[string]spooled), links: make(map[string]string), buf: make([]byte, 1<<20)}
-	if err := p.read(ctx, tar.NewReader(in)); err != nil {
-		return nil, errors.Join(err, p.close())
-	}
-	return p, nil
-}
-
-func (p *spool) close() error {
-	if p.w == nil {
-		return nil
-	}
-	return p.w.close()
+	p := &spool{s: s, b: b, files: make(map[string]*store.BlobWriter), links: make(map[string]string), buf: make([]byte, 1<<20)}
+	return p, p.read(ctx, tar.NewReader(in))
 }
 
 func (p *spool) read(ctx context.Context, tr *tar.Reader) error {
-	left := p.s.o.Limits.Total()
+	left := p.s.Options().Limits.Total()
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -98,9 +77,9 @@ func (p *spool) read(ctx context.Context, tr *tar.Reader) error {
 		switch hdr.Typeflag {
 		case tar.TypeReg:
 			if left -= hdr.Size; left < 0 {
-				return fmt.Errorf("read archive: larger than the limit of %d bytes", p.s.o.Limits.Total())
+				return fmt.Errorf("read archive: larger than the limit of %d bytes", p.s.Options().Limits.Total())
 			}
-			if err := p.take(name, tr, n); err != nil {
+			if err := p.take(name, tr); err != nil {
 				return fmt.Errorf("read archive: %s: %w", name, err)
 			}
 		case tar.TypeSymlink: // old archives have a layer once, and links to it
@@ -111,25 +90,25 @@ func (p *spool) read(ctx context.Context, tr *tar.Reader) error {
 	}
 }
 
-func (p *spool) take(name string, r io.Reader, n int) error {
-	b, err := p.w.newBlob(fmt.Sprintf("f%d", n))
+func (p *spool) take(name string, r io.Reader) error {
+	b, err := p.b.Create()
 	if err != nil {
 		return err
 	}
 	c := p.counted.file(name)
 	_, err = io.CopyBuffer(io.MultiWriter(b, c), r, p.buf)
-	if err = errors.Join(err, b.f.Close()); err != nil {
+	if err = errors.Join(err, b.Close()); err != nil {
 		return err
 	}
 	if err := c.check(); err != nil {
 		return err
 	}
-	p.files[name] = spooled{path: b.f.Name(), digest: b.digest(), size: b.size}
+	p.files[name] = b
 	return nil
 }
 
 // find returns the file that an archive calls name.
-func (p *spool) find(name string) (spooled, bool) {
+func (p *spool) find(name string) (*store.BlobWriter, bool) {
 	name = path.Clean("/" + name)[1:]
 	for range 8 {
 		if f, ok := p.files[name]; ok {
@@ -137,11 +116,11 @@ func (p *spool) find(name string) (spooled, bool) {
 		}
 		to, ok := p.links[name]
 		if !ok {
-			return spooled{}, false
+			return nil, false
 		}
 		name = to
 	}
-	return spooled{}, false
+	return nil, false
 }
 
 func (p *spool) document(name string) ([]byte, error) {
@@ -149,43 +128,34 @@ func (p *spool) document(name string) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %s is missing", ErrNoArchive, name)
 	}
-	if f.size > maxDocument {
-		return nil, fmt.Errorf("%s: %d bytes are too many", name, f.size)
+	if f.Size() > store.MaxDocument {
+		return nil, fmt.Errorf("%s: %d bytes are too many", name, f.Size())
 	}
-	return os.ReadFile(p.place(f))
+	r, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r)
+	return data, errors.Join(err, r.Close())
 }
 
-// place is where a file is now: blobs are moved into the store.
-func (p *spool) place(f spooled) string {
-	if _, err := os.Lstat(f.path); err != nil {
-		return p.s.blobPath(f.digest)
-	}
-	return f.path
-}
-
-// blob moves a blob of the archive's layout into the store, if it is not there.
+// blob makes a file of the archive's layout a blob, if the store does not have it.
 func (p *spool) blob(d v1.Descriptor) error {
-	if err := checkDigest(d.Digest); err != nil {
+	if err := store.CheckDigest(d.Digest); err != nil {
 		return err
 	}
 	f, ok := p.find(blobName(d.Digest))
 	if !ok {
-		if p.s.haveBlob(d) {
+		if p.s.HaveBlob(d) {
 			return nil
 		}
 		return fmt.Errorf("%w: blob %s is missing from the archive", ErrCorrupt, d.Digest)
 	}
-	if f.digest != d.Digest || f.size != d.Size {
-		return &CorruptError{Digest: d.Digest, Why: fmt.Sprintf("the archive has %d bytes with the digest %s", f.size, f.digest)}
+	if f.Digest() != d.Digest || f.Size() != d.Size {
+		return &CorruptError{Digest: d.Digest, Why: fmt.Sprintf("the archive has %d bytes with the digest %s", f.Size(), f.Digest())}
 	}
-	return p.adopt(f)
-}
-
-func (p *spool) adopt(f spooled) error {
-	if p.place(f) != f.path {
-		return nil // moved already
-	}
-	return p.s.adoptBlob(f.path, f.digest)
+	p.b.Add(f)
+	return nil
 }
 
 // isLayout reports whether the archive holds an OCI image layout.

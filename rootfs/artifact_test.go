@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 const testArtifact = "application/vnd.example.note+json"
@@ -108,7 +109,7 @@ func TestArtifactOfNoImage(t *testing.T) {
 			t.Errorf("attached to nothing: %v", err)
 		}
 		img := importTar(t, s, "debian:x", entry{name: "f"})
-		if _, err := s.Attach(t.Context(), img.Digest, testArtifact, make([]byte, maxArtifact+1), nil); err == nil {
+		if _, err := s.Attach(t.Context(), img.Digest, testArtifact, make([]byte, store.MaxArtifact+1), nil); err == nil {
 			t.Error("an artifact without bound was taken")
 		}
 	})

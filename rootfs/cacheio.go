@@ -16,6 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // cacheType is the media type of a list of cache entries in an OCI layout.
@@ -41,7 +42,7 @@ func (s *Store) ExportCache(ctx context.Context, dir string, entries map[digest.
 		return err
 	}
 	d := v1.Descriptor{MediaType: cacheType, Digest: digest.FromBytes(list), Size: int64(len(list))}
-	idx := newIndex()
+	idx := store.NewIndex()
 	idx.Manifests = []v1.Descriptor{d}
 	index, err := json.Marshal(idx)
 	if err != nil {
@@ -67,7 +68,7 @@ func (s *Store) exportBlob(ctx context.Context, to string, d v1.Descriptor) (err
 	if st, err := os.Stat(to); err == nil && st.Size() == d.Size {
 		return nil
 	}
-	in, err := s.openBlob(d)
+	in, err := s.OpenBlob(d)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (s *Store) ImportCache(ctx context.Context, dir string) error {
 	if err := readJSON(root, v1.ImageIndexFile, "", &idx); err != nil {
 		return fmt.Errorf("import cache %s: %w", dir, err)
 	}
-	if len(idx.Manifests) != 1 || idx.Manifests[0].MediaType != cacheType || checkDigest(idx.Manifests[0].Digest) != nil {
+	if len(idx.Manifests) != 1 || idx.Manifests[0].MediaType != cacheType || store.CheckDigest(idx.Manifests[0].Digest) != nil {
 		return fmt.Errorf("import cache %s: it is none of cpc's", dir)
 	}
 	entries := map[digest.Digest]CacheEntry{}
@@ -113,7 +114,7 @@ func readJSON(root *os.Root, name string, want digest.Digest, v any) error {
 	if err != nil {
 		return err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxDocument))
+	data, err := io.ReadAll(io.LimitReader(f, store.MaxDocument))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -131,10 +132,10 @@ func (s *Store) importEntry(ctx context.Context, root *os.Root, key digest.Diges
 		return s.CachePut(key, e)
 	}
 	d := e.Layer.Descriptor
-	if err := errors.Join(checkDigest(d.Digest), checkDigest(e.Layer.DiffID)); err != nil {
+	if err := errors.Join(store.CheckDigest(d.Digest), store.CheckDigest(e.Layer.DiffID)); err != nil {
 		return err
 	}
-	if err := s.keepGarbage(ctx); err != nil {
+	if err := s.HoldUntilClose(ctx); err != nil {
 		return err
 	}
 	f, err := root.Open(v1.ImageBlobsDir + "/sha256/" + d.Digest.Encoded())
@@ -142,22 +143,15 @@ func (s *Store) importEntry(ctx context.Context, root *os.Root, key digest.Diges
 		return err
 	}
 	defer f.Close()
-	w, err := s.newWorkspace(ctx)
+	b, err := s.Begin(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	b, err := w.newBlob("blob")
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if err = b.Blob(f, d); err == nil {
+		err = b.Keep()
+	}
 	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(b, io.LimitReader(f, d.Size+1)); err != nil {
-		return errors.Join(err, b.f.Close())
-	}
-	if b.digest() != d.Digest || b.size != d.Size {
-		return errors.Join(&CorruptError{Digest: d.Digest, Path: f.Name(), Why: "content has another digest"}, b.f.Close())
-	}
-	if _, err := b.commit(s); err != nil {
 		return err
 	}
 	return s.CachePut(key, e)

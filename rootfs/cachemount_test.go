@@ -19,7 +19,7 @@ func TestPruneCacheMounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mustWrite(t, filepath.Join(m.dir, "f"), string(make([]byte, 64<<10)))
+		mustWrite(t, filepath.Join(m.Dir(), "f"), string(make([]byte, 64<<10)))
 		if err := m.Filled(); err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func TestCollectOtherMappings(t *testing.T) {
 		if err := s.Collect(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if there(free) || !there(used) || !s.haveLayer(img.Config.RootFS.DiffIDs[0]) {
+		if there(free) || !there(used) || !s.HaveLayer(img.Config.RootFS.DiffIDs[0]) {
 			t.Errorf("free there: %v, used there: %v", there(free), there(used))
 		}
 		if err := lock.Close(); err != nil {

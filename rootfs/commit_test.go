@@ -130,7 +130,7 @@ func TestCommitRoundTrip(t *testing.T) {
 		change(t, mnt.Root, func(uid, gid uint32) [2]uint32 { return callerIDs(t, m, uid, gid) })
 		want := snapshot(t, mnt.Root)
 		unmount(t, mnt)
-		l, err := s.CommitUpper(t.Context(), mnt.Upper, CommitOptions{})
+		l, err := s.CommitUpper(t.Context(), mnt.Upper)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestCommitIsDeterministic(t *testing.T) {
 				t.Fatal(err)
 			}
 			var err error
-			if got[i], err = s.CommitUpper(t.Context(), upper, CommitOptions{}); err != nil {
+			if got[i], err = s.CommitUpper(t.Context(), upper); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Lstat(upper); !os.IsNotExist(err) {
@@ -215,7 +215,7 @@ func TestCommitNothing(t *testing.T) {
 			t.Error(err)
 		}
 		unmount(t, mnt)
-		l, err := s.CommitUpper(t.Context(), mnt.Upper, CommitOptions{})
+		l, err := s.CommitUpper(t.Context(), mnt.Upper)
 		if err != nil || !l.Empty {
 			t.Errorf("unchanged upper: %+v %v, want empty", l, err)
 		}
@@ -232,7 +232,7 @@ func TestCommitRefusesForeignOwner(t *testing.T) {
 		mnt := mountImage(t, s, "x", MountOptions{Layers: layersOf(t, s, img), StoreUpper: true})
 		mustWrite(t, filepath.Join(mnt.Root, "mine"), "as the mounter")
 		unmount(t, mnt)
-		if l, err := s.CommitUpper(t.Context(), mnt.Upper, CommitOptions{}); err == nil {
+		if l, err := s.CommitUpper(t.Context(), mnt.Upper); err == nil {
 			t.Errorf("got %+v, want an error", l)
 		}
 		left, err := os.ReadDir(s.path("tmp"))

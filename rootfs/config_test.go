@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 const dockerConfigJSON = `{"architecture":"amd64","os":"linux","config":{"Env":["A=b"],"Cmd":["sh"],
@@ -88,7 +90,7 @@ func FuzzConfig(f *testing.F) {
 		f.Add([]byte(s), 0)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, layers int) {
-		c, err := parseConfig(data, layers)
+		c, err := store.ParseConfig(data, layers)
 		if err != nil {
 			return
 		}
@@ -96,7 +98,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := parseConfig(out, layers)
+		again, err := store.ParseConfig(out, layers)
 		if err != nil {
 			t.Fatalf("%s: %v", out, err)
 		}
@@ -110,7 +112,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{"digest":"` + emptyDigest + `","size":0},"layers":[]}`))
 	f.Add([]byte(`{"schemaVersion":2,"layers":[{"digest":"sha256:..","size":-1}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseManifest(data)
+		m, err := store.ParseManifest(data)
 		if err != nil {
 			return
 		}

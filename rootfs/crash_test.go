@@ -44,7 +44,7 @@ func TestKilledImport(t *testing.T) {
 		importTar(t, s, "kept", entry{name: "f"})
 		before := files(t, s)
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestCrashVictim$")
-		cmd.Env = append(os.Environ(), envCrashDir+"="+s.dir)
+		cmd.Env = append(os.Environ(), envCrashDir+"="+s.Options().Dir)
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +57,7 @@ func TestKilledImport(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "an unfinished layer", func() bool { return len(files(t, s)) == len(before)+2 })
-		if _, err := Open(s.o); err != nil || len(files(t, s)) != len(before)+2 {
+		if _, err := Open(s.Options()); err != nil || len(files(t, s)) != len(before)+2 {
 			t.Errorf("Open beside a living import: %v, %v", err, files(t, s))
 		}
 		if err := cmd.Process.Kill(); err != nil {
@@ -66,7 +66,7 @@ func TestKilledImport(t *testing.T) {
 		if err := cmd.Wait(); err == nil {
 			t.Error("the import ended well")
 		}
-		if _, err := Open(s.o); err != nil {
+		if _, err := Open(s.Options()); err != nil {
 			t.Fatal(err)
 		}
 		if after := files(t, s); !slices.Equal(after, before) {
@@ -90,15 +90,15 @@ func waitFor(tb testing.TB, what string, done func() bool) {
 
 func TestImportOntoFullDisk(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
-		if err := unix.Mount("tmpfs", s.dir, "tmpfs", 0, "size=1m,mode=700"); err != nil {
+		if err := unix.Mount("tmpfs", s.Options().Dir, "tmpfs", 0, "size=1m,mode=700"); err != nil {
 			t.Fatal(err)
 		}
 		defer func() {
-			if err := unix.Unmount(s.dir, 0); err != nil {
+			if err := unix.Unmount(s.Options().Dir, 0); err != nil {
 				t.Error(err)
 			}
 		}()
-		small, err := Open(s.o)
+		small, err := Open(s.Options())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestImportOntoFullDisk(t *testing.T) {
 		rand.NewChaCha8([32]byte{}).Read(noise) //nolint:errcheck // never fails
 		data := tarOf(t, entry{name: "big", content: string(noise)})
 		_, err = small.Import(t.Context(), bytes.NewReader(data), "x", ImportOptions{})
-		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), s.dir) {
+		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), s.Options().Dir) {
 			t.Errorf("%v, want ENOSPC with the directory", err)
 		}
 		t.Log(err)

@@ -17,7 +17,7 @@ import (
 // Export writes the file system of an image as a tar. The caller must have the
 // rights that Mount needs.
 func (s *Store) Export(ctx context.Context, img *Image, w io.Writer) error {
-	return s.Look(ctx, img, func(root *os.Root) error { return ExportTree(ctx, w, root.Name(), s.o.Mapping) })
+	return s.Look(ctx, img, func(root *os.Root) error { return ExportTree(ctx, w, root.Name(), s.Options().Mapping) })
 }
 
 // ExportTree writes a mounted root file system as a tar, also while a sandbox

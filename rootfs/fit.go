@@ -16,6 +16,8 @@ import (
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // An image may serve another platform than it is for: that of an older variant,
@@ -64,8 +66,8 @@ func serves(want, have v1.Platform) bool {
 	return ok
 }
 
-// serves reports whether an image runs where want is wanted.
-func (img *Image) serves(want v1.Platform) bool {
+// imageServes reports whether an image runs where want is wanted.
+func imageServes(img *Image, want v1.Platform) bool {
 	have := platforms.Normalize(img.Config.Platform)
 	if img.Config.Variant == "" && have.Architecture == platforms.Normalize(want).Architecture {
 		have.Variant = want.Variant // many builders leave it to the list that the image is in
@@ -73,10 +75,10 @@ func (img *Image) serves(want v1.Platform) bool {
 	return serves(want, have)
 }
 
-// matches is serves for an image that may stand alone under its name, where
+// imageMatches is serves for an image that may stand alone under its name, where
 // another architecture is rather the trace of an earlier --platform.
-func (img *Image) matches(want v1.Platform) bool {
-	return img.serves(want) && (img.Index != "" || img.Platform().Architecture == platforms.Normalize(want).Architecture)
+func imageMatches(img *Image, want v1.Platform) bool {
+	return imageServes(img, want) && (img.Index != "" || img.Platform().Architecture == platforms.Normalize(want).Architecture)
 }
 
 // best returns the entries that serve a platform, the best first. Those that do
@@ -127,12 +129,12 @@ func (p *puller) ofList(ctx context.Context, ref name.Reference, raw []byte, wan
 	if *lists++; *lists > maxNested {
 		return nil, fmt.Errorf("%w: more than %d lists in one another", ErrNoImage, maxNested)
 	}
-	idx, err := parseIndex(raw)
+	idx, err := store.ParseIndex(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: a list of images that cannot be read: %w", ErrNoImage, err)
 	}
 	images := slices.DeleteFunc(slices.Clone(idx.Manifests), func(d v1.Descriptor) bool {
-		return !isImage(d) || d.Platform != nil && d.Platform.Architecture == "unknown"
+		return !store.IsImage(d) || d.Platform != nil && d.Platform.Architecture == "unknown"
 	})
 	for _, d := range best(images, want) {
 		img, err := p.member(ctx, ref, d, want, lists)

@@ -13,16 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // fill leaves that many bytes of the store's file system.
 func fill(t modetest.T, s *Store, left int64) {
 	t.Helper()
 	var st unix.Statfs_t
-	if err := unix.Statfs(s.dir, &st); err != nil {
+	if err := unix.Statfs(s.Options().Dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Create(filepath.Join(s.dir, "filler"))
+	f, err := os.Create(filepath.Join(s.Options().Dir, "filler"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +52,11 @@ func TestFullDiskAnywhere(t *testing.T) {
 				seen := map[string]int{}
 				for _, left := range []int64{0, 4 << 10, 16 << 10, 64 << 10, 300 << 10, 700 << 10, 1100 << 10, 1500 << 10, 2200 << 10, 3 << 20} {
 					s := openStore(t, t.Mapping)
-					if err := unix.Mount("tmpfs", s.dir, "tmpfs", 0, "mode=700,size=16m"); err != nil {
+					if err := unix.Mount("tmpfs", s.Options().Dir, "tmpfs", 0, "mode=700,size=16m"); err != nil {
 						t.Fatal(err)
 					}
 					seen[fullDisk(t, s, op, arg, left, [2][]string{before, after})]++
-					if err := unix.Unmount(s.dir, 0); err != nil {
+					if err := unix.Unmount(s.Options().Dir, 0); err != nil {
 						t.Error(err)
 					}
 				}
@@ -67,24 +68,24 @@ func TestFullDiskAnywhere(t *testing.T) {
 
 func fullDisk(t modetest.T, s *Store, op, arg string, left int64, may [2][]string) string {
 	t.Helper()
-	s, err := Open(s.o)
+	s, err := Open(s.Options())
 	if err != nil {
 		t.Fatal(err)
 	}
 	killedImages(t, s)
 	fill(t, s, left)
-	s, err = Open(s.o)
+	s, err = Open(s.Options())
 	if err != nil {
 		t.Fatalf("open with %d bytes left: %v", left, err)
 	}
 	err = killedOps()[op](t.Context(), s, arg)
-	if err != nil && !noRoom(err) {
+	if err != nil && !store.NoRoom(err) {
 		t.Errorf("with %d bytes left: %v", left, err)
 	}
 	if err != nil && (op == "rmi" || op == "prune") {
 		t.Errorf("what would give room back, with %d bytes left: %v", left, err)
 	}
-	if err := os.Remove(filepath.Join(s.dir, "filler")); err != nil {
+	if err := os.Remove(filepath.Join(s.Options().Dir, "filler")); err != nil {
 		t.Error(err)
 	}
 	names := killedCheck(t, s, may[0], may[1])

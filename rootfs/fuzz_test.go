@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // FuzzIndex: a list of platforms that is taken can be worked with.
 func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"` + emptyDigest + `","size":1,"platform":{"os":"linux","architecture":"arm64"}}]}`))
 	f.Fuzz(func(_ *testing.T, data []byte) {
-		idx, err := parseIndex(data)
+		idx, err := store.ParseIndex(data)
 		if err != nil {
 			return
 		}

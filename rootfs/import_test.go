@@ -82,7 +82,7 @@ func TestOtherToolsRead(t *testing.T) {
 		}
 		writeAs(t, filepath.Join(mnt.Root, "etc/new"), callerIDs(t, m, 0, 0))
 		unmount(t, mnt)
-		l, err := s.CommitUpper(t.Context(), mnt.Upper, CommitOptions{})
+		l, err := s.CommitUpper(t.Context(), mnt.Upper)
 		if err != nil {
 			t.Fatal(err)
 		}

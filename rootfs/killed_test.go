@@ -69,7 +69,7 @@ func commitSomething(ctx context.Context, s *Store, _ string) error {
 	if err != nil {
 		return err
 	}
-	l, err := s.CommitUpper(ctx, upper, CommitOptions{})
+	l, err := s.CommitUpper(ctx, upper)
 	if err == nil {
 		_, err = s.PutImage(ctx, base.Config, append(base.LayerDescriptors(), l), []string{"c:1"})
 	}
@@ -163,7 +163,7 @@ func killedArg(t modetest.T, s *Store, op string) string {
 func runKilled(t modetest.T, s *Store, op []string, after time.Duration) time.Duration {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestKilledVictim$")
-	cmd.Env = append(os.Environ(), envCrashDir+"="+s.dir, envKilledOp+"="+op[0], envKilledArg+"="+op[1])
+	cmd.Env = append(os.Environ(), envCrashDir+"="+s.Options().Dir, envKilledOp+"="+op[0], envKilledArg+"="+op[1])
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func imageNames(t modetest.T, s *Store) []string {
 // killedCheck looks at a store whose user was killed.
 func killedCheck(t modetest.T, s *Store, before, after []string) []string {
 	t.Helper()
-	s, err := Open(s.o)
+	s, err := Open(s.Options())
 	if err != nil {
 		t.Fatal(err)
 	}

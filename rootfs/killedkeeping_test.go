@@ -105,7 +105,7 @@ func TestKilledRepair(t *testing.T) {
 		for _, when := range killPoints(took) {
 			s := spoilt()
 			runKilled(t, s, []string{"repair", ""}, when)
-			s, err := Open(s.o)
+			s, err := Open(s.Options())
 			if err != nil {
 				t.Fatal(err)
 			}

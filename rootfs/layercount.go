@@ -14,6 +14,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // An archive may list its images after their layers. An image with too many
@@ -49,7 +51,7 @@ func (c *countedFile) Write(p []byte) (int, error) {
 	}
 	if !c.other {
 		c.of.seen += int64(len(p))
-		c.other = len(c.data)+len(p) > maxDocument || c.of.seen > maxCounted
+		c.other = len(c.data)+len(p) > store.MaxDocument || c.of.seen > maxCounted
 	}
 	if c.other {
 		c.data = nil
@@ -89,8 +91,8 @@ func (c *countedFile) check() error {
 		if c.list || p.SchemaVersion == 2 && p.Config != nil {
 			n = max(n, len(p.Layers))
 		}
-		if n > maxLayers {
-			return fmt.Errorf("%d layers: at most %d are supported", n, maxLayers)
+		if n > store.MaxLayers {
+			return fmt.Errorf("%d layers: at most %d are supported", n, store.MaxLayers)
 		}
 	}
 	return nil
@@ -118,7 +120,7 @@ func countAhead(ctx context.Context, r io.Reader) (err error) {
 		if err != nil {
 			return nil // what is wrong with it is said when it is read
 		}
-		if hdr.Typeflag != tar.TypeReg || hdr.Size > maxDocument {
+		if hdr.Typeflag != tar.TypeReg || hdr.Size > store.MaxDocument {
 			continue
 		}
 		if err := l.look(tr, hdr.Name); err != nil {
@@ -135,7 +137,7 @@ func countDir(ctx context.Context, root *os.Root) error {
 		if err != nil || !d.Type().IsRegular() || ctx.Err() != nil {
 			return ctx.Err() // what is wrong with it is said when it is read
 		}
-		if info, err := d.Info(); err != nil || info.Size() > maxDocument {
+		if info, err := d.Info(); err != nil || info.Size() > store.MaxDocument {
 			return ctx.Err()
 		}
 		f, err := root.Open(name)

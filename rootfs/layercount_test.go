@@ -20,6 +20,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // manyLayers are a manifest and a configuration that say n layers.
@@ -62,7 +63,7 @@ func bigTar(t modetest.T, first, last map[string][]byte) []byte {
 		put(name, data)
 	}
 	for i := range 4 {
-		put(fmt.Sprintf("l%d/layer.tar", i), make([]byte, 2*maxDocument))
+		put(fmt.Sprintf("l%d/layer.tar", i), make([]byte, 2*store.MaxDocument))
 	}
 	for name, data := range last {
 		put(name, data)
@@ -88,8 +89,8 @@ func (r *readMeter) Read(p []byte) (int, error) {
 // An image with too many layers is refused before any of them is read.
 func TestTooManyLayersAtOnce(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
-		manifest, config := manyLayers(t, maxLayers+1)
-		list := []byte(`[{"Config":"c","RepoTags":["many:1"],"Layers":["` + strings.Repeat(`l0/layer.tar","`, maxLayers) + `l0/layer.tar"]}]`)
+		manifest, config := manyLayers(t, store.MaxLayers+1)
+		list := []byte(`[{"Config":"c","RepoTags":["many:1"],"Layers":["` + strings.Repeat(`l0/layer.tar","`, store.MaxLayers) + `l0/layer.tar"]}]`)
 		blob := "blobs/sha256/" + digest.FromBytes(manifest).Encoded()
 		for what, docs := range map[string]map[string][]byte{
 			"docker's list": {dockerManifestFile: list}, "configuration": {"c": config}, "manifest": {blob: manifest},
@@ -119,8 +120,8 @@ func TestTooManyLayersAtOnce(t *testing.T) {
 			t.Errorf("directory: %v", err)
 		}
 		// The limit itself is fine, and other documents are nobody's business.
-		_, config = manyLayers(t, maxLayers)
-		good := bigTar(t, map[string][]byte{"c": config, "bom.json": []byte(`{"layers":[` + strings.Repeat("1,", maxLayers) + `1]}`)}, nil)
+		_, config = manyLayers(t, store.MaxLayers)
+		good := bigTar(t, map[string][]byte{"c": config, "bom.json": []byte(`{"layers":[` + strings.Repeat("1,", store.MaxLayers) + `1]}`)}, nil)
 		if _, err := s.Load(t.Context(), bytes.NewReader(good), LoadOptions{}); err == nil || strings.Contains(err.Error(), "layers") {
 			t.Errorf("a good archive without a list: %v", err)
 		}
@@ -137,7 +138,7 @@ func TestPullTooManyLayers(t *testing.T) {
 			}
 			next.ServeHTTP(w, r)
 		})
-		manifest, _ := manyLayers(t, maxLayers+1)
+		manifest, _ := manyLayers(t, store.MaxLayers+1)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+host+"/v2/many/manifests/1", bytes.NewReader(manifest))
 		if err != nil {
 			t.Fatal(err)

@@ -11,9 +11,9 @@ import (
 	"os"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // LoadOptions are the options of Load.
@@ -33,25 +33,24 @@ type LoadOptions struct {
 // as when they are pulled. Nothing appears unless all of it is sound. The error is
 // ErrNoPlatform if all images are for other platforms than the one wanted.
 func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) (_ []*Image, err error) {
-	gc, err := s.lockGC(ctx)
+	b, err := s.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, gc.Close()) }()
-	p, err := s.newSpool(ctx, r)
+	defer func() { err = errors.Join(err, b.Close()) }()
+	p, err := newSpool(ctx, s, b, r)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	defer func() { err = errors.Join(err, p.close()) }()
 	p.platform = o.Platform
-	found, err := p.images(ctx)
+	found, err := p.images()
 	if err == nil && o.Unpack {
-		err = s.unpackEntered(ctx, found, oneAtATime(o.Progress))
+		err = unpackEntered(ctx, b, found, store.OneAtATime(o.Progress))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	return s.enter(ctx, found)
+	return enter(ctx, b, found)
 }
 
 // LoadDir takes the images of an OCI image layout in a directory.
@@ -74,18 +73,18 @@ func (s *Store) LoadDir(ctx context.Context, dir string, o LoadOptions) (_ []*Im
 	return images, errors.Join(err, r.Close(), <-done)
 }
 
-// entered is an image of an archive whose blobs are in the store.
+// entered is an image of an archive whose blobs are in the batch.
 type entered struct {
 	d     v1.Descriptor
 	names []string
 }
 
-// images moves what is needed of the archive into the store.
-func (p *spool) images(ctx context.Context) (found []entered, err error) {
+// images takes what is needed of the archive into the batch.
+func (p *spool) images() (found []entered, err error) {
 	if p.isLayout() {
-		found, err = p.layout(ctx)
+		found, err = p.layout()
 	} else {
-		found, err = p.docker(ctx)
+		found, err = p.docker()
 	}
 	if err == nil && len(found) == 0 && p.others != nil {
 		err = p.others
@@ -96,56 +95,53 @@ func (p *spool) images(ctx context.Context) (found []entered, err error) {
 // unwanted reports whether an image is for another platform than the one wanted.
 func (p *spool) unwanted(cfg Config) bool {
 	img := &Image{Config: cfg}
-	if p.platform == nil || cfg.Architecture == "" || img.matches(*p.platform) {
+	if p.platform == nil || cfg.Architecture == "" || imageMatches(img, *p.platform) {
 		return false
 	}
 	p.others = fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p.platform), oneWord(FormatPlatform(img.Platform())))
 	return true
 }
 
-// unpackEntered unpacks the layers of images whose blobs are in the store.
-func (s *Store) unpackEntered(ctx context.Context, all []entered, tell func(Event)) error {
+// unpackEntered unpacks the layers of images whose blobs are in a batch.
+func unpackEntered(ctx context.Context, b *store.Batch, all []entered, tell func(Event)) error {
 	for _, e := range all {
 		if e.d.ArtifactType != "" {
 			continue
 		}
-		d, err := s.choose(e.d, nil)
+		d, err := choose(b, e.d, nil)
 		if errors.Is(err, ErrNoPlatform) {
 			continue // it cannot be run here
 		}
 		if err != nil {
 			return err
 		}
-		img, err := s.load(d)
+		img, err := store.LoadImage(b, d)
 		if err != nil {
 			return err
 		}
-		if _, err := s.unpackLayers(ctx, img.LayerDescriptors(), tell); err != nil {
+		if err := b.Unpack(ctx, img.LayerDescriptors(), tell); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// enter puts images, and what is kept about them, into the index.
-func (s *Store) enter(ctx context.Context, all []entered) ([]*Image, error) {
-	if err := s.syncfs(); err != nil {
-		return nil, err
-	}
+// enter commits a batch with images, and with what is kept about them.
+func enter(ctx context.Context, b *store.Batch, all []entered) ([]*Image, error) {
 	if len(all) == 0 {
 		return nil, fmt.Errorf("load: %w: no image in it", ErrNoArchive)
 	}
 	var out []*Image
-	return out, s.changeIndex(ctx, func(idx *v1.Index) error {
+	return out, b.Commit(ctx, func(idx *v1.Index) error {
 		for _, e := range all {
-			if hasArtifactType(e.d) {
-				if !hasManifest(idx, e.d.Digest) {
+			if store.HasArtifactType(e.d) {
+				if !store.HasManifest(idx, e.d.Digest) {
 					idx.Manifests = append(idx.Manifests, e.d)
 				}
 				continue
 			}
-			addNames(idx, e.d, e.names)
-			img, err := s.loadEntry(idx, e.d, nil)
+			store.AddNames(idx, e.d, e.names)
+			img, err := catalog{b, idx}.loadEntry(e.d, nil)
 			if err != nil {
 				return err
 			}
@@ -156,7 +152,7 @@ func (s *Store) enter(ctx context.Context, all []entered) ([]*Image, error) {
 	})
 }
 
-// blobs moves a manifest and what it names into the store.
+// blobs takes a manifest and what it names.
 func (p *spool) blobs(d v1.Descriptor, m v1.Manifest) error {
 	for _, b := range append([]v1.Descriptor{m.Config, d}, m.Layers...) {
 		if err := p.blob(b); err != nil {
@@ -166,13 +162,13 @@ func (p *spool) blobs(d v1.Descriptor, m v1.Manifest) error {
 	return nil
 }
 
-// artifact moves what is kept about an image into the store, if that is.
+// artifact takes what is kept about an image, if that is taken.
 func (p *spool) artifact(d v1.Descriptor, images []entered) (ok bool, err error) {
 	data, err := p.document(blobName(d.Digest))
 	if err != nil {
 		return false, err
 	}
-	m, err := parseManifest(data)
+	m, err := store.ParseManifest(data)
 	if err != nil {
 		return false, fmt.Errorf("artifact %s: %w", d.Digest, err)
 	}
@@ -182,15 +178,6 @@ func (p *spool) artifact(d v1.Descriptor, images []entered) (ok bool, err error)
 	if err := p.blobs(d, m); err != nil {
 		return false, err
 	}
-	_, err = p.s.artifact(d)
+	_, err = store.LoadArtifact(p.b, d)
 	return true, err
-}
-
-// adoptBlob moves a file that is known to have the digest to its place.
-func (s *Store) adoptBlob(path string, d digest.Digest) error {
-	err := os.Rename(path, s.blobPath(d)) //nolint:forbidigo // the store names what it has synced by its digest
-	if errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("no room for blob %s: %w", d, err)
-	}
-	return err
 }

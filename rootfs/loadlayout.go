@@ -4,21 +4,20 @@
 package rootfs
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // layout reads an OCI image layout.
-func (p *spool) layout(ctx context.Context) ([]entered, error) {
+func (p *spool) layout() ([]entered, error) {
 	data, err := p.document(v1.ImageIndexFile)
 	if err != nil {
 		return nil, err
@@ -33,17 +32,17 @@ func (p *spool) layout(ctx context.Context) ([]entered, error) {
 	}
 	var images []entered
 	for _, d := range idx.Manifests {
-		if isArtifact(d) || !isImage(d) {
+		if store.IsArtifact(d) || !store.IsImage(d) {
 			continue
 		}
-		if err := checkDigest(d.Digest); err != nil {
+		if err := store.CheckDigest(d.Digest); err != nil {
 			return nil, err
 		}
 		names, err := layoutNames(d)
 		if err != nil {
 			return nil, err
 		}
-		kept, ok, err := p.entry(ctx, d)
+		kept, ok, err := p.entry(d)
 		if err != nil {
 			return nil, err
 		}
@@ -53,7 +52,7 @@ func (p *spool) layout(ctx context.Context) ([]entered, error) {
 	}
 	all := images
 	for _, d := range idx.Manifests {
-		if !isArtifact(d) {
+		if !store.IsArtifact(d) {
 			continue
 		}
 		ok, err := p.artifact(d, images)
@@ -82,7 +81,7 @@ func addEntered(all []entered, d v1.Descriptor, names []string) []entered {
 func layoutNames(d v1.Descriptor) ([]string, error) {
 	name := d.Annotations[annotationImageName]
 	if name == "" {
-		name = refName(d)
+		name = store.RefName(d)
 	}
 	if name == "" || tagOnly(name) || strings.Contains(name, "@") {
 		return nil, nil
@@ -90,11 +89,11 @@ func layoutNames(d v1.Descriptor) ([]string, error) {
 	return parseTags([]string{name})
 }
 
-// entry moves an image, or those of an index that are there, into the store; ok
+// entry takes an image, or those of an index that are there; ok
 // is false if none of them is wanted. An index in an index stands for the images
 // that it lists.
-func (p *spool) entry(ctx context.Context, d v1.Descriptor) (_ v1.Descriptor, ok bool, err error) {
-	if !isIndex(d) {
+func (p *spool) entry(d v1.Descriptor) (_ v1.Descriptor, ok bool, err error) {
+	if !store.IsIndex(d) {
 		ok, err := p.manifest(d)
 		return d, ok, err
 	}
@@ -104,10 +103,10 @@ func (p *spool) entry(ctx context.Context, d v1.Descriptor) (_ v1.Descriptor, ok
 		return d, false, err
 	case len(all) == 0:
 		return d, false, fmt.Errorf("image index %s: %w: none of its images is in the archive", d.Digest, ErrCorrupt)
-	case len(all) > maxPlatforms:
-		return d, false, fmt.Errorf("image index %s: %d images: at most %d are supported", d.Digest, len(all), maxPlatforms)
+	case len(all) > store.MaxPlatforms:
+		return d, false, fmt.Errorf("image index %s: %d images: at most %d are supported", d.Digest, len(all), store.MaxPlatforms)
 	}
-	flat := newIndex()
+	flat := store.NewIndex()
 	for _, m := range all {
 		ok, err := p.manifest(m)
 		if err != nil {
@@ -121,7 +120,7 @@ func (p *spool) entry(ctx context.Context, d v1.Descriptor) (_ v1.Descriptor, ok
 	case len(flat.Manifests) < 2:
 		return append(flat.Manifests, d)[0], len(flat.Manifests) == 1, nil
 	case nested:
-		d, err = p.s.putJSON(ctx, flat, v1.MediaTypeImageIndex)
+		d, err = p.b.JSON(flat, v1.MediaTypeImageIndex)
 		return d, true, err
 	}
 	return d, true, p.blob(d)
@@ -137,7 +136,7 @@ func (p *spool) members(d v1.Descriptor, depth int) (all []v1.Descriptor, nested
 	if err != nil {
 		return nil, false, err
 	}
-	idx, err := parseIndex(data)
+	idx, err := store.ParseIndex(data)
 	if err == nil && depth == 0 {
 		err = errors.New("too many indexes in each other")
 	}
@@ -150,7 +149,7 @@ func (p *spool) members(d v1.Descriptor, depth int) (all []v1.Descriptor, nested
 		}
 		_, there := p.find(blobName(m.Digest))
 		switch {
-		case there && isIndex(m):
+		case there && store.IsIndex(m):
 			of, _, err := p.members(m, depth-1)
 			if err != nil {
 				return nil, false, err
@@ -165,19 +164,19 @@ func (p *spool) members(d v1.Descriptor, depth int) (all []v1.Descriptor, nested
 
 // runnable tells images from attestations, which BuildKit lists beside them.
 func runnable(d v1.Descriptor) bool {
-	return isManifest(d) && (d.Platform == nil || d.Platform.Architecture != "unknown")
+	return store.IsManifest(d) && (d.Platform == nil || d.Platform.Architecture != "unknown")
 }
 
-// manifest moves an image into the store, if it is wanted.
+// manifest takes an image, if it is wanted.
 func (p *spool) manifest(d v1.Descriptor) (ok bool, err error) {
-	if err := checkDigest(d.Digest); err != nil {
+	if err := store.CheckDigest(d.Digest); err != nil {
 		return false, err
 	}
 	data, err := p.document(blobName(d.Digest))
 	if err != nil {
 		return false, err
 	}
-	m, err := parseManifest(data)
+	m, err := store.ParseManifest(data)
 	if err != nil {
 		return false, fmt.Errorf("manifest %s: %w", d.Digest, err)
 	}
@@ -185,7 +184,7 @@ func (p *spool) manifest(d v1.Descriptor) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	cfg, err := parseConfig(config, len(m.Layers))
+	cfg, err := store.ParseConfig(config, len(m.Layers))
 	if err != nil {
 		return false, fmt.Errorf("configuration %s: %w", m.Config.Digest, err)
 	}
@@ -207,10 +206,10 @@ func (p *spool) manifest(d v1.Descriptor) (ok bool, err error) {
 // readable tells a layer that could never be unpacked by its beginning.
 func (p *spool) readable(l v1.Descriptor) error {
 	file, ok := p.find(blobName(l.Digest))
-	if !ok || file.digest != l.Digest {
+	if !ok || file.Digest() != l.Digest {
 		return nil // in the store already, or found missing or corrupt later
 	}
-	f, err := os.Open(p.place(file))
+	f, err := file.Open()
 	if err != nil {
 		return err
 	}

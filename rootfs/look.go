@@ -39,7 +39,7 @@ func (s *Store) Look(ctx context.Context, img *Image, look func(*os.Root) error)
 	if err := os.Mkdir(target, 0o700); err != nil {
 		return fmt.Errorf("mount point: %w", err)
 	}
-	m, err := Mount(MountOptions{Layers: layers, Scratch: scratch, Target: target, Mapping: s.o.Mapping, Volatile: true})
+	m, err := Mount(MountOptions{Layers: layers, Scratch: scratch, Target: target, Mapping: s.Options().Mapping, Volatile: true})
 	if err != nil {
 		return err
 	}

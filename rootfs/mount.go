@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // MountOptions are the options of Mount.
@@ -63,8 +64,8 @@ func planMount(o MountOptions) (plan, error) {
 	if len(o.Layers) == 0 {
 		return plan{}, errors.New("image without layers: there is nothing to run")
 	}
-	if len(o.Layers) > maxLayers {
-		return plan{}, fmt.Errorf("%d layers: at most %d can be mounted", len(o.Layers), maxLayers)
+	if len(o.Layers) > store.MaxLayers {
+		return plan{}, fmt.Errorf("%d layers: at most %d can be mounted", len(o.Layers), store.MaxLayers)
 	}
 	p := plan{
 		upper: filepath.Join(o.Scratch, "upper"), work: filepath.Join(o.Scratch, "work"),

@@ -17,6 +17,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 func ownerOf(tb testing.TB, path string) [2]uint32 {
@@ -125,7 +126,7 @@ func TestMountManyLayers(t *testing.T) {
 		m := t.Mapping
 		s := openStore(t, m)
 		var layers []Layer
-		for i := range maxLayers {
+		for i := range store.MaxLayers {
 			dir := filepath.Join(t.TempDir(), strings.Repeat("a,b:c\\", 20), string(rune('a'+i%26)))
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				t.Fatal(err)
@@ -140,7 +141,7 @@ func TestMountManyLayers(t *testing.T) {
 			layers = append(layers, Layer{Dir: dir})
 		}
 		mustWrite(t, filepath.Join(layers[0].Dir, "bottom"), "")
-		mustWrite(t, filepath.Join(layers[maxLayers-1].Dir, "top"), "")
+		mustWrite(t, filepath.Join(layers[store.MaxLayers-1].Dir, "top"), "")
 		mnt := mountImage(t, s, "many", MountOptions{Layers: layers})
 		defer unmount(t, mnt)
 		for _, name := range []string{"bottom", "top"} {
@@ -214,7 +215,7 @@ func TestMountPlan(t *testing.T) {
 	if _, err := planMount(MountOptions{Mapping: idmap.ForSingle()}); err == nil {
 		t.Error("no layers: no error")
 	}
-	if _, err := planMount(MountOptions{Layers: make([]Layer, maxLayers+1), Mapping: idmap.ForSingle()}); err == nil {
+	if _, err := planMount(MountOptions{Layers: make([]Layer, store.MaxLayers+1), Mapping: idmap.ForSingle()}); err == nil {
 		t.Error("too many layers: no error")
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // LoadFrom takes one image of an OCI image layout in a directory, without its
@@ -45,7 +47,7 @@ func pickIndex(root *os.Root, which string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoArchive, err)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxDocument))
+	data, err := io.ReadAll(io.LimitReader(f, store.MaxDocument))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
@@ -58,7 +60,7 @@ func pickIndex(root *os.Root, which string) ([]byte, error) {
 		return nil, err
 	}
 	d.Annotations = nil
-	only := newIndex()
+	only := store.NewIndex()
 	only.Manifests = []v1.Descriptor{d}
 	return json.Marshal(only)
 }
@@ -66,9 +68,9 @@ func pickIndex(root *os.Root, which string) ([]byte, error) {
 func pick(all []v1.Descriptor, which string) (v1.Descriptor, error) {
 	var found []v1.Descriptor
 	for _, d := range all {
-		name := refName(d)
+		name := store.RefName(d)
 		switch {
-		case !isImage(d):
+		case !store.IsImage(d):
 		case which == "", d.Digest.String() == which, name == which, strings.HasSuffix(name, ":"+which):
 			found = append(found, d)
 		}

@@ -20,18 +20,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
-
-// Event tells how a transfer, or the unpacking of layers, goes on.
-type Event struct {
-	// Action is "resolve", "download", "resume", "exists", "unpack", "unpacked",
-	// "sync" (being written to disk), "done", "ready" (unpacked and in its place),
-	// "upload", "mounted" or "pushed".
-	Action string
-	Digest digest.Digest // of the blob concerned; empty for "resolve"
-	Done   int64         // bytes so far
-	Total  int64         // bytes in all
-}
 
 // PullOptions are the options of Pull.
 type PullOptions struct {
@@ -72,12 +62,12 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (_ *Image, 
 	if err != nil {
 		return nil, err
 	}
-	gc, err := s.lockGC(ctx)
+	b, err := s.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, gc.Close()) }()
-	p := &puller{s: s, progress: o.Progress, client: o.client(), o: o}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	p := &puller{s: s, b: b, progress: o.Progress, client: o.client(), o: o}
 	d, err := p.pullAny(ctx, canonical)
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", ref, err)
@@ -88,11 +78,7 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (_ *Image, 
 			return nil, fmt.Errorf("pull %s: referrers: %w", ref, ExplainRemote(err))
 		}
 	}
-	img, err := s.name(ctx, d, []string{canonical})
-	if err != nil || len(about) == 0 {
-		return img, err
-	}
-	return img, s.keepAbout(ctx, about)
+	return commitNamed(ctx, b, d, names{[]string{canonical}, about})
 }
 
 // RemoteConfig asks a registry, or a mirror of it, for an image's configuration
@@ -121,7 +107,8 @@ func RemoteConfig(ctx context.Context, ref string, o PullOptions) (cfg Config, e
 // puller is one Pull.
 type puller struct {
 	s        *Store
-	mu       sync.Mutex // progress is called one at a time
+	b        *store.Batch // what is pulled goes into; nil if nothing is
+	mu       sync.Mutex   // progress is called one at a time
 	progress func(Event)
 	client   *registry.Client
 	o        PullOptions
@@ -217,22 +204,22 @@ func (p *puller) documents(img gcr.Image) (d documents, err error) {
 	if d.raw, err = img.RawManifest(); err != nil {
 		return d, err
 	}
-	if len(d.raw) > maxDocument {
-		return d, fmt.Errorf("manifest: %d bytes are too many: at most %d are read", len(d.raw), maxDocument)
+	if len(d.raw) > store.MaxDocument {
+		return d, fmt.Errorf("manifest: %d bytes are too many: at most %d are read", len(d.raw), store.MaxDocument)
 	}
-	if d.manifest, err = parseManifest(d.raw); err == nil {
+	if d.manifest, err = store.ParseManifest(d.raw); err == nil {
 		err = checkParts(d.manifest)
 	}
 	if err != nil {
 		return d, err
 	}
-	if size := d.manifest.Config.Size; size > maxDocument {
-		return d, fmt.Errorf("configuration: %d bytes are too many: at most %d are read", size, maxDocument)
+	if size := d.manifest.Config.Size; size > store.MaxDocument {
+		return d, fmt.Errorf("configuration: %d bytes are too many: at most %d are read", size, store.MaxDocument)
 	}
 	if d.config, err = img.RawConfigFile(); err != nil {
 		return d, ofImage(err, "configuration "+d.manifest.Config.Digest.String())
 	}
-	if d.cfg, err = parseConfig(d.config, len(d.manifest.Layers)); err != nil {
+	if d.cfg, err = store.ParseConfig(d.config, len(d.manifest.Layers)); err != nil {
 		return d, fmt.Errorf("configuration %s: %w", d.manifest.Config.Digest, err)
 	}
 	return d, p.checkPlatform(d.cfg)
@@ -246,17 +233,17 @@ func (p *puller) store(ctx context.Context, img gcr.Image, origin digest.Digest)
 		return v1.Descriptor{}, err
 	}
 	layers := (&Image{Manifest: docs.manifest, Config: docs.cfg}).LayerDescriptors()
-	if err := p.fetchAll(ctx, layers); err != nil {
+	if err := p.fetchAll(ctx, p.b, layers); err != nil {
 		return v1.Descriptor{}, err
 	}
-	if _, err := p.s.putDocument(ctx, docs.config, docs.manifest.Config.MediaType); err != nil {
+	if _, err := p.b.Document(docs.config, docs.manifest.Config.MediaType); err != nil {
 		return v1.Descriptor{}, err
 	}
 	mediaType, err := img.MediaType()
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	d, err := p.s.putDocument(ctx, docs.raw, string(mediaType))
+	d, err := p.b.Document(docs.raw, string(mediaType))
 	if err == nil && origin != d.Digest {
 		d.Annotations = map[string]string{annotationOrigin: origin.String()}
 	}
@@ -273,7 +260,7 @@ func (p *puller) checkPlatform(cfg Config) error {
 		return nil
 	}
 	img := &Image{Config: cfg}
-	if !img.serves(*p.o.Platform) {
+	if !imageServes(img, *p.o.Platform) {
 		return fmt.Errorf("%w (%s): it is for %s", ErrNoPlatform, FormatPlatform(*p.o.Platform), oneWord(FormatPlatform(img.Platform())))
 	}
 	return nil
@@ -282,51 +269,55 @@ func (p *puller) checkPlatform(cfg Config) error {
 // layersAtOnce is how many layers are looked at, downloaded or unpacked together.
 const layersAtOnce = 4
 
-// fetchAll downloads layers, and unpacks them meanwhile if that is wanted. What
+// fetchAll downloads layers into a batch, and unpacks them meanwhile if that is wanted. What
 // has come is kept even if something else fails.
-func (p *puller) fetchAll(ctx context.Context, layers []LayerDescriptor) error {
+func (p *puller) fetchAll(ctx context.Context, b *store.Batch, layers []LayerDescriptor) error {
 	missing, err := p.missing(ctx, layers)
 	if err != nil {
 		return err
 	}
-	halves, err := p.s.openPartials(ctx, missing)
-	if err != nil {
+	if err := b.Claim(ctx, missing); err != nil {
 		return err
 	}
 	var mu sync.Mutex
-	var come []*arrival
+	var come []v1.Descriptor
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(layersAtOnce)
 	for _, l := range missing {
 		g.Go(func() error {
-			a, err := p.fetch(gctx, l, halves[l.Descriptor.Digest])
-			if err != nil {
-				return ofImage(foreign(err, l.Descriptor), "layer "+l.Descriptor.Digest.String())
+			d := l.Descriptor
+			came, err := b.Layer(gctx, l, store.LayerOptions{Unpack: p.o.Unpack, Tell: p.tell}, func(ctx context.Context, part *store.Part) error {
+				return p.download(ctx, d, part)
+			})
+			switch {
+			case err != nil:
+				return ofImage(foreign(err, d), "layer "+d.Digest.String())
+			case !came: // another process has brought it meanwhile
+				p.tell(Event{Action: "exists", Digest: d.Digest, Done: d.Size, Total: d.Size})
+				return nil
 			}
-			if a != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				come = append(come, a)
-			}
+			mu.Lock()
+			defer mu.Unlock()
+			come = append(come, d)
 			return nil
 		})
 	}
 	err = g.Wait()
-	for _, a := range come {
-		p.tell(Event{Action: "sync", Digest: a.l.Descriptor.Digest, Done: a.l.Descriptor.Size, Total: a.l.Descriptor.Size})
+	for _, d := range come {
+		p.tell(Event{Action: "sync", Digest: d.Digest, Done: d.Size, Total: d.Size})
 	}
-	settled := p.s.settle(come) // also when another layer has failed
-	if err = errors.Join(err, settled); err != nil {
+	kept := b.Keep() // also when another layer has failed
+	if err = errors.Join(err, kept); err != nil {
 		return err
 	}
-	for _, a := range come {
-		p.tell(Event{Action: "done", Digest: a.l.Descriptor.Digest, Done: a.l.Descriptor.Size, Total: a.l.Descriptor.Size})
+	for _, d := range come {
+		p.tell(Event{Action: "done", Digest: d.Digest, Done: d.Size, Total: d.Size})
 	}
 	if p.o.Unpack {
 		// What was here already, as a blob only.
-		_, err = p.s.unpackLayers(ctx, layers, p.tell)
+		return b.Unpack(ctx, layers, p.tell)
 	}
-	return err
+	return nil
 }
 
 // missing returns the layers, each once, whose blobs are not in the store.
@@ -342,7 +333,7 @@ func (p *puller) missing(ctx context.Context, layers []LayerDescriptor) ([]Layer
 	g.SetLimit(layersAtOnce)
 	for i, l := range once {
 		g.Go(func() error {
-			if here[i] = p.s.haveBlob(l.Descriptor); here[i] {
+			if here[i] = p.s.HaveBlob(l.Descriptor); here[i] {
 				p.tell(Event{Action: "exists", Digest: l.Descriptor.Digest, Done: l.Descriptor.Size, Total: l.Descriptor.Size})
 			}
 			return ctx.Err()

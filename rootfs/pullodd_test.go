@@ -23,6 +23,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // alteration is what a test makes of a manifest: another type and other bytes.
@@ -85,7 +86,9 @@ func TestPullOddities(t *testing.T) {
 			"schema1": asJSON(t, "application/vnd.docker.distribution.manifest.v1+prettyjws", func(m map[string]any) { m["schemaVersion"] = 1 }),
 			"page":    func(map[string]any) (string, []byte) { return "text/html", []byte("<html>log in to the network") },
 			"cut":     func(map[string]any) (string, []byte) { return oci, []byte(`{"schemaVersion":2,`) },
-			"large":   asJSON(t, oci, func(m map[string]any) { m["annotations"] = map[string]string{"a": strings.Repeat("x", maxDocument)} }),
+			"large": asJSON(t, oci, func(m map[string]any) {
+				m["annotations"] = map[string]string{"a": strings.Repeat("x", store.MaxDocument)}
+			}),
 			"chart": asJSON(t, oci, func(m map[string]any) {
 				m["config"].(map[string]any)["mediaType"] = "application/vnd.cncf.helm.config.v1+json" //nolint:forcetypeassert // it is this test's own
 			}),

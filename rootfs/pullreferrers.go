@@ -8,11 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // maxReferrers bounds how many are brought along with one image.
@@ -32,7 +33,7 @@ func (p *puller) referrers(ctx context.Context, subject digest.Digest) ([]v1.Des
 		if len(out) == maxReferrers {
 			return out, fmt.Errorf("there are more than %d", maxReferrers)
 		}
-		kept, err := p.referrer(ctx, d, subject, o)
+		kept, err := p.referrer(d, subject, o)
 		switch {
 		case errors.Is(err, errOddReferrer):
 			p.warn(fmt.Sprintf("referrer %s (%s) left out: %v", d.Digest, oneWord(d.ArtifactType), err))
@@ -46,20 +47,20 @@ func (p *puller) referrers(ctx context.Context, subject digest.Digest) ([]v1.Des
 }
 
 func (p *puller) warn(text string) {
-	if p.s.o.Warn != nil {
-		p.s.o.Warn(text)
+	if warn := p.s.Options().Warn; warn != nil {
+		warn(text)
 	}
 }
 
 var errOddReferrer = errors.New("it has not one content, of at most 64 MiB, about this image")
 
-func (p *puller) referrer(ctx context.Context, d v1.Descriptor, subject digest.Digest, o []remote.Option) (v1.Descriptor, error) {
+func (p *puller) referrer(d v1.Descriptor, subject digest.Digest, o []remote.Option) (v1.Descriptor, error) {
 	desc, err := remote.Get(p.from.repo.Digest(d.Digest.String()), o...)
 	if err != nil {
 		return d, err
 	}
 	var m v1.Manifest
-	if len(desc.Manifest) > maxDocument || json.Unmarshal(desc.Manifest, &m) != nil {
+	if len(desc.Manifest) > store.MaxDocument || json.Unmarshal(desc.Manifest, &m) != nil {
 		return d, errOddReferrer
 	}
 	d.Annotations, d.Platform, d.URLs, d.Data = m.Annotations, nil, nil, nil
@@ -69,22 +70,22 @@ func (p *puller) referrer(ctx context.Context, d v1.Descriptor, subject digest.D
 	if d.ArtifactType == "" {
 		d.ArtifactType = m.Config.MediaType
 	}
-	if !isArtifact(d) || m.Subject == nil || m.Subject.Digest != subject || len(m.Layers) != 1 ||
-		m.Layers[0].Size > maxArtifact || m.Config.Size > maxDocument || checkDigest(m.Config.Digest) != nil || checkDigest(m.Layers[0].Digest) != nil {
+	if !store.IsArtifact(d) || m.Subject == nil || m.Subject.Digest != subject || len(m.Layers) != 1 ||
+		m.Layers[0].Size > store.MaxArtifact || m.Config.Size > store.MaxDocument || store.CheckDigest(m.Config.Digest) != nil || store.CheckDigest(m.Layers[0].Digest) != nil {
 		return d, errOddReferrer
 	}
 	for _, part := range []v1.Descriptor{m.Config, m.Layers[0]} {
-		if err := p.part(ctx, part, o); err != nil {
+		if err := p.part(part, o); err != nil {
 			return d, err
 		}
 	}
-	_, err = p.s.putDocument(ctx, desc.Manifest, d.MediaType)
+	_, err = p.b.Document(desc.Manifest, d.MediaType)
 	return d, err
 }
 
 // part downloads a small blob.
-func (p *puller) part(ctx context.Context, d v1.Descriptor, o []remote.Option) (err error) {
-	if p.s.haveBlob(d) {
+func (p *puller) part(d v1.Descriptor, o []remote.Option) (err error) {
+	if p.s.HaveBlob(d) {
 		return nil
 	}
 	l, err := remote.Layer(p.from.repo.Digest(d.Digest.String()), o...)
@@ -96,25 +97,5 @@ func (p *puller) part(ctx context.Context, d v1.Descriptor, o []remote.Option) (
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	data, err := io.ReadAll(io.LimitReader(r, d.Size+1))
-	if err != nil {
-		return err
-	}
-	if got := digest.FromBytes(data); got != d.Digest {
-		return &CorruptError{Digest: d.Digest, Why: "got the digest " + got.String()}
-	}
-	_, err = p.s.putDocument(ctx, data, d.MediaType)
-	return err
-}
-
-// keepAbout enters what is kept about images into the index.
-func (s *Store) keepAbout(ctx context.Context, about []v1.Descriptor) error {
-	return s.changeIndex(ctx, func(idx *v1.Index) error {
-		for _, d := range about {
-			if !hasManifest(idx, d.Digest) {
-				idx.Manifests = append(idx.Manifests, d)
-			}
-		}
-		return nil
-	})
+	return p.b.Blob(r, d)
 }

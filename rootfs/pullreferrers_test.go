@@ -38,9 +38,8 @@ func TestPullReferrers(t *testing.T) {
 		refer(t, ref, signature, 1)
 		refer(t, ref, odd, 2)
 
-		o := otherStore(t)
 		var warned []string
-		o.o.Warn = func(text string) { warned = append(warned, text) }
+		o := reopened(t, otherStore(t), func(o *Options) { o.Warn = func(text string) { warned = append(warned, text) } })
 		if _, err := o.Pull(t.Context(), ref, PullOptions{}); err != nil || len(artifacts(t, o, img.Digest, "")) != 0 {
 			t.Fatalf("not asked for, they came: %v", err)
 		}

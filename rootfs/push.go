@@ -23,6 +23,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // PushOptions are the options of Push.
@@ -62,7 +63,7 @@ func (s *Store) Push(ctx context.Context, ref string, o PushOptions) (_ Pushed, 
 		return Pushed{}, err
 	}
 	defer release()
-	idx, err := s.readIndex()
+	idx, err := s.Index()
 	if err != nil {
 		return Pushed{}, err
 	}
@@ -96,7 +97,7 @@ func toPush(idx *v1.Index, name string, image digest.Digest) (v1.Descriptor, err
 		}
 		return v1.Descriptor{}, fmt.Errorf("push: %w: %s", ErrNotFound, name)
 	}
-	at := slices.IndexFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == image && isImage(m) })
+	at := slices.IndexFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == image && store.IsImage(m) })
 	if at < 0 {
 		return v1.Descriptor{}, fmt.Errorf("push: %w: %s", ErrNotFound, image)
 	}
@@ -139,21 +140,21 @@ func (p *pusher) tell(e Event) {
 }
 
 func (p *pusher) push(d v1.Descriptor) (Pushed, error) {
-	d, members, err := p.s.wanted(d, p.o.Platform)
+	d, members, err := wanted(p.s, d, p.o.Platform)
 	if err != nil {
 		return Pushed{}, err
 	}
 	out := Pushed{Digest: d.Digest, Size: d.Size}
 	for _, m := range members {
 		ref := p.to
-		if isIndex(d) {
+		if store.IsIndex(d) {
 			ref = p.to.Context().Digest(m.Digest.String())
 		}
 		if err := p.image(ref, m); err != nil {
 			return out, err
 		}
 	}
-	if isIndex(d) {
+	if store.IsIndex(d) {
 		if out.Digest, out.Size, err = p.index(d, members); err != nil {
 			return out, err
 		}
@@ -167,7 +168,7 @@ func (p *pusher) push(d v1.Descriptor) (Pushed, error) {
 		if err != nil {
 			return out, err
 		}
-		if !isIndex(d) {
+		if !store.IsIndex(d) {
 			break
 		}
 	}
@@ -184,11 +185,11 @@ func (p *pusher) image(ref name.Reference, d v1.Descriptor) error {
 }
 
 func (p *pusher) remoteImage(d v1.Descriptor) (gcr.Image, error) {
-	raw, err := p.s.readDocument(d)
+	raw, err := store.ReadDocument(p.s, d)
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseManifest(raw)
+	m, err := store.ParseManifest(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -206,17 +207,17 @@ func (p *pusher) remoteImage(d v1.Descriptor) (gcr.Image, error) {
 
 // index sends the list of platforms; a new one if some are not here.
 func (p *pusher) index(d v1.Descriptor, members []v1.Descriptor) (digest.Digest, int64, error) {
-	raw, err := p.s.readDocument(d)
+	raw, err := store.ReadDocument(p.s, d)
 	if err != nil {
 		return "", 0, err
 	}
-	whole, err := parseIndex(raw)
+	whole, err := store.ParseIndex(raw)
 	if err != nil {
 		return "", 0, err
 	}
 	mediaType := types.MediaType(d.MediaType)
 	if !sameDigests(whole.Manifests, members) {
-		idx := newIndex()
+		idx := store.NewIndex()
 		idx.Manifests = members
 		part := &saved{s: p.s, data: make(map[digest.Digest][]byte)}
 		made, err := part.document(idx, v1.MediaTypeImageIndex)
@@ -240,7 +241,7 @@ func (r rawManifest) MediaType() (types.MediaType, error) { return r.mediaType, 
 func (p *pusher) referrers(subject digest.Digest) ([]digest.Digest, error) {
 	var sent []digest.Digest
 	for _, m := range p.idx.Manifests {
-		if !p.s.isAbout(m, subject) {
+		if !store.IsAbout(p.s, m, subject) {
 			continue
 		}
 		if err := p.image(p.to.Context().Digest(m.Digest.String()), m); err != nil {
@@ -263,7 +264,7 @@ func (i *storedImage) MediaType() (types.MediaType, error) { return i.mediaType,
 func (i *storedImage) RawManifest() ([]byte, error)        { return i.raw, nil }
 
 func (i *storedImage) RawConfigFile() ([]byte, error) {
-	return i.p.s.readDocument(i.manifest.Config)
+	return store.ReadDocument(i.p.s, i.manifest.Config)
 }
 
 func (i *storedImage) LayerByDigest(h gcr.Hash) (partial.CompressedLayer, error) {
@@ -290,31 +291,33 @@ func (l *storedLayer) MediaType() (types.MediaType, error) {
 // Compressed opens the blob, whose end comes only if it is sound: a damaged
 // one is never sent whole.
 func (l *storedLayer) Compressed() (io.ReadCloser, error) {
-	r, err := l.p.s.openBlob(l.d)
+	r, err := l.p.s.OpenBlob(l.d)
 	if err != nil {
 		return nil, err
 	}
-	return &uploading{verifiedBlob: r, p: l.p}, nil
+	return &uploading{Blob: r, l: l}, nil
 }
 
 // uploading tells the progress of an upload, now and then.
 type uploading struct {
-	*verifiedBlob
-	p    *pusher
+	*store.Blob
+	l    *storedLayer
+	n    int64
 	last time.Time
 }
 
 func (u *uploading) Read(b []byte) (int, error) {
 	const often = 100 * time.Millisecond
-	n, err := u.verifiedBlob.Read(b)
-	e := Event{Action: "upload", Digest: u.desc.Digest, Done: u.n, Total: u.desc.Size}
+	n, err := u.Blob.Read(b)
+	u.n += int64(n)
+	e := Event{Action: "upload", Digest: u.l.d.Digest, Done: u.n, Total: u.l.d.Size}
 	switch {
 	case errors.Is(err, io.EOF):
 		e.Action = "pushed"
-		u.p.tell(e)
+		u.l.p.tell(e)
 	case time.Since(u.last) >= often:
 		u.last = time.Now()
-		u.p.tell(e)
+		u.l.p.tell(e)
 	}
 	return n, err
 }
@@ -348,15 +351,15 @@ func (m mountable) Layers() ([]gcr.Layer, error) {
 func (p *pusher) elsewhere(d digest.Digest) name.Reference {
 	host := p.to.Context().RegistryStr()
 	for _, m := range p.idx.Manifests {
-		full := refName(m)
-		if !isManifest(m) || full == "" {
+		full := store.RefName(m)
+		if !store.IsManifest(m) || full == "" {
 			continue
 		}
 		at, err := p.o.Client.Parse(full)
 		if err != nil || at.Context().RegistryStr() != host || at.Context().Name() == p.to.Context().Name() {
 			continue
 		}
-		img, err := p.s.load(m)
+		img, err := store.LoadImage(p.s, m)
 		if err == nil && slices.ContainsFunc(img.Manifest.Layers, func(l v1.Descriptor) bool { return l.Digest == d }) {
 			return at
 		}

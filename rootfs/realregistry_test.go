@@ -188,7 +188,7 @@ func cacheByRegistry(t modetest.T, s *Store, img *Image, host string, client *re
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.haveBlob(l.Descriptor) {
+	if o.HaveBlob(l.Descriptor) {
 		t.Error("the layer comes before it is asked for")
 	}
 	for key, want := range map[digest.Digest]bool{layer: true, empty: true, other: false} {
@@ -199,7 +199,7 @@ func cacheByRegistry(t modetest.T, s *Store, img *Image, host string, client *re
 			t.Errorf("%s in the store: %v, %v; want %v", key, ok, err, want)
 		}
 	}
-	if !o.haveLayer(l.DiffID) {
+	if !o.HaveLayer(l.DiffID) {
 		t.Error("the layer is not unpacked")
 	}
 	if c, err := o.OpenCache(t.Context(), host+"/one:v1.0.0", PullOptions{Client: client}); err != nil || len(c.entries) != 0 {
@@ -233,7 +233,7 @@ func interchange(t modetest.T, s *Store, img *Image, at place, client *registry.
 	}
 	o := otherStore(t)
 	got, err := o.Pull(t.Context(), host+"/team/two", PullOptions{Client: client, Unpack: true})
-	if err != nil || got.Digest != img.Digest || !o.haveLayer(img.Config.RootFS.DiffIDs[0]) {
+	if err != nil || got.Digest != img.Digest || !o.HaveLayer(img.Config.RootFS.DiffIDs[0]) {
 		t.Fatalf("pulled %+v, %v", got, err)
 	}
 	certs := filepath.Join(filepath.Dir(at.ca), "certs")

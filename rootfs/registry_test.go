@@ -90,7 +90,7 @@ func TestPullResumes(t *testing.T) {
 				if err != nil || resumed != 3 || (c.ranges.Load() == 3) == noRange {
 					t.Fatalf("resumed %d times, %d ranges, %v", resumed, c.ranges.Load(), err)
 				}
-				if unpack != s.haveLayer(got.Config.RootFS.DiffIDs[0]) {
+				if unpack != s.HaveLayer(got.Config.RootFS.DiffIDs[0]) {
 					t.Errorf("unpacked: %v, want %v", !unpack, unpack)
 				}
 				data, err := os.ReadFile(filepath.Join(layersOf(t, s, got)[0].Dir, "f"))
@@ -388,8 +388,7 @@ func TestPullHostileLayers(t *testing.T) {
 			"not a tar": {bytes.Repeat([]byte("x"), 2000), "read layer"},
 			"too large": {tarOf(t, entry{name: "f", content: string(bomb)}), "larger than the limit"},
 		} {
-			o := openStore(t, t.Mapping)
-			o.o.Limits.Bytes = 2 << 20
+			o := reopened(t, otherStore(t), func(o *Options) { o.Limits.Bytes = 2 << 20 })
 			ref := host + "/" + strings.ReplaceAll(what, " ", "-") + ":v1"
 			push(t, ref, func(r name.Reference) error {
 				return remote.Write(r, makeImage(t, ociKind, goruntime.GOARCH, c.layer))
@@ -416,10 +415,10 @@ func TestPullOntoFullDisk(t *testing.T) {
 		push(t, ref, func(r name.Reference) error { return remote.Write(r, img) })
 		// Room for nothing; for the blob but not the layer.
 		for _, size := range []string{"1m", "4m"} {
-			if err := unix.Mount("tmpfs", s.dir, "tmpfs", 0, "mode=700,size="+size); err != nil {
+			if err := unix.Mount("tmpfs", s.Options().Dir, "tmpfs", 0, "mode=700,size="+size); err != nil {
 				t.Fatal(err)
 			}
-			small, err := Open(s.o)
+			small, err := Open(s.Options())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -430,7 +429,7 @@ func TestPullOntoFullDisk(t *testing.T) {
 			if left := files(t, small); err != nil || len(left) != 0 || len(partial) != 0 {
 				t.Errorf("%s: left: %v %v %v", size, left, partial, err)
 			}
-			if err := unix.Unmount(s.dir, 0); err != nil {
+			if err := unix.Unmount(s.Options().Dir, 0); err != nil {
 				t.Error(err)
 			}
 		}
@@ -451,7 +450,7 @@ func TestPullConcurrently(t *testing.T) {
 		for i := range 6 {
 			wg.Go(func() {
 				ref := host + "/x" + strconv.Itoa(i%3) + ":v1"
-				o, err := Open(s.o)
+				o, err := Open(s.Options())
 				if err != nil {
 					t.Error(err)
 					return

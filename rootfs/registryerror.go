@@ -24,6 +24,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // ErrRateLimit is the error where the registry has been asked too often.
@@ -31,14 +32,14 @@ var ErrRateLimit = errors.New("too many requests")
 
 // ownFault reports an error that no other place to pull from would mend.
 func ownFault(err error) bool {
-	return errors.Is(err, ErrCorrupt) || noRoom(err)
+	return errors.Is(err, ErrCorrupt) || store.NoRoom(err)
 }
 
 // settleType finds out whether an image or a list of images came, also from
 // servers that call all documents JSON, and refuses what is neither.
 func settleType(desc *remote.Descriptor) error {
-	if len(desc.Manifest) > maxDocument {
-		return fmt.Errorf("manifest %s: %d bytes are too many: at most %d are read", desc.Digest, len(desc.Manifest), maxDocument)
+	if len(desc.Manifest) > store.MaxDocument {
+		return fmt.Errorf("manifest %s: %d bytes are too many: at most %d are read", desc.Digest, len(desc.Manifest), store.MaxDocument)
 	}
 	var said struct {
 		SchemaVersion int
@@ -66,7 +67,7 @@ func settleType(desc *remote.Descriptor) error {
 // layers that cannot be read.
 func checkParts(m v1.Manifest) error {
 	switch m.Config.MediaType {
-	case v1.MediaTypeImageConfig, dockerConfig, "", "application/octet-stream", "text/plain":
+	case v1.MediaTypeImageConfig, store.DockerConfigType, "", "application/octet-stream", "text/plain":
 	default:
 		kind := m.ArtifactType
 		if kind == "" {

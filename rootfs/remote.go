@@ -13,6 +13,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // reach is a name's place in its registry, and how to ask there.
@@ -70,7 +71,7 @@ func referrersOf(of name.Digest, o []remote.Option) ([]v1.Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	idx, err := parseIndex(raw)
+	idx, err := store.ParseIndex(raw)
 	if err != nil {
 		return nil, err
 	}

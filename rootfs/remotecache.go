@@ -20,6 +20,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // annotationCache holds the entries of an image that is its own cache.
@@ -80,8 +81,8 @@ func cachedIn(img gcr.Image) (map[digest.Digest]CacheEntry, error) {
 	}
 	list := []byte(m.Annotations[annotationCache])
 	if string(m.Config.MediaType) == cacheType {
-		if m.Config.Size > maxDocument {
-			return nil, fmt.Errorf("its list is %d bytes large: at most %d are read", m.Config.Size, maxDocument)
+		if m.Config.Size > store.MaxDocument {
+			return nil, fmt.Errorf("its list is %d bytes large: at most %d are read", m.Config.Size, store.MaxDocument)
 		}
 		if list, err = img.RawConfigFile(); err != nil {
 			return nil, err
@@ -102,17 +103,27 @@ func (c *RemoteCache) Get(ctx context.Context, key digest.Digest) (CacheEntry, b
 		return e, false, nil
 	}
 	if !e.Layer.Empty {
-		if err := errors.Join(checkDigest(e.Layer.Descriptor.Digest), checkDigest(e.Layer.DiffID)); err != nil {
+		if err := errors.Join(store.CheckDigest(e.Layer.Descriptor.Digest), store.CheckDigest(e.Layer.DiffID)); err != nil {
 			return e, false, err
 		}
-		if err := c.s.keepGarbage(ctx); err != nil {
+		if err := c.bring(ctx, e.Layer); err != nil {
 			return e, false, err
-		}
-		if err := c.p.fetchAll(ctx, []LayerDescriptor{e.Layer}); err != nil {
-			return e, false, ExplainRemote(err)
 		}
 	}
 	return e, true, c.s.CachePut(key, e)
+}
+
+// bring downloads a layer, which stays until the store is closed.
+func (c *RemoteCache) bring(ctx context.Context, l LayerDescriptor) (err error) {
+	if err := c.s.HoldUntilClose(ctx); err != nil {
+		return err
+	}
+	b, err := c.s.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	return ExplainRemote(c.p.fetchAll(ctx, b, []LayerDescriptor{l}))
 }
 
 // CacheList returns the entries of keys that the store has; with images, only

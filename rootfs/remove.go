@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/claude-pocket-console/cpc/internal/filelock"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // Remove removes a name, and with the last name the image and all that
@@ -34,8 +34,8 @@ func (s *Store) RemoveForced(ctx context.Context, ref string) (removed []string,
 }
 
 func (s *Store) removeRef(ctx context.Context, ref string, force bool) (removed []string, err error) {
-	err = s.shrinkIndex(ctx, func(idx *v1.Index) error {
-		removed, err = s.unlink(idx, ref, force)
+	err = s.Shrink(ctx, func(idx *v1.Index) error {
+		removed, err = unlink(catalog{s, idx}, s, ref, force)
 		return err
 	})
 	if err != nil {
@@ -48,28 +48,29 @@ func (s *Store) removeRef(ctx context.Context, ref string, force bool) (removed 
 }
 
 // unlink takes ref out of the index.
-func (s *Store) unlink(idx *v1.Index, ref string, force bool) ([]string, error) {
-	d, err := s.resolve(idx, ref)
+func unlink(c catalog, s *Store, ref string, force bool) ([]string, error) {
+	idx := c.idx
+	d, err := c.resolve(ref)
 	if err != nil {
 		return nil, err
 	}
-	if !hasManifest(idx, d.Digest) {
-		return nil, fmt.Errorf("%w: it is one of the images of %s: remove that", ErrMember, s.whoseMember(idx, d.Digest))
+	if !store.HasManifest(idx, d.Digest) {
+		return nil, fmt.Errorf("%w: it is one of the images of %s: remove that", ErrMember, whoseMember(c, d.Digest))
 	}
-	names := namesOf(idx, d.Digest)
+	names := store.NamesOf(idx, d.Digest)
 	name, nameErr := ParseReference(ref)
 	byName := nameErr == nil && slices.Contains(names, name)
 	if byName && len(names) > 1 {
-		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return refName(m) == name })
+		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return store.RefName(m) == name })
 		return untagged(name), nil
 	}
 	if len(names) > 1 && !force {
 		return nil, fmt.Errorf("%w (%s): remove them one by one, or all with --force", ErrSeveralNames, strings.Join(familiar(names), ", "))
 	}
-	removed, err := s.drop(idx, d)
+	removed, err := drop(s, idx, d)
 	if errors.Is(err, ErrInUse) && force && byName {
-		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return refName(m) == name })
-		keepNameless(idx, d)
+		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return store.RefName(m) == name })
+		store.KeepNameless(idx, d)
 		return untagged(name), nil
 	}
 	if err != nil {
@@ -79,11 +80,11 @@ func (s *Store) unlink(idx *v1.Index, ref string, force bool) ([]string, error) 
 }
 
 // whoseMember names the images for several platforms that a manifest belongs to.
-func (s *Store) whoseMember(idx *v1.Index, d digest.Digest) string {
+func whoseMember(c catalog, d digest.Digest) string {
 	var out []string
-	for _, m := range idx.Manifests {
-		if slices.ContainsFunc(s.membersOf(m), func(of v1.Descriptor) bool { return of.Digest == d }) {
-			out = append(out, cmp.Or(Familiar(refName(m)), m.Digest.String()))
+	for _, m := range c.idx.Manifests {
+		if slices.ContainsFunc(store.MembersOf(c.from, m), func(of v1.Descriptor) bool { return of.Digest == d }) {
+			out = append(out, cmp.Or(Familiar(store.RefName(m)), m.Digest.String()))
 		}
 	}
 	return strings.Join(out, ", ")
@@ -107,38 +108,27 @@ func untagged(names ...string) []string {
 
 // drop takes an image that nobody uses out of the index with all its names,
 // and with what is kept about it.
-func (s *Store) drop(idx *v1.Index, d v1.Descriptor) (line string, err error) {
+func drop(s *Store, idx *v1.Index, d v1.Descriptor) (line string, err error) {
 	about := []digest.Digest{d.Digest}
 	id := d.Digest
-	if isIndex(d) {
-		here, _ := s.members(d) // a damaged image can be removed all the same
+	if store.IsIndex(d) {
+		here, _ := store.Members(s, d) // a damaged image can be removed all the same
 		for _, m := range here {
 			about = append(about, m.Digest)
 		}
-	} else if img, err := s.load(d); err == nil {
+	} else if img, err := store.LoadImage(s, d); err == nil {
 		id = img.ConfigDigest
 	}
-	var locks []*filelock.Lock
-	defer func() {
-		for _, l := range locks {
-			err = errors.Join(err, l.Remove())
-		}
-	}()
-	for _, digest := range about {
-		lock, err := tryRemove(s.imageLock(digest))
-		if err != nil {
-			return "", err
-		}
-		if lock == nil {
-			return "", fmt.Errorf("%w: a sandbox runs from it: stop that first", ErrInUse)
-		}
-		locks = append(locks, lock)
+	release, err := s.Unused(about)
+	if err != nil {
+		return "", err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == d.Digest })
 	// What is an image by itself, or of another index, keeps what is kept about it.
-	about = slices.DeleteFunc(about, func(of digest.Digest) bool { return s.isThere(idx, of) })
+	about = slices.DeleteFunc(about, func(of digest.Digest) bool { return store.IsThere(s, idx, of) })
 	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool {
-		return isArtifact(m) && slices.ContainsFunc(about, func(of digest.Digest) bool { return s.isAbout(m, of) })
+		return store.IsArtifact(m) && slices.ContainsFunc(about, func(of digest.Digest) bool { return store.IsAbout(s, m, of) })
 	})
 	return "Deleted: " + id.String(), nil
 }
@@ -151,18 +141,18 @@ func (s *Store) Prune(ctx context.Context, all bool, keep func(*Image) bool) (re
 	if err != nil {
 		return nil, 0, err
 	}
-	err = s.shrinkIndex(ctx, func(idx *v1.Index) error {
+	err = s.Shrink(ctx, func(idx *v1.Index) error {
 		removed = nil
 		for _, d := range slices.Clone(idx.Manifests) {
-			names := namesOf(idx, d.Digest)
-			if !isImage(d) || !hasManifest(idx, d.Digest) || len(names) > 0 && !all {
+			names := store.NamesOf(idx, d.Digest)
+			if !store.IsImage(d) || !store.HasManifest(idx, d.Digest) || len(names) > 0 && !all {
 				continue
 			}
-			img, err := s.loadEntry(idx, d, nil)
+			img, err := catalog{s, idx}.loadEntry(d, nil)
 			if err == nil && keep != nil && keep(img) {
 				continue
 			}
-			line, err := s.drop(idx, d)
+			line, err := drop(s, idx, d)
 			if errors.Is(err, ErrInUse) {
 				continue
 			}
@@ -181,23 +171,4 @@ func (s *Store) Prune(ctx context.Context, all bool, keep func(*Image) bool) (re
 	}
 	after, err := s.Usage(ctx)
 	return removed, max(0, before.Blobs-after.Blobs), err
-}
-
-// Collect removes blobs and unpacked layers that neither an image nor the
-// build cache refers to, and that nobody uses. It does nothing while another
-// process adds to the store; the next collection does it then.
-func (s *Store) Collect(ctx context.Context) (err error) {
-	gc, err := filelock.Try(s.path("locks/gc"), filelock.Exclusive)
-	if errors.Is(err, filelock.ErrBusy) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, gc.Close()) }()
-	live, err := s.mark()
-	if err != nil {
-		return err
-	}
-	return errors.Join(s.collectBlobs(live), s.collectLayers(ctx, live), collectOthers(ctx, s), s.collectPartial(partialAge))
 }

@@ -97,7 +97,7 @@ func mountImage(tb testing.TB, s *Store, id string, o MountOptions) *Mounted {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	o.Scratch, o.Target, o.Mapping = scratch, filepath.Join(scratch, "merged"), s.o.Mapping
+	o.Scratch, o.Target, o.Mapping = scratch, filepath.Join(scratch, "merged"), s.Options().Mapping
 	if err := os.Mkdir(o.Target, 0o700); err != nil {
 		tb.Fatal(err)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // Format is how images are written for other tools.
@@ -108,8 +110,8 @@ func (s *Store) planSave(ctx context.Context, refs []string, o SaveOptions) (p *
 	if release, err = s.Hold(); err != nil {
 		return nil, nil, err
 	}
-	p = &saved{s: s, o: o, data: make(map[digest.Digest][]byte), index: newIndex()}
-	idx, err := s.readIndex()
+	p = &saved{s: s, o: o, data: make(map[digest.Digest][]byte), index: store.NewIndex()}
+	idx, err := s.Index()
 	for _, ref := range refs {
 		if err == nil {
 			err = p.add(idx, ref)
@@ -129,13 +131,13 @@ func (s *Store) planSave(ctx context.Context, refs []string, o SaveOptions) (p *
 func (p *saved) add(idx *v1.Index, ref string) error {
 	if all := tagsOf(idx, ref); len(all) > 0 {
 		for _, d := range all {
-			if err := p.addEntry(idx, d, []string{refName(d)}); err != nil {
+			if err := p.addEntry(idx, d, []string{store.RefName(d)}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	d, err := p.s.resolve(idx, ref)
+	d, err := catalog{p.s, idx}.resolve(ref)
 	if err != nil {
 		return err
 	}
@@ -143,7 +145,7 @@ func (p *saved) add(idx *v1.Index, ref string) error {
 	if err != nil {
 		return err
 	}
-	if name, err := parseTag(ref); err == nil && len(names) == 0 && slices.Contains(namesOf(idx, d.Digest), name) {
+	if name, err := parseTag(ref); err == nil && len(names) == 0 && slices.Contains(store.NamesOf(idx, d.Digest), name) {
 		names = []string{name}
 	}
 	return p.addEntry(idx, d, names)
@@ -152,13 +154,13 @@ func (p *saved) add(idx *v1.Index, ref string) error {
 // Tags returns the names of a repository that are in the store. The error is
 // ErrNotFound if there are none.
 func (s *Store) Tags(ctx context.Context, repository string) ([]string, error) {
-	idx, err := s.readIndex()
+	idx, err := s.Index()
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, d := range tagsOf(idx, repository) {
-		names = append(names, refName(d))
+		names = append(names, store.RefName(d))
 	}
 	if len(names) == 0 {
 		return nil, fmt.Errorf("%w of a repository %s (without a tag)", ErrNotFound, repository)
@@ -174,7 +176,7 @@ func tagsOf(idx *v1.Index, ref string) []v1.Descriptor {
 	}
 	var out []v1.Descriptor
 	for _, m := range idx.Manifests {
-		if isImage(m) && !strings.Contains(refName(m), "@") && repoOf(refName(m)) == named.Name() {
+		if store.IsImage(m) && !strings.Contains(store.RefName(m), "@") && repoOf(store.RefName(m)) == named.Name() {
 			out = append(out, m)
 		}
 	}
@@ -182,7 +184,7 @@ func tagsOf(idx *v1.Index, ref string) []v1.Descriptor {
 }
 
 func (p *saved) addEntry(idx *v1.Index, d v1.Descriptor, names []string) error {
-	d, members, err := p.s.wanted(d, p.o.Platform)
+	d, members, err := wanted(p.s, d, p.o.Platform)
 	if err != nil {
 		return err
 	}
@@ -202,7 +204,7 @@ func (p *saved) addEntry(idx *v1.Index, d v1.Descriptor, names []string) error {
 		}
 	}
 	entry := written[0]
-	if isIndex(d) {
+	if store.IsIndex(d) {
 		if entry, err = p.addIndex(d, written); err != nil {
 			return err
 		}
@@ -213,7 +215,7 @@ func (p *saved) addEntry(idx *v1.Index, d v1.Descriptor, names []string) error {
 	for _, name := range names {
 		e := v1.Descriptor{MediaType: entry.MediaType, Digest: entry.Digest, Size: entry.Size}
 		if name != "" {
-			e = named(e, name)
+			e = store.Named(e, name)
 			e.Annotations[annotationImageName] = name
 		}
 		p.index.Manifests = append(p.index.Manifests, e)
@@ -224,15 +226,15 @@ func (p *saved) addEntry(idx *v1.Index, d v1.Descriptor, names []string) error {
 // addIndex keeps an index as it is if all of it is here, and else writes one
 // of what is.
 func (p *saved) addIndex(d v1.Descriptor, written []v1.Descriptor) (v1.Descriptor, error) {
-	data, err := p.s.readDocument(d)
+	data, err := store.ReadDocument(p.s, d)
 	if err != nil {
 		return d, err
 	}
-	if whole, err := parseIndex(data); err == nil && d.MediaType == v1.MediaTypeImageIndex && sameDigests(whole.Manifests, written) {
+	if whole, err := store.ParseIndex(data); err == nil && d.MediaType == v1.MediaTypeImageIndex && sameDigests(whole.Manifests, written) {
 		p.blob(d)
 		return d, nil
 	}
-	idx := newIndex()
+	idx := store.NewIndex()
 	idx.Manifests = written
 	return p.document(idx, v1.MediaTypeImageIndex)
 }
@@ -243,12 +245,12 @@ func sameDigests(a, b []v1.Descriptor) bool {
 
 // addImage plans the blobs of one image and returns what its manifest is.
 func (p *saved) addImage(d v1.Descriptor, names []string, only bool) (v1.Descriptor, error) {
-	img, err := p.s.load(d)
+	img, err := store.LoadImage(p.s, d)
 	if err != nil {
 		return d, err
 	}
 	out := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-	if p.o.Format != DockerArchive && d.MediaType == dockerManifest {
+	if p.o.Format != DockerArchive && d.MediaType == store.DockerManifest {
 		if out, err = p.document(ociManifest(img), v1.MediaTypeImageManifest); err != nil {
 			return d, err
 		}
@@ -285,18 +287,18 @@ func ociManifest(img *Image) v1.Manifest {
 // addArtifacts plans what is kept about an image.
 func (p *saved) addArtifacts(idx *v1.Index, subject digest.Digest) error {
 	for _, m := range idx.Manifests {
-		if !p.s.isAbout(m, subject) {
+		if !store.IsAbout(p.s, m, subject) {
 			continue
 		}
-		a, err := p.s.artifact(m)
+		a, err := store.LoadArtifact(p.s, m)
 		if err != nil {
 			return err
 		}
 		p.blob(m)
-		if a.config.Digest == v1.DescriptorEmptyJSON.Digest {
-			p.data[a.config.Digest] = v1.DescriptorEmptyJSON.Data
+		if a.Config.Digest == v1.DescriptorEmptyJSON.Digest {
+			p.data[a.Config.Digest] = v1.DescriptorEmptyJSON.Data
 		}
-		p.blob(a.config)
+		p.blob(a.Config)
 		p.blob(a.Blob)
 		p.index.Manifests = append(p.index.Manifests, m)
 	}
@@ -358,7 +360,7 @@ func (p *saved) writeBlob(t target, d v1.Descriptor) error {
 	if data, ok := p.data[d.Digest]; ok {
 		return t.file(blobName(d.Digest), int64(len(data)), strings.NewReader(string(data)))
 	}
-	r, err := p.s.openBlob(d)
+	r, err := p.s.OpenBlob(d)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func single(t *testing.T, f func(t modetest.T, s *Store)) {
 func files(tb testing.TB, s *Store) []string {
 	tb.Helper()
 	var out []string
-	for _, dir := range []string{"oci/blobs/sha256", "layers/" + s.variant, "tmp", "scratch"} {
+	for _, dir := range []string{"oci/blobs/sha256", "layers/" + s.Variant(), "tmp", "scratch"} {
 		entries, err := os.ReadDir(s.path(dir))
 		if err != nil {
 			tb.Fatal(err)
@@ -123,7 +123,7 @@ func TestRemoveKeepsWhatOthersNeed(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustWrite(t, filepath.Join(upper, "g"), "2")
-		l, err := s.CommitUpper(t.Context(), upper, CommitOptions{})
+		l, err := s.CommitUpper(t.Context(), upper)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestRemoveKeepsWhatOthersNeed(t *testing.T) {
 func TestImageInUseStays(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
 		img := importTar(t, s, "used", entry{name: "f"})
-		other, err := Open(s.o) // as another process has it
+		other, err := Open(s.Options()) // as another process has it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -303,8 +303,10 @@ func (failing) Read([]byte) (int, error) { return 0, errors.New("the other end i
 // living one works on.
 func TestOpenSweeps(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
-		dead := s.path("tmp/wdead/layer/sub")
-		if err := os.MkdirAll(dead, 0o755); err != nil {
+		dead := func(e os.DirEntry) bool {
+			return slices.Contains([]string{"wdead", "wdead.lock", "wdying.rm", "worphan.lock"}, e.Name())
+		}
+		if err := os.MkdirAll(s.path("tmp/wdead/layer/sub"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		mustWrite(t, s.path("tmp/wdead.lock"), "")
@@ -312,18 +314,18 @@ func TestOpenSweeps(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustWrite(t, s.path("tmp/worphan.lock"), "")
-		alive, err := s.newWorkspace(t.Context())
+		alive, err := s.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(s.o); err != nil {
+		if _, err := Open(s.Options()); err != nil {
 			t.Fatal(err)
 		}
 		entries, err := os.ReadDir(s.path("tmp"))
-		if err != nil || len(entries) != 2 || entries[0].Name() != filepath.Base(alive.dir) {
+		if err != nil || len(entries) != 2 || slices.ContainsFunc(entries, dead) {
 			t.Errorf("tmp holds %v %v, want the living workspace and its lock", entries, err)
 		}
-		if err := alive.close(); err != nil {
+		if err := alive.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -347,15 +349,15 @@ func TestNamesThatCannotBeGiven(t *testing.T) {
 
 func TestStoreIsPrivate(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
-		if err := os.Chmod(s.dir, 0o755); err != nil {
+		if err := os.Chmod(s.Options().Dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		mustWrite(t, s.path("oci/.index.json.123"), "half")
-		again, err := Open(s.o)
+		again, err := Open(s.Options())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st, err := os.Stat(s.dir); err != nil || st.Mode().Perm() != 0o700 {
+		if st, err := os.Stat(s.Options().Dir); err != nil || st.Mode().Perm() != 0o700 {
 			t.Errorf("mode %v %v, want 0700", st.Mode(), err)
 		}
 		importTar(t, again, "x", entry{name: "f"})
@@ -380,7 +382,7 @@ func TestConcurrentUse(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
-				s, err := Open(s.o)
+				s, err := Open(s.Options())
 				if err != nil {
 					t.Error(err)
 					return
@@ -410,7 +412,7 @@ func TestConcurrentUse(t *testing.T) {
 // TestUsageOfOthers: what the store does not make itself, but holds.
 func TestUsageOfOthers(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
-		for _, dir := range []string{s.path("scratch", "x"), s.path("disks"), s.path("mounts", s.variant, "y")} {
+		for _, dir := range []string{s.path("scratch", "x"), s.path("disks"), s.path("mounts", s.Variant(), "y")} {
 			if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "f"), make([]byte, 1<<16), 0o600)); err != nil {
 				t.Fatal(err)
 			}

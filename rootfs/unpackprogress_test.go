@@ -39,11 +39,11 @@ func TestLoadUnpacks(t *testing.T) {
 			if _, err := o.Load(t.Context(), bytes.NewReader(data), LoadOptions{Unpack: unpack, Progress: seen.event}); err != nil {
 				t.Fatal(err)
 			}
-			here := o.haveLayer(img.Config.RootFS.DiffIDs[0])
+			here := o.HaveLayer(img.Config.RootFS.DiffIDs[0])
 			if here != unpack || unpack != slices.Equal(seen, actions{"unpack", "sync", "ready"}) {
 				t.Errorf("unpack %v: unpacked %v, told of %v", unpack, here, seen)
 			}
-			o.o.Progress = after.event
+			o = reopened(t, o, func(o *Options) { o.Progress = after.event })
 			layersOf(t, o, find(t, o, "one:v1"))
 			if unpack != (len(after) == 0) {
 				t.Errorf("unpack %v: then told of %v", unpack, after)
@@ -99,47 +99,4 @@ func TestPullTellsOfUnpacking(t *testing.T) {
 			t.Errorf("told of %v, want %v", seen, want)
 		}
 	})
-}
-
-// What is read after the download has ended is told as unpacking.
-func TestGrowingTellsWhatIsBehind(t *testing.T) {
-	f, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteString("0123456789"); err != nil {
-		t.Fatal(err)
-	}
-	var told []Event
-	g := newGrowing(f, 4)
-	g.behind = &meter{tell: func(e Event) { told = append(told, e) }, action: "unpack"}
-	buf := make([]byte, 4)
-	if n, err := g.Read(buf); n != 4 || err != nil || len(told) > 0 {
-		t.Error(n, err, told)
-	}
-	g.grow(6)
-	g.finish(nil)
-	if n, err := g.Read(buf); n != 4 || err != nil || len(told) != 1 || told[0].Action != "unpack" || told[0].Done != 8 {
-		t.Error(n, err, told)
-	}
-}
-
-func TestUnpackingSumsUp(t *testing.T) {
-	var u Unpacking
-	a, b := digest.FromString("a"), digest.FromString("b")
-	for _, c := range []struct {
-		e           Event
-		what        string
-		done, total int64
-	}{
-		{Event{Action: "unpack", Digest: a, Done: 1, Total: 10}, "Unpacking a layer", 1, 10},
-		{Event{Action: "unpack", Digest: b, Done: 2, Total: 20}, "Unpacking 2 layers", 3, 30},
-		{Event{Action: "sync", Digest: a, Done: 10, Total: 10}, "Unpacking 2 layers", 12, 30},
-		{Event{Action: "sync", Digest: b, Done: 20, Total: 20}, "Writing 2 layers to disk", 0, 0},
-	} {
-		if what, done, total := u.Add(c.e); what != c.what || done != c.done || total != c.total {
-			t.Errorf("%v: %s, %d of %d", c, what, done, total)
-		}
-	}
 }

@@ -31,6 +31,8 @@ func TestShape(t *testing.T) {
 	}
 	name, n := largest(s.methods)
 	check("methods of the largest type", n, bounds.Methods, name)
+	name, n = largest(s.rootfs())
+	check("methods of the largest type in rootfs", n, bounds.RootfsMethods, name)
 	name, n = largest(s.fields)
 	check("fields of the largest struct", n, bounds.Fields, name)
 	check("type switches on build's instructions", s.instructionSwitches, bounds.InstructionSwitches, "")
@@ -83,6 +85,17 @@ func (s *shape) add(f file) {
 		}
 		return true
 	})
+}
+
+// rootfs are the methods of the types in rootfs and below it.
+func (s *shape) rootfs() map[string]int {
+	out := map[string]int{}
+	for name, n := range s.methods {
+		if strings.HasPrefix(name, "rootfs.") || strings.HasPrefix(name, "rootfs/") {
+			out[name] = n
+		}
+	}
+	return out
 }
 
 func receiver(e ast.Expr) string {

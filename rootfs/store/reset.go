@@ -1,8 +1,6 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package store keeps images on disk. So far it removes a store as a whole; the rest
-// moves here from package rootfs.
 package store
 
 import (

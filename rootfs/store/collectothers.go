@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"context"
@@ -50,7 +50,7 @@ func collectOther(s *Store, dir, name, to string) error {
 	if err != nil || lock == nil {
 		return err // nil: a sandbox uses it
 	}
-	err = os.Rename(from, to) //nolint:forbidigo // the store takes a layer out of sight
+	err = os.Rename(from, to)
 	return errors.Join(err, lock.Remove())
 }
 

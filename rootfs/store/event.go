@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"fmt"
@@ -12,36 +12,49 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// meter tells the progress of a blob, now and then.
-type meter struct {
-	tell   func(Event) // nobody if nil
-	action string
-	desc   v1.Descriptor
-	n      int64
+// Event tells how a transfer, or the unpacking of layers, goes on.
+type Event struct {
+	// Action is "resolve", "download", "resume", "exists", "unpack", "unpacked",
+	// "sync" (being written to disk), "done", "ready" (unpacked and in its place),
+	// "upload", "mounted" or "pushed".
+	Action string
+	Digest digest.Digest // of the blob concerned; empty for "resolve"
+	Done   int64         // bytes so far
+	Total  int64         // bytes in all
+}
+
+// Meter tells the progress of a blob, now and then.
+type Meter struct {
+	Tell   func(Event) // nobody if nil
+	Action string
+	Blob   v1.Descriptor
+	N      int64 // bytes so far
 	last   time.Time
 }
 
-func (m *meter) add(n int) { m.at(m.n + int64(n)) }
+// Add counts bytes.
+func (m *Meter) Add(n int) { m.At(m.N + int64(n)) }
 
-func (m *meter) at(n int64) {
+// At says how many bytes there are by now.
+func (m *Meter) At(n int64) {
 	const often = 100 * time.Millisecond
-	m.n = n
-	if m.tell != nil && time.Since(m.last) >= often {
+	m.N = n
+	if m.Tell != nil && time.Since(m.last) >= often {
 		m.last = time.Now()
-		m.tell(Event{Action: m.action, Digest: m.desc.Digest, Done: m.n, Total: m.desc.Size})
+		m.Tell(Event{Action: m.Action, Digest: m.Blob.Digest, Done: m.N, Total: m.Blob.Size})
 	}
 }
 
 // metered reads what a meter counts.
 type metered struct {
 	io.Reader
-	m *meter
+	m *Meter
 }
 
 // Read implements io.Reader.
 func (r metered) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
-	r.m.add(n)
+	r.m.Add(n)
 	return n, err
 }
 

@@ -1,15 +1,15 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 )
@@ -42,8 +42,8 @@ func (s *Store) Use(img *Image) (release func(), err error) {
 		}
 		locks = append(locks, l)
 	}
-	idx, err := s.readIndex()
-	if err == nil && !hasManifest(idx, img.Index) && !s.isThere(idx, img.Digest) {
+	idx, err := s.Index()
+	if err == nil && !HasManifest(idx, img.Index) && !IsThere(s, idx, img.Digest) {
 		err = fmt.Errorf("%w: %s was removed meanwhile", ErrNotFound, img.Digest)
 	}
 	if err != nil {
@@ -51,11 +51,6 @@ func (s *Store) Use(img *Image) (release func(), err error) {
 		return nil, err
 	}
 	return release, nil
-}
-
-func (s *Store) isThere(idx *v1.Index, d digest.Digest) bool {
-	_, ok := s.manifest(idx, d)
-	return ok
 }
 
 // Hold keeps anything in the store from being collected until release. A
@@ -76,4 +71,40 @@ func tryRemove(path string) (*filelock.Lock, error) {
 		return nil, nil
 	}
 	return l, err
+}
+
+// InUse reports whether someone holds the image by Use.
+func (s *Store) InUse(d digest.Digest) bool {
+	if _, err := os.Stat(s.imageLock(d)); err != nil {
+		return false
+	}
+	l, err := filelock.Try(s.imageLock(d), filelock.Exclusive)
+	if err != nil {
+		return true
+	}
+	return l.Remove() != nil
+}
+
+// Unused takes the locks of manifests that nobody uses, until release: who removes
+// them holds them while the index changes. The error is ErrInUse.
+func (s *Store) Unused(manifests []digest.Digest) (release func() error, err error) {
+	var locks []*filelock.Lock
+	release = func() error {
+		var errs []error
+		for _, l := range locks {
+			errs = append(errs, l.Remove())
+		}
+		return errors.Join(errs...)
+	}
+	for _, d := range manifests {
+		lock, err := tryRemove(s.imageLock(d))
+		if err == nil && lock == nil {
+			err = fmt.Errorf("%w: a sandbox runs from it: stop that first", ErrInUse)
+		}
+		if err != nil {
+			return nil, errors.Join(err, release())
+		}
+		locks = append(locks, lock)
+	}
+	return release, nil
 }

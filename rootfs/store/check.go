@@ -1,14 +1,13 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,7 +70,7 @@ func (c *checker) report(object, problem, repair string, mend func() error) erro
 // index makes a lost list of images again, of the manifests there are. Their
 // names are lost.
 func (c *checker) index(ctx context.Context) error {
-	_, err := c.s.readIndex()
+	_, err := c.s.Index()
 	if err == nil || !errors.Is(err, ErrIndex) {
 		return err
 	}
@@ -83,7 +82,7 @@ func (c *checker) index(ctx context.Context) error {
 		}
 		defer func() { err = errors.Join(err, lock.Close()) }()
 		mended = true
-		return c.s.writeIndex(c.s.rebuildIndex())
+		return c.s.writeIndex(rebuildIndex(c.s))
 	})
 	if err == nil && !mended {
 		return ErrIndex
@@ -92,15 +91,15 @@ func (c *checker) index(ctx context.Context) error {
 }
 
 // rebuildIndex looks for manifests among the blobs.
-func (s *Store) rebuildIndex() *v1.Index {
-	idx := newIndex()
-	entries, _ := os.ReadDir(s.path("oci", v1.ImageBlobsDir, "sha256")) // none: an empty index
+func rebuildIndex(s *Store) *v1.Index {
+	idx := NewIndex()
+	entries, _ := os.ReadDir(s.path(blobDir)) // none: an empty index
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || info.Size() > maxDocument || !info.Mode().IsRegular() {
+		if err != nil || info.Size() > MaxDocument || !info.Mode().IsRegular() {
 			continue
 		}
-		data, err := ownfile.Read(s.path("oci", v1.ImageBlobsDir, "sha256", e.Name()), maxDocument)
+		data, err := ownfile.Read(s.path(blobDir, e.Name()), MaxDocument)
 		if err != nil || len(data) == 0 || data[0] != '{' {
 			continue
 		}
@@ -120,8 +119,8 @@ func (s *Store) rebuildIndex() *v1.Index {
 		if d.MediaType == "" {
 			d.MediaType = v1.MediaTypeImageManifest
 		}
-		if isImage(d) {
-			if _, err := s.load(d); err != nil {
+		if IsImage(d) {
+			if _, err := LoadImage(s, d); err != nil {
 				continue
 			}
 		}
@@ -132,7 +131,7 @@ func (s *Store) rebuildIndex() *v1.Index {
 
 // images verifies every blob that an image needs.
 func (c *checker) images(ctx context.Context) error {
-	idx, err := c.s.readIndex()
+	idx, err := c.s.Index()
 	if err != nil {
 		return err
 	}
@@ -145,17 +144,17 @@ func (c *checker) images(ctx context.Context) error {
 		if problem == nil {
 			continue
 		}
-		object := "image " + refName(m)
+		object := "image " + RefName(m)
 		switch {
-		case isArtifact(m):
+		case IsArtifact(m):
 			object = "artifact " + m.Digest.String()
-		case refName(m) == "":
+		case RefName(m) == "":
 			object += m.Digest.String()
 		}
 		err := c.report(object, problem.Error(), "removed from the list of images: pull, load or build it again", func() error {
-			return c.s.shrinkIndex(ctx, func(idx *v1.Index) error {
+			return c.s.Shrink(ctx, func(idx *v1.Index) error {
 				idx.Manifests = slices.DeleteFunc(idx.Manifests, func(x v1.Descriptor) bool {
-					return x.Digest == m.Digest && refName(x) == refName(m)
+					return x.Digest == m.Digest && RefName(x) == RefName(m)
 				})
 				return nil
 			})
@@ -187,44 +186,44 @@ func (c *checker) badBlobs(seen map[string]error) error {
 // entry says what is wrong with one entry of the index. Blobs that were looked
 // at are remembered.
 func (c *checker) entry(d v1.Descriptor, seen map[string]error) error {
-	verify := func(d v1.Descriptor) error {
+	look := func(d v1.Descriptor) error {
 		err, ok := seen[d.Digest.String()]
 		if !ok {
-			err = c.s.verifyBlob(d)
+			err = verify(c.s, d)
 			seen[d.Digest.String()] = err
 		}
 		return err
 	}
-	if !isImage(d) && !isArtifact(d) {
+	if !IsImage(d) && !IsArtifact(d) {
 		return fmt.Errorf("entry of type %s: made by another program", d.MediaType)
 	}
-	if err := verify(d); err != nil {
+	if err := look(d); err != nil {
 		return err
 	}
-	if isArtifact(d) {
-		a, err := c.s.artifact(d)
+	if IsArtifact(d) {
+		a, err := LoadArtifact(c.s, d)
 		if err != nil {
 			return err
 		}
-		return verify(a.Blob)
+		return look(a.Blob)
 	}
 	all := []v1.Descriptor{d}
-	if isIndex(d) {
+	if IsIndex(d) {
 		var err error
-		if all, err = c.s.members(d); err != nil {
+		if all, err = Members(c.s, d); err != nil {
 			return err
 		}
 	}
 	for _, m := range all {
-		if err := verify(m); err != nil {
+		if err := look(m); err != nil {
 			return err
 		}
-		img, err := c.s.load(m)
+		img, err := LoadImage(c.s, m)
 		if err != nil {
 			return err
 		}
 		for _, l := range img.Manifest.Layers {
-			if err := verify(l); err != nil {
+			if err := look(l); err != nil {
 				return err
 			}
 		}
@@ -263,7 +262,7 @@ func (c *checker) cache(context.Context) error {
 
 // garbage looks for what nothing refers to.
 func (c *checker) garbage(ctx context.Context) error {
-	l, err := c.s.mark()
+	l, err := c.s.needed()
 	if err != nil {
 		if c.repair {
 			return err
@@ -291,10 +290,10 @@ func (c *checker) garbage(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := unused("oci/"+v1.ImageBlobsDir+"/sha256", "blob", l.blobs); err != nil {
+	if err := unused(blobDir, "blob", l.Blobs); err != nil {
 		return err
 	}
-	if err := unused("layers/"+c.s.variant, "layer", l.layers); err != nil {
+	if err := unused("layers/"+c.s.variant, "layer", l.Layers); err != nil {
 		return err
 	}
 	if !c.repair {
@@ -304,14 +303,4 @@ func (c *checker) garbage(ctx context.Context) error {
 		return err
 	}
 	return c.s.sweepTmp()
-}
-
-// verifyBlob reads a blob to its end.
-func (s *Store) verifyBlob(d v1.Descriptor) error {
-	r, err := s.openBlob(d)
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, 1<<20))
-	return errors.Join(err, r.Close())
 }

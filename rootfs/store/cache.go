@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"encoding/json"
@@ -32,7 +32,7 @@ func (s *Store) cachePath(key digest.Digest) string {
 // be used: what is damaged, or without its blob, is as good as not there. A
 // build must Hold the store from before, so that the layer stays.
 func (s *Store) CacheGet(key digest.Digest) (CacheEntry, bool, error) {
-	if err := checkDigest(key); err != nil {
+	if err := CheckDigest(key); err != nil {
 		return CacheEntry{}, false, err
 	}
 	e, err := readCacheEntry(s.cachePath(key))
@@ -54,7 +54,7 @@ func (s *Store) CacheGet(key digest.Digest) (CacheEntry, bool, error) {
 
 // CachePut stores an entry, over an older one.
 func (s *Store) CachePut(key digest.Digest, e CacheEntry) error {
-	if err := checkDigest(key); err != nil {
+	if err := CheckDigest(key); err != nil {
 		return err
 	}
 	data, err := json.Marshal(e)
@@ -87,7 +87,7 @@ func (s *Store) PruneCache(unused time.Duration) error {
 
 func readCacheEntry(path string) (CacheEntry, error) {
 	var e CacheEntry
-	data, err := ownfile.Read(path, maxDocument)
+	data, err := ownfile.Read(path, MaxDocument)
 	if ownfile.IsStray(err) {
 		return e, fmt.Errorf("build cache: %w: %w", ErrCorrupt, err)
 	}
@@ -100,14 +100,14 @@ func readCacheEntry(path string) (CacheEntry, error) {
 	if e.Layer.Empty {
 		return e, nil
 	}
-	if err := errors.Join(checkDigest(e.Layer.Descriptor.Digest), checkDigest(e.Layer.DiffID)); err != nil {
+	if err := errors.Join(CheckDigest(e.Layer.Descriptor.Digest), CheckDigest(e.Layer.DiffID)); err != nil {
 		return e, fmt.Errorf("build cache %s: %w: %w", path, ErrCorrupt, err)
 	}
 	return e, nil
 }
 
-// eachCached calls visit for the entries of all variants: they share blobs.
-func (s *Store) eachCached(visit func(CacheEntry)) error {
+// EachCached calls visit for the entries of all variants: they share blobs.
+func (s *Store) EachCached(visit func(CacheEntry)) error {
 	files, err := filepath.Glob(s.path("cache", "*", "*.json"))
 	if err != nil {
 		return err

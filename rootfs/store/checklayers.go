@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"context"
@@ -42,29 +42,29 @@ func (c *checker) layers(ctx context.Context) error {
 
 // unpackedLayers returns those layers of images that are unpacked, each once.
 func (c *checker) unpackedLayers() ([]LayerDescriptor, error) {
-	idx, err := c.s.readIndex()
+	idx, err := c.s.Index()
 	if err != nil {
 		return nil, err
 	}
 	var out []LayerDescriptor
 	seen := make(map[string]bool)
 	for _, d := range idx.Manifests {
-		if !isImage(d) {
+		if !IsImage(d) {
 			continue
 		}
 		all := []v1.Descriptor{d}
-		if isIndex(d) {
-			if all, err = c.s.members(d); err != nil {
+		if IsIndex(d) {
+			if all, err = Members(c.s, d); err != nil {
 				return nil, err
 			}
 		}
 		for _, m := range all {
-			img, err := c.s.load(m)
+			img, err := LoadImage(c.s, m)
 			if err != nil {
 				continue // reported
 			}
 			for _, l := range img.LayerDescriptors() {
-				if !seen[l.DiffID.Encoded()] && c.s.haveLayer(l.DiffID) {
+				if !seen[l.DiffID.Encoded()] && c.s.HaveLayer(l.DiffID) {
 					seen[l.DiffID.Encoded()] = true
 					out = append(out, l)
 				}
@@ -75,7 +75,7 @@ func (c *checker) unpackedLayers() ([]LayerDescriptor, error) {
 }
 
 func (c *checker) verifyLayer(ctx context.Context, l LayerDescriptor) (damage []string, err error) {
-	blob, err := c.s.openBlob(l.Descriptor)
+	blob, err := c.s.OpenBlob(l.Descriptor)
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +95,10 @@ func (c *checker) unpackAgain(ctx context.Context, l LayerDescriptor) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := c.s.collectLayer(w, l.DiffID.Encoded()); err != nil {
+	if err := collectLayer(c.s, w, l.DiffID.Encoded()); err != nil {
 		return err
 	}
-	if c.s.haveLayer(l.DiffID) {
+	if c.s.HaveLayer(l.DiffID) {
 		return fmt.Errorf("%w: a sandbox runs from it: stop that first", ErrInUse)
 	}
 	_, err = c.s.UnpackLayers(ctx, []LayerDescriptor{l})

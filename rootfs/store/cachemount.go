@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"context"
@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
@@ -50,7 +49,7 @@ const maxPrivate = 1000
 // CacheMount returns the directory for key, making it if there is none, and
 // keeps it from being pruned until Release.
 func (s *Store) CacheMount(ctx context.Context, key digest.Digest, how CacheSharing) (*CacheMount, error) {
-	if err := checkDigest(key); err != nil {
+	if err := CheckDigest(key); err != nil {
 		return nil, err
 	}
 	base := s.path("mounts", s.variant)
@@ -152,43 +151,14 @@ func (m *CacheMount) Filled() error {
 	return errors.Join(err, f.Close())
 }
 
+// Dir is the directory. Its files have store ids.
+func (m *CacheMount) Dir() string { return m.dir }
+
+// Mapping is that of the store.
+func (m *CacheMount) Mapping() idmap.Mapping { return m.store.o.Mapping }
+
 // Release gives the directory up. Nothing may be mounted from it any more.
 func (m *CacheMount) Release() error { return m.lock.Close() }
-
-// Mount mounts the directory on target, so that files in it appear with the
-// caller's ids of the sandbox and are kept with those of the store.
-func (m *CacheMount) Mount(target string) (err error) {
-	mapping := m.store.o.Mapping
-	if !mapping.NeedsIDMappedLayers() {
-		if err := unix.Mount(m.dir, target, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("bind cache mount: %w", err)
-		}
-		return nil
-	}
-	return mountMapped(m.dir, target, mapping)
-}
-
-// mountMapped mounts dir on target, idmapped.
-func mountMapped(dir, target string, m idmap.Mapping) (err error) {
-	userns, err := newUserns(m)
-	if err != nil {
-		return fmt.Errorf("user namespace for idmapped mounts: %w", err)
-	}
-	defer func() { err = errors.Join(err, userns.Close()) }()
-	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("open_tree: %w", err)
-	}
-	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns.Fd())}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		return fmt.Errorf("mount_setattr: %w", err)
-	}
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("move_mount: %w", err)
-	}
-	return nil
-}
 
 // PruneCacheMounts removes those that were not used for so long and that
 // nobody uses now, and returns how many bytes that were.

@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"context"
@@ -25,13 +25,14 @@ import (
 
 // Docker's media types, for what is pulled; all that is written here is OCI's.
 const (
-	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	dockerConfig   = "application/vnd.docker.container.image.v1+json"
-	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	DockerManifest   = "application/vnd.docker.distribution.manifest.v2+json"
+	DockerList       = "application/vnd.docker.distribution.manifest.list.v2+json"
+	DockerConfigType = "application/vnd.docker.container.image.v1+json"
+	DockerLayer      = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
-func newIndex() *v1.Index {
+// NewIndex returns an index without entries.
+func NewIndex() *v1.Index {
 	return &v1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex,
 		Manifests: []v1.Descriptor{},
@@ -41,8 +42,8 @@ func newIndex() *v1.Index {
 // maxIndex bounds index.json: some hundred thousand images.
 const maxIndex = 64 << 20
 
-// readIndex returns index.json as it is now.
-func (s *Store) readIndex() (*v1.Index, error) {
+// Index returns index.json as it is now.
+func (s *Store) Index() (*v1.Index, error) {
 	data, err := ownfile.Read(s.path("oci", v1.ImageIndexFile), maxIndex)
 	if errors.Is(err, os.ErrNotExist) || ownfile.IsStray(err) {
 		return nil, fmt.Errorf("%w: %w", ErrIndex, err)
@@ -65,8 +66,8 @@ func (s *Store) writeIndex(idx *v1.Index) error {
 	return atomicfile.Write(s.path("oci", v1.ImageIndexFile), append(data, '\n'))
 }
 
-// changeIndex lets change modify index.json while nobody else does.
-func (s *Store) changeIndex(ctx context.Context, change func(*v1.Index) error) (err error) {
+// Change lets change modify index.json while nobody else does.
+func (s *Store) Change(ctx context.Context, change func(*v1.Index) error) (err error) {
 	lock, err := filelock.Acquire(ctx, s.path("locks/index"), filelock.Exclusive)
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func (s *Store) changeIndex(ctx context.Context, change func(*v1.Index) error) (
 	if err != nil {
 		return err
 	}
-	idx, err := s.readIndex()
+	idx, err := s.Index()
 	if err != nil {
 		return err
 	}
@@ -90,17 +91,17 @@ func (s *Store) changeIndex(ctx context.Context, change func(*v1.Index) error) (
 	return s.writeIndex(idx)
 }
 
-// shrinkIndex is changeIndex for what gives room back: it has to work on a full
+// Shrink is Change for what gives room back: it has to work on a full
 // disk, and uses the room that is kept for it there.
-func (s *Store) shrinkIndex(ctx context.Context, change func(*v1.Index) error) error {
-	err := s.changeIndex(ctx, change)
-	if !noRoom(err) {
+func (s *Store) Shrink(ctx context.Context, change func(*v1.Index) error) error {
+	err := s.Change(ctx, change)
+	if !NoRoom(err) {
 		return err
 	}
 	if removeErr := os.Remove(s.path(reserveFile)); removeErr != nil {
 		return err
 	}
-	return s.changeIndex(ctx, change)
+	return s.Change(ctx, change)
 }
 
 // reserveFile holds room for one more index.json.
@@ -121,66 +122,69 @@ func (s *Store) reserve() error {
 	})
 }
 
-func refName(d v1.Descriptor) string { return d.Annotations[v1.AnnotationRefName] }
+// RefName is the name that an entry of the index has; "" without one.
+func RefName(d v1.Descriptor) string { return d.Annotations[v1.AnnotationRefName] }
 
-// isManifest reports whether an entry is an image; what is kept about an image
+// IsManifest reports whether an entry is an image; what is kept about an image
 // has a type of its own (artifact.go).
-func isManifest(d v1.Descriptor) bool {
-	return !hasArtifactType(d) && isManifestType(d)
+func IsManifest(d v1.Descriptor) bool {
+	return !HasArtifactType(d) && isManifestType(d)
 }
 
-// hasArtifactType reports whether an entry says that it is something else than an
+// HasArtifactType reports whether an entry says that it is something else than an
 // image. Some tools write there what an image's configuration is.
-func hasArtifactType(d v1.Descriptor) bool {
-	return d.ArtifactType != "" && d.ArtifactType != v1.MediaTypeImageConfig && d.ArtifactType != dockerConfig
+func HasArtifactType(d v1.Descriptor) bool {
+	return d.ArtifactType != "" && d.ArtifactType != v1.MediaTypeImageConfig && d.ArtifactType != DockerConfigType
 }
 
 func isManifestType(d v1.Descriptor) bool {
-	return d.MediaType == v1.MediaTypeImageManifest || d.MediaType == dockerManifest || d.MediaType == ""
+	return d.MediaType == v1.MediaTypeImageManifest || d.MediaType == DockerManifest || d.MediaType == ""
 }
 
-// addNames makes names refer to the manifest d. An image that loses its last
+// AddNames makes names refer to the manifest d. An image that loses its last
 // name that way stays, without one, until it is removed by its id.
-func addNames(idx *v1.Index, d v1.Descriptor, names []string) {
+func AddNames(idx *v1.Index, d v1.Descriptor, names []string) {
 	var lost []v1.Descriptor
 	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool {
-		if slices.Contains(names, refName(m)) {
+		if slices.Contains(names, RefName(m)) {
 			lost = append(lost, m)
 			return true
 		}
 		return false
 	})
 	for _, name := range names {
-		idx.Manifests = append(idx.Manifests, named(d, name))
+		idx.Manifests = append(idx.Manifests, Named(d, name))
 	}
 	if len(names) == 0 {
 		lost = append(lost, d)
 	}
 	for _, m := range lost {
-		keepNameless(idx, m)
+		KeepNameless(idx, m)
 	}
 	hasName := make(map[digest.Digest]bool)
 	for _, m := range idx.Manifests {
-		hasName[m.Digest] = hasName[m.Digest] || refName(m) != ""
+		hasName[m.Digest] = hasName[m.Digest] || RefName(m) != ""
 	}
 	// An entry without a name says nothing once there is one with a name.
 	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(m v1.Descriptor) bool {
-		return refName(m) == "" && hasName[m.Digest]
+		return RefName(m) == "" && hasName[m.Digest]
 	})
 }
 
-func keepNameless(idx *v1.Index, d v1.Descriptor) {
-	if !hasManifest(idx, d.Digest) {
-		idx.Manifests = append(idx.Manifests, named(d, ""))
+// KeepNameless enters an image without a name, if it is not there at all.
+func KeepNameless(idx *v1.Index, d v1.Descriptor) {
+	if !HasManifest(idx, d.Digest) {
+		idx.Manifests = append(idx.Manifests, Named(d, ""))
 	}
 }
 
-func hasManifest(idx *v1.Index, d digest.Digest) bool {
+// HasManifest reports whether the index has an entry of that digest.
+func HasManifest(idx *v1.Index, d digest.Digest) bool {
 	return slices.ContainsFunc(idx.Manifests, func(m v1.Descriptor) bool { return m.Digest == d })
 }
 
-// named returns the descriptor with another name, or without one.
-func named(d v1.Descriptor, name string) v1.Descriptor {
+// Named returns the descriptor with another name, or without one.
+func Named(d v1.Descriptor, name string) v1.Descriptor {
 	a := make(map[string]string, len(d.Annotations)+1)
 	maps.Copy(a, d.Annotations)
 	delete(a, v1.AnnotationRefName)
@@ -193,3 +197,18 @@ func named(d v1.Descriptor, name string) v1.Descriptor {
 	}
 	return d
 }
+
+// NamesOf returns the names that the index has for a digest.
+func NamesOf(idx *v1.Index, d digest.Digest) []string {
+	var names []string
+	for _, m := range idx.Manifests {
+		if m.Digest == d && RefName(m) != "" {
+			names = append(names, RefName(m))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// NoRoom reports whether a disk, or what one may have of it, is full.
+func NoRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

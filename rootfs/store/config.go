@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"encoding/json"
