@@ -45,73 +45,73 @@ type remedy struct {
 // hints say what to do about an error that a person can do something about.
 func hints() []remedy {
 	return append(scanHints(), []remedy{
-		{process.ErrNotFound, notFound, "Look what the image has, for example with: cpc run --rm IMAGE ls /usr/bin"},
-		{process.ErrNotExecutable, notExecutable, "The file is there but cannot be run: check its mode and, for a script, its first line."},
-		{process.ErrStopped, defaultFailure, "A process of user 0 in the sandbox does that. End the sandbox with: cpc kill NAME"},
-		{process.ErrWorkdir, notExecutable, "Name one that is there with --workdir, or make it with a WORKDIR in the Dockerfile."},
-		{record.ErrNameInUse, defaultFailure, "Choose another --name, or remove that sandbox with: cpc rm -f NAME"},
-		{record.ErrNotFound, defaultFailure, "See which there are with: cpc ps -a"},
-		{record.ErrAmbiguous, defaultFailure, "Give more of the id; see: cpc ps -a"},
-		{sandbox.ErrNotRunning, defaultFailure, "See how it ended with: cpc inspect NAME"},
-		{sandbox.ErrMonitorGone, defaultFailure, "What it left is removed by the next command, such as: cpc ps -a"},
-		{sandbox.ErrNoRuntime, defaultFailure, "Install cpc-runtime beside cpc (make install), or name it with --runtime PATH."},
-		{errNoSuchThing, defaultFailure, "See which there are with: cpc ps -a, and: cpc images"},
+		{process.ErrNotFound, notFound, "See which commands the image has, for example with: cpc run --rm IMAGE ls /usr/bin"},
+		{process.ErrNotExecutable, notExecutable, "The file exists but cannot be executed. Check its mode and, for a script, its first line."},
+		{process.ErrStopped, defaultFailure, "A process of user 0 in the sandbox stopped it. End the sandbox with: cpc kill NAME"},
+		{process.ErrWorkdir, notExecutable, "Use --workdir with a directory that exists, or create the directory with WORKDIR in the Dockerfile."},
+		{record.ErrNameInUse, defaultFailure, "Use another --name, or remove the other sandbox with: cpc rm -f NAME"},
+		{record.ErrNotFound, defaultFailure, "List the sandboxes with: cpc ps -a"},
+		{record.ErrAmbiguous, defaultFailure, "Use more characters of the id. List the sandboxes with: cpc ps -a"},
+		{sandbox.ErrNotRunning, defaultFailure, "See how the sandbox ended with: cpc inspect NAME"},
+		{sandbox.ErrMonitorGone, defaultFailure, "The next command removes the remains of the sandbox, for example: cpc ps -a"},
+		{sandbox.ErrNoRuntime, defaultFailure, "Install cpc-runtime beside cpc (make install), or give its path with --runtime PATH."},
+		{errNoSuchThing, defaultFailure, "List the sandboxes with: cpc ps -a. List the images with: cpc images"},
 		{errNoPS, defaultFailure, "Install it: sudo apt-get install procps"},
-		{monitor.ErrPaused, defaultFailure, "Let it go on with: cpc unpause NAME"},
-		{cgroups.ErrNoCgroup, defaultFailure, "The sandbox was started where its limits cannot be enforced; see: cpc inspect NAME"},
-		{sandbox.ErrRunning, defaultFailure, "End it first with: cpc stop NAME; or end and remove it with: cpc rm -f NAME"},
-		{registry.ErrDenied, defaultFailure, "Check both. Some registries want a token instead of the password; see docs/registry.md."},
-		{rootfs.ErrPushDenied, defaultFailure, "Log in with: cpc login SERVER, as a user who may write there; some registries want the repository made first."},
-		{rootfs.ErrRateLimit, defaultFailure, "Wait, log in with: cpc login (limits for users are higher), or name a mirror in config.toml; see docs/registry.md."},
-		{rootfs.ErrSentAway, defaultFailure, "If its storage or its token server is there, name that host in config.toml:\n  [registries.\"HOST:PORT\"]\nSee docs/registry.md."},
-		{rootfs.ErrUntrusted, defaultFailure, "Name its authority (ca = \"FILE\") or, if you must, call it insecure in config.toml:\n  [registries.\"HOST:PORT\"]\n  insecure = true\nSee docs/registry.md."},
-		{rootfs.ErrUnreachable, defaultFailure, "Check the name and the network, or bring the image in as a tar: cpc import FILE IMAGE"},
-		{rootfs.ErrNoRegistry, defaultFailure, "Check the host and the port in the image's name."},
-		{rootfs.ErrFailing, defaultFailure, "Try again later, or name a mirror in config.toml; see docs/registry.md."},
-		{rootfs.ErrIncomplete, defaultFailure, "Have it pushed again, or name a mirror in config.toml; see docs/registry.md."},
-		{rootfs.ErrNoPlatform, defaultFailure, "Choose one that is there, which then runs through emulation, with: --platform OS/ARCH"},
-		{rootfs.ErrNotInRegistry, defaultFailure, "Check the name; the tags of a repository are listed by: cpc search REPOSITORY"},
-		{rootfs.ErrNotFound, defaultFailure, "See which images there are with: cpc images. Get one with: cpc pull IMAGE, or make one with: cpc build"},
-		{rootfs.ErrIndex, defaultFailure, "Make it again from what is there, without names, with: cpc system check --repair"},
+		{monitor.ErrPaused, defaultFailure, "Unpause the sandbox with: cpc unpause NAME"},
+		{cgroups.ErrNoCgroup, defaultFailure, "The sandbox runs without enforced limits, so it has no cgroup. See: cpc inspect NAME"},
+		{sandbox.ErrRunning, defaultFailure, "Stop it first with: cpc stop NAME. Or stop and remove it with: cpc rm -f NAME"},
+		{registry.ErrDenied, defaultFailure, "Check the user name and the password. Some registries need a token instead of the password; see docs/registry.md."},
+		{rootfs.ErrPushDenied, defaultFailure, "Log in with: cpc login SERVER, as a user who may push there. In some registries the repository must exist first."},
+		{rootfs.ErrRateLimit, defaultFailure, "Wait, or log in with: cpc login (users have higher limits), or set a mirror in config.toml; see docs/registry.md."},
+		{rootfs.ErrSentAway, defaultFailure, "If the storage or the token server of the registry is there, add that host to config.toml:\n  [registries.\"HOST:PORT\"]\nSee docs/registry.md."},
+		{rootfs.ErrUntrusted, defaultFailure, "Set its certificate authority (ca = \"FILE\") or, if you accept the risk, set it as insecure in config.toml:\n  [registries.\"HOST:PORT\"]\n  insecure = true\nSee docs/registry.md."},
+		{rootfs.ErrUnreachable, defaultFailure, "Check the name and the network. Without a network, import a tar with: cpc import FILE IMAGE"},
+		{rootfs.ErrNoRegistry, defaultFailure, "Check the host and the port in the name of the image."},
+		{rootfs.ErrFailing, defaultFailure, "Try again later, or set a mirror in config.toml; see docs/registry.md."},
+		{rootfs.ErrIncomplete, defaultFailure, "The image must be pushed again. Or set a mirror in config.toml; see docs/registry.md."},
+		{rootfs.ErrNoPlatform, defaultFailure, "Use a platform that the image has, with: --platform OS/ARCH. It runs by emulation."},
+		{rootfs.ErrNotInRegistry, defaultFailure, "Check the name. List the tags of the repository with: cpc search REPOSITORY"},
+		{rootfs.ErrNotFound, defaultFailure, "List the images with: cpc images. Pull one with: cpc pull IMAGE, or build one with: cpc build"},
+		{rootfs.ErrIndex, defaultFailure, "Rebuild the list of images (without names) with: cpc system check --repair"},
 		{errDamaged, defaultFailure, "Repair it with: cpc system check --repair"},
-		{rootfs.ErrNoArchive, defaultFailure, "It should come from cpc save, docker save, podman save or skopeo. The tar of a root file system is for: cpc import FILE NAME"},
-		{rootfs.ErrArrival, defaultFailure, "Try again. If it stays so, the image in the registry is damaged: have it pushed again."},
+		{rootfs.ErrNoArchive, defaultFailure, "Use an archive from cpc save, docker save, podman save or skopeo. Import the tar of a root file system with: cpc import FILE NAME"},
+		{rootfs.ErrArrival, defaultFailure, "Try again. If the error persists, the image in the registry is damaged and must be pushed again."},
 		{rootfs.ErrCorrupt, defaultFailure, "Remove the image with: cpc rmi IMAGE, then pull, import or build it again."},
-		{rootfs.ErrInUse, defaultFailure, "End the sandbox that uses it first; see: cpc ps"},
+		{rootfs.ErrInUse, defaultFailure, "Stop the sandbox that uses it first. List the sandboxes with: cpc ps"},
 		{errStillRunning, defaultFailure, "Stop them with: cpc stop NAME; or end and remove them too, with: cpc system reset --force"},
 		{errForeignIDs, defaultFailure, "Files of ids that you do not have now, only root can remove: sudo rm -rf DIRECTORY, with the data directory that cpc info names."},
 		{store.ErrBusy, defaultFailure, "Wait for it to end (a build, a pull, a load), or end it. Then try again."},
-		{sbom.ErrNoProgram, defaultFailure, "Install cpc-scan beside cpc (make install); cpc build does without it with: --sbom=false"},
+		{sbom.ErrNoProgram, defaultFailure, "Install cpc-scan beside cpc (make install). cpc build --sbom=false works without it."},
 		{netns.ErrUnavailable, defaultFailure, networkHint},
-		{sandbox.ErrNoDecisions, defaultFailure, "Sandboxes that were started with --network allowlist, the default, have some."},
-		{network.ErrNoCA, defaultFailure, "Name the bundle: --host-ca=FILE"},
-		{tar.ErrHeader, defaultFailure, "It should be the tar of a root file system, as it is or compressed with gzip, zstd or bzip2."},
-		{io.ErrUnexpectedEOF, defaultFailure, "It ends too early: make it, or get it, once more."},
-		{disk.ErrNone, defaultFailure, "Install e2fsprogs, and fuse2fs for users; see which tiers there are in docs/disk.md."},
-		{confine.ErrNotLoaded, defaultFailure, "Load it, as root, with: apparmor_parser -r FILE; see which there are with: aa-status"},
-		{confine.ErrNoAppArmor, defaultFailure, "Leave the option out: a profile is only applied where AppArmor is enabled."},
-		{confine.ErrNotConfined, defaultFailure, "Look in the kernel's log (dmesg) for what the host's policy denies, and for a runtime that ignores the profile or label."},
-		{sandbox.ErrCutOff, defaultFailure, "Join it again: cpc attach SANDBOX; what it wrote meanwhile: cpc logs SANDBOX."},
+		{sandbox.ErrNoDecisions, defaultFailure, "Only sandboxes with --network allowlist (the default) have decisions."},
+		{network.ErrNoCA, defaultFailure, "Give the path of the bundle with: --host-ca=FILE"},
+		{tar.ErrHeader, defaultFailure, "Use the tar of a root file system, uncompressed or compressed with gzip, zstd or bzip2."},
+		{io.ErrUnexpectedEOF, defaultFailure, "The file is incomplete. Create it or download it again."},
+		{disk.ErrNone, defaultFailure, "Install e2fsprogs and, for users other than root, fuse2fs. docs/disk.md describes the tiers."},
+		{confine.ErrNotLoaded, defaultFailure, "Load the profile as root with: apparmor_parser -r FILE. List the loaded profiles with: aa-status"},
+		{confine.ErrNoAppArmor, defaultFailure, "Remove the option: profiles need a kernel with AppArmor enabled."},
+		{confine.ErrNotConfined, defaultFailure, "See the kernel log (dmesg) for denials by the policy of the host. Or the runtime ignores the profile or label."},
+		{sandbox.ErrCutOff, defaultFailure, "Attach again with: cpc attach SANDBOX. See the output in between with: cpc logs SANDBOX"},
 		{userns.ErrNoHelper, defaultFailure, "Install them: sudo apt-get install uidmap"},
-		{userns.ErrNoRange, defaultFailure, "Give your user one: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""},
+		{userns.ErrNoRange, defaultFailure, "Assign a range to your user: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""},
 		{userns.ErrDisabled, defaultFailure, userNamespaceHint},
 	}...)
 }
 
 func scanHints() []remedy {
 	return []remedy{
-		{errOldAdvisories, defaultFailure, "Fetch them anew, or take them as they are with: --max-age 0"},
-		{errNotFetchedAgain, defaultFailure, "Take the old ones with: cpc scan --offline --max-age 0 IMAGE\n" + advisoriesHint},
+		{errOldAdvisories, defaultFailure, "Download them again, or accept them as they are with: --max-age 0"},
+		{errNotFetchedAgain, defaultFailure, "Use the old ones with: cpc scan --offline --max-age 0 IMAGE\n" + advisoriesHint},
 		{errNotFetched, defaultFailure, advisoriesHint},
-		{errNoAdvisories, defaultFailure, "Leave out --offline once, to fetch them, or name some with --db PATH."},
+		{errNoAdvisories, defaultFailure, "Run once without --offline to download them, or use --db PATH."},
 	}
 }
 
 // advisoriesHint says how to scan without a network.
-const advisoriesHint = "Without a network, fetch " + sbom.Source + `/ECOSYSTEM/all.zip
-on a machine that has one (ECOSYSTEM is Debian, PyPI, npm, Go, ...) and name the files:
+const advisoriesHint = "Without a network, download " + sbom.Source + `/ECOSYSTEM/all.zip
+on a machine that has one (ECOSYSTEM is Debian, PyPI, npm, Go, ...) and use the files:
   cpc scan --db Debian.zip --db PyPI.zip IMAGE
-Where there is a mirror of them, which has the same paths:
+Or use a mirror with the same paths:
   cpc scan --db https://MIRROR IMAGE
 See docs/sbom.md.`
 
@@ -120,14 +120,14 @@ const userNamespaceHint = `Allow them, as root:
   sysctl -w kernel.unprivileged_userns_clone=1                # Debian's switch, where it exists
   cpc setup                                                   # AppArmor's profile for cpc (Ubuntu 24.04)
   sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # or all programs, where it exists
-What is in the way here is said by: cpc doctor`
+To see what is missing on this machine: cpc doctor`
 
 // networkHint comes before those for errors of the kernel, which mean something
 // else there: no space is no room for a namespace.
-const networkHint = `The kernel must have network namespaces, veth and nf_tables, and let this user have them; as root:
+const networkHint = `The kernel must have network namespaces, veth and nf_tables, and this user must be allowed to use them. As root:
   sysctl -w user.max_net_namespaces=65536
   modprobe -a veth nf_tables nft_ct nft_nat nft_log nft_limit nft_reject_inet nf_nat nfnetlink_log
-Without: --network none; or --network host, which lets the sandbox reach all that this host reaches.`
+Or use --network none, or --network host, with which the sandbox reaches everything that this host reaches.`
 
 // explain finds the exit status and the next step for an error.
 func explain(err error) (code int, hint string) {
@@ -152,16 +152,16 @@ func explain(err error) (code int, hint string) {
 }
 
 func unansweredHint(e *sandbox.UnansweredError) string {
-	hint := "End and remove the sandbox with: cpc rm -f " + e.Name
+	hint := "Stop and remove the sandbox with: cpc rm -f " + e.Name
 	if e.Stopped {
-		return fmt.Sprintf("Let it go on with: kill -CONT %d\n%s", e.PID, hint)
+		return fmt.Sprintf("Continue the monitor with: kill -CONT %d\n%s", e.PID, hint)
 	}
 	return hint
 }
 
 func limitsHint(e *sandbox.LimitsError) string {
 	var b strings.Builder
-	b.WriteString("To have them enforced:")
+	b.WriteString("To enforce them:")
 	said := map[string]bool{}
 	for _, m := range e.Missing {
 		if !said[m.Fix] {
@@ -172,6 +172,6 @@ func limitsHint(e *sandbox.LimitsError) string {
 	if e.Running {
 		return b.String()
 	}
-	b.WriteString("\nTo go on without them, add one option (for always: CPC_LIMITS=best-effort):\n  cpc run --limits best-effort ...\nWhat this machine can enforce, and what it lacks, is shown by: cpc doctor")
+	b.WriteString("\nTo run without them, add one option (permanently: CPC_LIMITS=best-effort):\n  cpc run --limits best-effort ...\nTo see what this machine can enforce and what is missing: cpc doctor")
 	return b.String()
 }

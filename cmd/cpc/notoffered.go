@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	oneSandbox    = "cpc runs sandboxes, one by one. Start each with: cpc run"
-	noSecondStart = "a sandbox is made and started at once. Run it with: cpc run -d --name NAME IMAGE"
-	copyWithTar   = "copy with tar, in and out:\n" +
+	oneSandbox    = "cpc runs single sandboxes. Start each with: cpc run"
+	noSecondStart = "cpc creates and starts a sandbox in one step: cpc run -d --name NAME IMAGE"
+	copyWithTar   = "copy files with tar, into a sandbox and out of it:\n" +
 		"  tar c DIRECTORY | cpc exec -i NAME tar x\n" +
 		"  cpc exec NAME tar c DIRECTORY | tar x"
 )
@@ -22,12 +22,12 @@ const (
 // what to do instead.
 func commandsNotOffered() map[string]string {
 	all := map[string]string{
-		"compose": oneSandbox, "stack": oneSandbox, "swarm": oneSandbox, "service": oneSandbox, "node": oneSandbox, "config": oneSandbox, "kube": oneSandbox, "pod": noPods, "play": oneSandbox, "generate": "systemd runs sandboxes by units that one writes: docs/systemd.md",
-		"volume": noHostFiles, "secret": "give it on the standard input (cpc run -i), with --env-file, or to a build with --secret", "context": noRemote, "plugin": "cpc has no plugins", "machine": noRemote,
-		"network":  "each sandbox has a network of its own. See and change what it reaches with: cpc net",
-		"manifest": "an image for several platforms is built with: cpc build --platform linux/amd64,linux/arm64; its parts are shown by: cpc inspect IMAGE",
-		"trust":    noTrust, "checkpoint": "a sandbox is not saved and restored. cpc-runtime can: docs/oci.md",
-		"auto-update": noRestart, "healthcheck": noHealth, "untag": "remove the name with: cpc rmi NAME", "unshare": "run what needs it in a sandbox", "farm": noRemote, "artifact": "what a registry keeps about an image is listed by: cpc referrers IMAGE", "quadlet": "systemd runs sandboxes by units that one writes: docs/systemd.md",
+		"compose": oneSandbox, "stack": oneSandbox, "swarm": oneSandbox, "service": oneSandbox, "node": oneSandbox, "config": oneSandbox, "kube": oneSandbox, "pod": noPods, "play": oneSandbox, "generate": "write a systemd unit instead: docs/systemd.md",
+		"volume": noHostFiles, "secret": "pass it on standard input (cpc run -i), with --env-file, or to a build with --secret", "context": noRemote, "plugin": "cpc has no plugins", "machine": noRemote,
+		"network":  "each sandbox has its own network. Show and change what it can reach with: cpc net",
+		"manifest": "build a multi-platform image with: cpc build --platform linux/amd64,linux/arm64. Show its parts with: cpc inspect IMAGE",
+		"trust":    noTrust, "checkpoint": "sandboxes cannot be checkpointed; containers of cpc-runtime can: docs/oci.md",
+		"auto-update": noRestart, "healthcheck": noHealth, "untag": "remove the name with: cpc rmi NAME", "unshare": "run the command in a sandbox", "farm": noRemote, "artifact": "list the referrers of an image with: cpc referrers IMAGE", "quadlet": "write a systemd unit instead: docs/systemd.md",
 	}
 	maps.Copy(all, sandboxCommandsNotOffered())
 	return all
@@ -37,13 +37,13 @@ func commandsNotOffered() map[string]string {
 func sandboxCommandsNotOffered() map[string]string {
 	return map[string]string{
 		"create": noSecondStart, "start": noSecondStart, "restart": noRestart,
-		"rename": "a sandbox keeps its name, by which its record, log and events are found. Choose it at the start: cpc run --name NAME",
+		"rename": "the name of a sandbox cannot change. Set it at the start: cpc run --name NAME",
 		"cp":     copyWithTar,
-		"commit": "an image comes from a Dockerfile: cpc build. Or from a tar: cpc export NAME | cpc import - IMAGE",
+		"commit": "build an image from a Dockerfile with: cpc build. Or create it from a tar: cpc export NAME | cpc import - IMAGE",
 		"port":   noPorts,
-		"diff":   "see what a sandbox has written with: cpc exec NAME find / -xdev -newer /etc/hostname; it writes to memory and to its disk only",
-		"mount":  "see its files with: cpc exec NAME ls, or get them with: cpc export NAME", "unmount": "cpc mounts nothing for others",
-		"init": noSecondStart, "restore": "a sandbox is not saved and restored", "checkpoint": "a sandbox is not saved and restored. cpc-runtime can: docs/oci.md", "clone": noSecondStart, "cleanup": "cpc removes what a sandbox leaves by itself", "exists": "ask with: cpc inspect NAME > /dev/null", "runlabel": "run what the label says yourself: cpc inspect -f '{{.Config.Labels}}' IMAGE",
+		"diff":   "list the files that a sandbox has written with: cpc exec NAME find / -xdev -newer /etc/hostname",
+		"mount":  "list its files with: cpc exec NAME ls. Export them with: cpc export NAME", "unmount": "cpc does not mount the files of a sandbox on the host",
+		"init": noSecondStart, "restore": "sandboxes cannot be checkpointed", "checkpoint": "sandboxes cannot be checkpointed; containers of cpc-runtime can: docs/oci.md", "clone": noSecondStart, "cleanup": "cpc cleans up by itself", "exists": "use the exit status of: cpc inspect NAME > /dev/null", "runlabel": "run the command in the label yourself: cpc inspect -f '{{.Config.Labels}}' IMAGE",
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-var pageName = regexp.MustCompile(`\bdocs/[a-z]+\.md\b`)
+var pageName = regexp.MustCompile(`\bdocs/[a-z-]+\.md\b`)
 
 // findable returns the text of a hint with the pages of documentation named by where
 // they are installed, PREFIX/share/doc/cpc. In a source tree they are in docs/.

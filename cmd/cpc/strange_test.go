@@ -158,13 +158,13 @@ func TestTakenFlags(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		"run --restart always":  "--restart=always is not offered: a sandbox that has ended",
+		"run --restart always":  "--restart=always is not offered: an exited sandbox",
 		"run --privileged":      "--privileged is not offered: a sandbox never has",
 		"run -itv /a:/b":        "-v is not offered: a sandbox sees no files",
-		"ps -s":                 "--size is not offered: how much",
-		"image rm --platform x": "--platform is not offered: remove it",
+		"ps -s":                 "--size is not offered: show the disk usage",
+		"image rm --platform x": "--platform is not offered: remove the image",
 		"ps -H tcp://x":         "-H is not offered: cpc has no server",
-		"stop --debug":          "--debug is not offered: more is said",
+		"stop --debug":          "--debug is not offered: for details",
 		"run --memroy 1g":       "unknown flag: --memroy: did you mean --memory?",
 		"run --quite":           "unknown flag: --quite: did you mean --quiet?",
 		"run --nosuch":          "unknown flag: --nosuch\n",

@@ -9,41 +9,41 @@ import (
 )
 
 const (
-	noHostFiles = "a sandbox sees no files of the host. Put them into the image (COPY), or into a running sandbox:\n" +
+	noHostFiles = "a sandbox sees no files of the host. Copy files into the image (COPY), or into a running sandbox:\n" +
 		"  tar c DIRECTORY | cpc exec -i NAME tar x"
-	noPorts     = "nothing reaches into a sandbox. Ask from inside instead: cpc exec NAME curl http://127.0.0.1:PORT"
-	noAddress   = "every sandbox has the same address in a network of its own, where nobody else is. See what it reaches with: cpc net show NAME"
+	noPorts     = "nothing from outside reaches a sandbox. Send the request from inside: cpc exec NAME curl http://127.0.0.1:PORT"
+	noAddress   = "every sandbox has its own network, and the same address in it. Show what it can reach with: cpc net show NAME"
 	noDevices   = "a sandbox has no devices of the host"
-	noShared    = "a sandbox shares no namespaces, with the host or others; each has its own"
-	noRestart   = "a sandbox that has ended is not started again. Run a new one, or let systemd do it: docs/systemd.md"
-	noHealth    = "nothing checks a sandbox while it runs. Do so with: cpc exec NAME COMMAND"
-	noCgroup    = "cpc chooses the cgroup. To bound several together, run them in a slice of systemd: docs/systemd.md"
-	noWindows   = "it is for containers of Windows. Limit CPUs with --cpus, and block I/O with --device-read-bps and the like"
+	noShared    = "a sandbox shares no namespaces with the host or with other sandboxes"
+	noRestart   = "an exited sandbox cannot be started again. Run a new one, or use a systemd unit: docs/systemd.md"
+	noHealth    = "health checks do not run. Check a sandbox with: cpc exec NAME COMMAND"
+	noCgroup    = "cpc chooses the cgroup. To limit several sandboxes together, run them in a systemd slice: docs/systemd.md"
+	noWindows   = "it is for Windows containers. Limit CPUs with --cpus, and block I/O with --device-read-bps and similar flags"
 	noRealTime  = "a sandbox has no real-time priority. Limit CPU time with --cpus or --cpu-quota"
-	noTrust     = "signatures of images are not verified. Name the image by its digest, as NAME@sha256:…, to get that one only"
-	noPods      = "there are no pods: each sandbox is on its own"
-	noIDs       = "cpc chooses which ids stand for the sandbox's, so that they are nobody's on the host. See which with: cpc inspect NAME"
-	noPlatform  = "write the platform as one word: --platform OS/ARCH[/VARIANT]"
+	noTrust     = "cpc does not verify signatures of images. Use a digest, NAME@sha256:…, to select exactly one image"
+	noPods      = "cpc has no pods; each sandbox is separate"
+	noIDs       = "cpc chooses the ids of a sandbox, so that no user of the host has them. Show them with: cpc inspect NAME"
+	noPlatform  = "use one flag for the platform: --platform OS/ARCH[/VARIANT]"
 	noLogin     = "log in to the registry first, with: cpc login SERVER"
-	noCerts     = "name the registry's authority, or call it insecure, in config.toml: docs/registry.md"
-	noHooks     = "hooks are the runtime's; a sandbox has those that cpc gives it"
-	noLatest    = "name the sandbox. cpc ps --latest shows the newest"
-	noAll       = "name the sandboxes, as in: cpc COMMAND $(cpc ps -q)"
-	noFilters   = "name the sandboxes, as in: cpc COMMAND $(cpc ps -q --filter KEY=VALUE)"
-	noFile      = "name the sandbox, as in: cpc COMMAND $(cat FILE)"
-	noSize      = "how much sandboxes and images take on disk is shown by: cpc system df -v"
-	noLogs      = "output is kept on this host, bounded, and shown by: cpc logs NAME. Send it on with: cpc logs -f NAME | logger"
-	noRealPriv  = "a sandbox never has the host's rights. Give it single ones with --cap-add and --security-opt"
-	noNewer     = "layers stay as the steps make them; a stage that copies from another makes one layer of several: COPY --from"
-	noHostEnv   = "choose the variables that a sandbox gets, with --env NAME[=VALUE] or --env-file"
-	noTuning    = "limits of the whole build are set with --memory, --cpus and --pids-limit"
-	noRemote    = "cpc has no server: it works on the machine where it runs"
-	noEtcFiles  = "cpc writes the sandbox's /etc/hosts and /etc/hostname; add to them with --add-host and --hostname"
-	noPreserve  = "no open files of the caller get into a sandbox. Give it data on its standard input (-i)"
-	noPasswd    = "accounts are those of the image. Add to them in its Dockerfile"
-	noMemory    = "the kernel ends a program when the sandbox is out of memory. Give the sandbox more with --memory"
-	noSwappy    = "a sandbox has no swap unless --memory-swap gives it some; how eagerly it is used is the host's choice"
-	noDebugging = "more is said by: cpc inspect, cpc events, cpc doctor"
+	noCerts     = "set the certificate authority of the registry, or set it as insecure, in config.toml: docs/registry.md"
+	noHooks     = "cpc sets the hooks of a sandbox itself"
+	noLatest    = "give the name of the sandbox; cpc ps --latest shows the newest one"
+	noAll       = "give the names of the sandboxes, for example: cpc COMMAND $(cpc ps -q)"
+	noFilters   = "give the names of the sandboxes, for example: cpc COMMAND $(cpc ps -q --filter KEY=VALUE)"
+	noFile      = "give the name of the sandbox, for example: cpc COMMAND $(cat FILE)"
+	noSize      = "show the disk usage with: cpc system df -v"
+	noLogs      = "cpc keeps the output on this host. Show it with: cpc logs NAME. Send it on with: cpc logs -f NAME | logger"
+	noRealPriv  = "a sandbox never has rights on the host. Add single capabilities with --cap-add, and see --security-opt"
+	noNewer     = "each step creates a layer. To merge layers, copy from another stage: COPY --from"
+	noHostEnv   = "set the variables of a sandbox with --env NAME[=VALUE] or --env-file"
+	noTuning    = "set the limits of RUN steps with --memory, --cpus and --pids-limit"
+	noRemote    = "cpc has no server and works on the local machine only"
+	noEtcFiles  = "cpc writes /etc/hosts and /etc/hostname of the sandbox. Change them with --add-host and --hostname"
+	noPreserve  = "a sandbox does not inherit open files. Pass data on standard input (-i)"
+	noPasswd    = "a sandbox has the accounts of its image. Add accounts in the Dockerfile"
+	noMemory    = "the kernel always kills a sandbox that is out of memory. Raise the limit with --memory"
+	noSwappy    = "the host decides how eagerly it swaps. A sandbox has no swap unless --memory-swap allows it"
+	noDebugging = "for details use cpc inspect, cpc events and cpc doctor"
 )
 
 // strangeFlags are the flags of docker's and podman's commands that cpc's have
@@ -58,26 +58,26 @@ func strangeFlags() map[string][]strange {
 			{"preserve-fds", "0", noPreserve},
 			{"preserve-fd", "", noPreserve},
 			{"cidfile", "", noFile},
-			{"wait", "0", "a sandbox runs once cpc run -d has printed its id"},
+			{"wait", "0", "the sandbox is running when cpc run -d has printed its id"},
 		},
 		"attach": {
-			{"sig-proxy", "bool true", "signals are passed on to the program. To only look: cpc logs -f NAME"}, {"latest l", "", noLatest},
+			{"sig-proxy", "bool true", "cpc passes signals on to the program. To watch only: cpc logs -f NAME"}, {"latest l", "", noLatest},
 		},
 		"ps": {
 			{"size s", "bool false", noSize},
-			{"external", "bool false", "there are no sandboxes but cpc's"},
-			{"namespace", "bool false", "see its processes with: cpc top NAME"},
-			{"ns", "bool false", "see its processes with: cpc top NAME"},
+			{"external", "bool false", "cpc lists only its own sandboxes"},
+			{"namespace", "bool false", "show the processes with: cpc top NAME"},
+			{"ns", "bool false", "show the processes with: cpc top NAME"},
 			{"pod p", "bool false", noPods},
-			{"sort", "created", "newest come first. Sort them with: cpc ps --format '{{.Names}}' | sort"},
+			{"sort", "created", "the newest come first. To sort by name: cpc ps --format '{{.Names}}' | sort"},
 			{"sync", "bool *", ""},
 			{"watch w", "", "use: watch cpc ps"},
-			{"noheading", "", "choose fields, which come without a heading, with --format '{{.ID}}'"},
+			{"noheading", "", "use --format '{{.ID}}', which prints no heading"},
 		},
 		"logs": {
-			{"details", "bool false", "what the log has is time, stream and text. Labels are shown by: cpc inspect NAME"},
-			{"color", "bool false", "output is shown as it was printed"},
-			{"names", "bool false", "cpc logs shows one sandbox"},
+			{"details", "bool false", "the log has no labels. Show them with: cpc inspect NAME"},
+			{"color", "bool false", "cpc shows the output as the program printed it"},
+			{"names", "bool false", "cpc logs shows one sandbox at a time"},
 			{"latest l", "", noLatest},
 		},
 		"rm": {
@@ -87,9 +87,9 @@ func strangeFlags() map[string][]strange {
 			{"depend", "bool *", ""},
 			{"cidfile", "", noFile},
 			{"filter", "", noFilters},
-			{"ignore i", "", "with --force a sandbox that is not there is no error"},
+			{"ignore i", "", "use --force, which ignores sandboxes that do not exist"},
 			{"latest", "", noLatest},
-			{"time t", "", "end them first, with: cpc stop -t SECONDS NAME"},
+			{"time t", "", "stop the sandbox first, with: cpc stop -t SECONDS NAME"},
 		},
 	}
 	maps.Copy(all, strangeOfControl())
@@ -101,30 +101,30 @@ func strangeFlags() map[string][]strange {
 // and of those about all of cpc.
 func strangeOfControl() map[string][]strange {
 	return map[string][]strange{
-		"stop":    {{"all a", "", noAll}, {"cidfile", "", noFile}, {"filter f", "", noFilters}, {"ignore i", "", "stop of a sandbox that has ended is no error"}, {"latest l", "", noLatest}},
+		"stop":    {{"all a", "", noAll}, {"cidfile", "", noFile}, {"filter f", "", noFilters}, {"ignore i", "", "cpc stop ignores exited sandboxes anyway"}, {"latest l", "", noLatest}},
 		"kill":    {{"all a", "", noAll}, {"cidfile", "", noFile}, {"latest l", "", noLatest}},
-		"wait":    {{"condition", "stopped exited not-running", "it waits until the sandbox has ended"}, {"interval i", "*", ""}, {"ignore", "", "name sandboxes that are there"}, {"latest l", "", noLatest}},
+		"wait":    {{"condition", "stopped exited not-running", "cpc wait always waits until the sandbox exits"}, {"interval i", "*", ""}, {"ignore", "", "give names of sandboxes that exist"}, {"latest l", "", noLatest}},
 		"pause":   {{"all a", "", noAll}, {"cidfile", "", noFile}, {"filter f", "", noFilters}, {"latest l", "", noLatest}},
 		"unpause": {{"all a", "", noAll}, {"cidfile", "", noFile}, {"filter f", "", noFilters}, {"latest l", "", noLatest}},
 		"top":     {{"latest l", "", noLatest}},
-		"stats":   {{"no-reset", "bool false", "on a terminal, tables are shown one over the other. For one after the other: cpc stats | cat"}, {"interval i", "1", "it is shown once a second"}, {"latest l", "", noLatest}},
-		"inspect": {{"size s", "bool false", noSize}, {"latest l", "", noLatest}, {"platform", "", "see all of a platform with: cpc pull --platform OS/ARCH IMAGE, then cpc inspect"}},
+		"stats":   {{"no-reset", "bool false", "on a terminal each table replaces the one before. To print them one after another: cpc stats | cat"}, {"interval i", "1", "cpc stats updates once a second"}, {"latest l", "", noLatest}},
+		"inspect": {{"size s", "bool false", noSize}, {"latest l", "", noLatest}, {"platform", "", "first run cpc pull --platform OS/ARCH IMAGE, then cpc inspect IMAGE"}},
 		"update": {
 			{"restart", "no", noRestart},
 			{"cpu-rt-period", "0", noRealTime},
 			{"cpu-rt-runtime", "0", noRealTime},
 			{"kernel-memory", "0", "it is part of --memory"},
 			{"memory-swappiness", "-1 0", noSwappy},
-			{"env e", "", "variables are set at start: cpc run -e, or for one command: cpc exec -e"},
-			{"blkio-weight-device", "", "one weight is for all devices: --blkio-weight"},
+			{"env e", "", "set variables at the start with cpc run -e, or for one command with cpc exec -e"},
+			{"blkio-weight-device", "", "use --blkio-weight, which holds for all devices"},
 			{"latest", "", noLatest},
 			{"health-cmd", "none", noHealth},
 		},
 		"build":           strangeBuild(),
-		"events":          {{"stream", "bool true", "to end where the past ends: cpc events --until 0s"}, {"no-trunc", "bool true", "choose fields with --format"}},
+		"events":          {{"stream", "bool true", "to show past events only: cpc events --until 0s"}, {"no-trunc", "bool true", "choose fields with --format"}},
 		"builder prune":   {{"all a", "bool *", ""}, {"verbose", "bool *", ""}, {"builder", "*", ""}, {"keep-storage", "", noBudget}, {"reserved-space", "", noBudget}, {"max-used-space", "", noBudget}, {"min-free-space", "", noBudget}},
-		"system prune":    {{"external", "", "there are no sandboxes but cpc's"}, {"build", "bool *", ""}},
-		"image prune":     {{"external", "", "there are no sandboxes but cpc's"}, {"build-cache", "", "remove the build cache with: cpc builder prune"}},
+		"system prune":    {{"external", "", "cpc lists only its own sandboxes"}, {"build", "bool *", ""}},
+		"image prune":     {{"external", "", "cpc lists only its own sandboxes"}, {"build-cache", "", "remove the build cache with: cpc builder prune"}},
 		"container prune": {},
 		"history":         {},
 		"export":          {},
@@ -135,9 +135,9 @@ func strangeOfControl() map[string][]strange {
 	}
 }
 
-const noBudget = "choose what goes by its age: --filter until=24h"
+const noBudget = "select by age with: --filter until=24h"
 
-const noSigning = "images are not signed. Sign what is in the registry with a tool for that, such as cosign"
+const noSigning = "cpc does not sign images. Use a tool such as cosign for images in a registry"
 
 // strangeDocker are of docker run.
 func strangeDocker() []strange {
@@ -161,15 +161,15 @@ func strangeDocker() []strange {
 		{"ipc", "private", noShared},
 		{"uts", "private", noShared},
 		{"cgroupns", "private", noShared},
-		{"userns", "private auto", "a sandbox has a user namespace of its own. Choose who runs in it with --user"},
+		{"userns", "private auto", "a sandbox always has its own user namespace. Choose the user in it with --user"},
 		{"restart", "no", noRestart},
 		{"privileged", "bool false", noRealPriv},
 		{"cgroup-parent", "", noCgroup},
-		{"sysctl", "", "kernel parameters are those that cpc chooses"},
+		{"sysctl", "", "cpc chooses the kernel parameters of a sandbox"},
 		{"oom-kill-disable", "bool false", noMemory},
 		{"memory-swappiness", "-1 0", noSwappy},
 		{"kernel-memory", "0", "it is part of --memory"},
-		{"blkio-weight-device", "", "one weight is for all devices: --blkio-weight"},
+		{"blkio-weight-device", "", "use --blkio-weight, which holds for all devices"},
 		{"cpu-rt-period", "0", noRealTime},
 		{"cpu-rt-runtime", "0", noRealTime},
 		{"cpu-count", "0", noWindows},
@@ -178,7 +178,7 @@ func strangeDocker() []strange {
 		{"io-maxiops", "0", noWindows},
 		{"isolation", "default", noWindows},
 		{"disable-content-trust", "bool true", noTrust},
-		{"sig-proxy", "bool true", "signals are passed on to the program. To only look: cpc run -d, then cpc logs -f NAME"},
+		{"sig-proxy", "bool true", "cpc passes signals on to the program. To watch only: cpc run -d, then cpc logs -f NAME"},
 		{"use-api-socket", "bool false", noRemote},
 	}
 }
@@ -222,16 +222,16 @@ func strangePodman() []strange {
 		{"cgroup-conf", "", noCgroup},
 		{"rdt-class", "", noCgroup},
 		{"chrootdirs", "", noHostFiles},
-		{"rootfs", "bool false", "make an image of the directory: tar c -C DIRECTORY . | cpc import - IMAGE"},
-		{"image-volume", "", "volumes of the image are on the sandbox's disk: --disk"},
-		{"secret", "", "give it on the standard input (-i), or with --env-file"},
-		{"conmon-pidfile", "", "see the process ids with: cpc inspect -f '{{.State.MonitorPid}}' NAME"},
-		{"pidfile", "", "see the process ids with: cpc inspect -f '{{.State.Pid}}' NAME"},
+		{"rootfs", "bool false", "create an image from the directory: tar c -C DIRECTORY . | cpc import - IMAGE"},
+		{"image-volume", "", "the volumes of the image are on the disk of the sandbox; see --disk"},
+		{"secret", "", "pass it on standard input (-i), or with --env-file"},
+		{"conmon-pidfile", "", "show the process id with: cpc inspect -f '{{.State.MonitorPid}}' NAME"},
+		{"pidfile", "", "show the process id with: cpc inspect -f '{{.State.Pid}}' NAME"},
 		{"env-host", "bool false", noHostEnv},
 		{"env-merge", "", noHostEnv},
-		{"unsetenv", "", "set it to nothing: --env NAME="},
-		{"unsetenv-all", "bool false", "set each to nothing: --env NAME="},
-		{"http-proxy", "bool false", "let the gateway use the host's proxies with --proxy; the sandbox then needs none"},
+		{"unsetenv", "", "set the variable to an empty value: --env NAME="},
+		{"unsetenv-all", "bool false", "set each variable to an empty value: --env NAME="},
+		{"http-proxy", "bool false", "use --proxy: the gateway then connects through the proxies of the host"},
 		{"gidmap", "", noIDs},
 		{"uidmap", "", noIDs},
 		{"subgidname", "", noIDs},
@@ -243,24 +243,24 @@ func strangePodman() []strange {
 		{"hosts-file", "", noEtcFiles},
 		{"no-hosts", "bool false", noEtcFiles},
 		{"no-hostname", "bool false", noEtcFiles},
-		{"init-path", "", "the init of --init is cpc's"},
+		{"init-path", "", "--init always uses the init of cpc"},
 		{"init-ctr", "", noPods},
 		{"pod", "", noPods},
 		{"pod-id-file", "", noPods},
 		{"requires", "", noPods},
 		{"infra", "bool false", noPods},
-		{"personality", "", "programs see Linux of the image's architecture: --platform"},
+		{"personality", "", "choose the architecture with --platform"},
 		{"preserve-fds", "0", noPreserve},
 		{"preserve-fd", "", noPreserve},
-		{"read-only-tmpfs", "bool true", "a read-only sandbox always has its tmpfs mounts. For a writable root: --read-only=false"},
-		{"replace", "bool false", "remove the other first, with: cpc rm -f NAME"},
+		{"read-only-tmpfs", "bool true", "a read-only sandbox always has tmpfs mounts. For a writable root use --read-only=false"},
+		{"replace", "bool false", "remove the other sandbox first, with: cpc rm -f NAME"},
 		{"rmi", "bool false", "remove the image afterwards, with: cpc rmi IMAGE"},
-		{"sdnotify", "conmon ignore", "cpc run tells systemd itself: docs/systemd.md"},
-		{"systemd", "false", "systemd does not run in a sandbox. Run the program itself, with --init if it leaves processes behind"},
+		{"sdnotify", "conmon ignore", "cpc run notifies systemd by itself: docs/systemd.md"},
+		{"systemd", "false", "systemd does not run in a sandbox. Run the program directly, with --init if it leaves processes behind"},
 		{"shm-size-systemd", "", "systemd does not run in a sandbox"},
 		{"timeout", "0", "use: timeout SECONDS cpc run --rm …"},
 		{"tz", "", "set the variable: --env TZ=Europe/Paris"},
-		{"umask", "0022 022", "set it where the program starts: sh -c 'umask 077; exec PROGRAM'"},
+		{"umask", "0022 022", "set it when the program starts: sh -c 'umask 077; exec PROGRAM'"},
 		{"hooks-dir", "", noHooks},
 		{"ip-range", "", noAddress},
 		{"stop-timeout-never", "", "use --stop-timeout"},
@@ -283,23 +283,23 @@ func strangeEverywhere() []strange {
 		{"tlskey", "", noRemote},
 		{"tlsverify", "", noRemote},
 		{"ssh", "", noRemote},
-		{"config", "", "the configuration is config.toml, in the directory that XDG_CONFIG_HOME names"},
+		{"config", "", "the configuration file is $XDG_CONFIG_HOME/cpc/config.toml: docs/settings.md"},
 		{"debug D", "", noDebugging},
 		{"log-level", "", noDebugging},
 		{"syslog", "", noDebugging},
 		{"trace", "", noDebugging},
 		{"noout", "", "use: > /dev/null"},
-		{"root", "", "where images are kept is said by CPC_DATA_DIR"},
-		{"runroot", "", "where state is kept is said by CPC_STATE_DIR"},
-		{"tmpdir", "", "where state is kept is said by CPC_STATE_DIR"},
-		{"storage-driver", "", "images are kept as an OCI layout, with layers for overlayfs"},
-		{"storage-opt", "", "images are kept as an OCI layout, with layers for overlayfs"},
+		{"root", "", "set the directory of images with CPC_DATA_DIR"},
+		{"runroot", "", "set the directory of the state with CPC_STATE_DIR"},
+		{"tmpdir", "", "set the directory of the state with CPC_STATE_DIR"},
+		{"storage-driver", "", "cpc always stores images as an OCI layout with layers for overlayfs"},
+		{"storage-opt", "", "cpc always stores images as an OCI layout with layers for overlayfs"},
 		{"cgroup-manager", "", noCgroup},
-		{"events-backend", "", "events are shown by: cpc events"},
+		{"events-backend", "", "show events with: cpc events"},
 		{"hooks-dir", "", noHooks},
-		{"conmon", "", "each sandbox has a monitor, which is cpc itself"},
-		{"network-config-dir", "", "each sandbox has a network of its own: docs/network.md"},
-		{"network-cmd-path", "", "each sandbox has a network of its own: docs/network.md"},
-		{"runtime-flag", "", "flags are those that cpc gives the runtime"},
+		{"conmon", "", "cpc itself monitors each sandbox"},
+		{"network-config-dir", "", "each sandbox has its own network: docs/network.md"},
+		{"network-cmd-path", "", "each sandbox has its own network: docs/network.md"},
+		{"runtime-flag", "", "cpc chooses the flags of the runtime"},
 	}
 }
