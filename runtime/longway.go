@@ -133,6 +133,9 @@ func (r Runtime) countLongWay(what string, why error) {
 		log = logrus.Warnf
 	}
 	log("%s: %v", what, why)
+	if r.TellLongWay {
+		logrus.WithField("longWay", reason).Info(what)
+	}
 	if reason == ReasonAsked || reason == ReasonDebug {
 		return
 	}

@@ -43,6 +43,9 @@ type Runtime struct {
 	// AsRunc has a command that execve(2) refuses end as with runc: after start has
 	// succeeded, with 255 and a line on its own stderr.
 	AsRunc bool
+
+	// TellLongWay has what goes the long way logged, as a message of its own.
+	TellLongWay bool
 }
 
 // dir is where the state of a container is.

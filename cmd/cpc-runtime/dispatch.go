@@ -99,6 +99,7 @@ func (g *global) prepare() error {
 		return errors.Join(fmt.Errorf("--root %q: not a directory", g.Root), err)
 	}
 	g.Root = root
+	g.TellLongWay = g.log.File != "" && g.log.Format == "json" && !g.log.AsRunc
 	return g.log.Apply()
 }
 

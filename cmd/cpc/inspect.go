@@ -106,6 +106,7 @@ type inspectedHost struct {
 	GroupAdd                               []string `json:",omitempty"`
 	SecurityOpt                            []string
 	Runtime                                string
+	RuntimeLongWay                         string // why cpc-runtime did not start it the quick way; "" if it did
 	Ulimits                                []inspectedUlimit
 	OomScoreAdj                            *int  // null: as cpc itself
 	ShmSize                                int64 // bytes
@@ -197,7 +198,7 @@ func inspectHost(r *record.Record) inspectedHost {
 		Tmpfs:  map[string]string{},
 		CapAdd: o.CapAdd, CapDrop: o.CapDrop, SecurityOpt: r.Asked.SecurityOpt, Runtime: r.Asked.Runtime,
 		Ulimits: inspectUlimits(o.Ulimits), OomScoreAdj: o.OOMScoreAdj, ShmSize: o.ShmSize, Init: o.Init,
-		Annotations: o.Annotations, SharedIDs: r.Applied.SharedIDs, GroupAdd: o.GroupAdd,
+		Annotations: o.Annotations, SharedIDs: r.Applied.SharedIDs, GroupAdd: o.GroupAdd, RuntimeLongWay: r.Applied.LongWay,
 	}
 	for _, h := range net.Hosts {
 		v.ExtraHosts = append(v.ExtraHosts, h.Name+":"+h.Addr.String())

@@ -123,6 +123,8 @@ func newFakeProc() *fakeProc {
 
 func (p *fakeProc) PID() int { return 7 }
 
+func (p *fakeProc) LongWay() string { return "" }
+
 func (p *fakeProc) Signal(s unix.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

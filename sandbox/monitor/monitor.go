@@ -124,6 +124,7 @@ func (m *monitor) launch() error {
 	}
 	err = m.history.change(func(r *record.Record) {
 		r.Applied.AppArmor, r.Applied.SELinux = m.root.confine.appArmor, m.root.confine.labels.Process
+		r.Applied.LongWay = p.proc.LongWay()
 		r.PID, r.Status, r.Started = hostPID, record.Running, time.Now().UTC()
 	})
 	if err != nil {

@@ -40,6 +40,7 @@ type changer interface {
 // process.Program.
 type proc interface {
 	PID() int
+	LongWay() string // why cpc-runtime has started it by libcontainer's own init
 	Signal(s unix.Signal) error
 	SignalGroup(s unix.Signal)
 	Wait() unix.WaitStatus // once

@@ -26,11 +26,16 @@ type Streams struct {
 // Close at the end.
 type Program struct {
 	*Stdio
-	pid int
+	pid     int
+	longWay string
 
 	mu    sync.Mutex // guards what follows
 	pidfd int        // -1 once it has ended
 }
+
+// LongWay is why cpc-runtime has started it by libcontainer's own init; "" if it has
+// not, or another runtime was at work.
+func (p *Program) LongWay() string { return p.longWay }
 
 // PID is the program's in this pid namespace.
 func (p *Program) PID() int { return p.pid }
@@ -110,7 +115,8 @@ func (o *Runtime) start(s Streams, console string, run func(files [3]*os.File, c
 // Create makes the container of the bundle, up to but not including its program,
 // and returns the container's init, which is to become that program.
 func (o *Runtime) Create(ctx context.Context, s Streams) (*Program, error) {
-	return o.start(s, "console.sock", func(files [3]*os.File, console string) (int, error) {
+	var told logged
+	p, err := o.start(s, "console.sock", func(files [3]*os.File, console string) (_ int, err error) {
 		args := []string{"create", "--bundle", "bundle", "--pid-file", pidFile}
 		if console != "" {
 			args = append(args, "--console-socket", o.consoleSocket(console))
@@ -118,11 +124,15 @@ func (o *Runtime) Create(ctx context.Context, s Streams) (*Program, error) {
 		if o.KeepKeyring {
 			args = append(args, "--no-new-keyring")
 		}
-		if err := o.run(ctx, files, append(args, o.ID)...); err != nil {
+		if told, err = o.ran(ctx, files, append(args, o.ID)...); err != nil {
 			return 0, err
 		}
 		return o.takePID(pidFile)
 	})
+	if p != nil {
+		p.longWay = told.longWay
+	}
+	return p, err
 }
 
 // Exec starts a further program, described in the named file.

@@ -6,6 +6,7 @@ package process
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,6 +69,12 @@ const (
 // run runs one runtime command to its end, or kills it when ctx is done. Its standard streams are those of
 // the new program where there is one, so its own words go to a log file.
 func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) error {
+	_, err := o.ran(ctx, files, args...)
+	return err
+}
+
+// ran is run, and tells what else the runtime has logged.
+func (o *Runtime) ran(ctx context.Context, files [3]*os.File, args ...string) (logged, error) {
 	log := fmt.Sprintf("runtime-%d.log", o.runs.Add(1))
 	_ = os.Remove(filepath.Join(o.Dir, log)) // what is there is not to be waited for
 	global := []string{"--root", o.stateDir(), "--log", filepath.Join(o.Dir, log), "--log-format", "json"}
@@ -97,24 +104,24 @@ func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) er
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it did its work
 	}
-	why := lastError(filepath.Join(o.Dir, log))
+	told := readLog(filepath.Join(o.Dir, log))
 	_ = os.Remove(filepath.Join(o.Dir, log))
 	if err == nil {
-		return nil
+		return told, nil
 	}
 	if held.stopped.Load() {
-		return fmt.Errorf("runtime %s: %w", args[0], ErrStopped)
+		return told, fmt.Errorf("runtime %s: %w", args[0], ErrStopped)
 	}
 	if late := ctx.Err(); late != nil {
-		return fmt.Errorf("runtime %s: %w: %w", args[0], late, ErrNoAnswer)
+		return told, fmt.Errorf("runtime %s: %w: %w", args[0], late, ErrNoAnswer)
 	}
-	if why == "" {
-		why = strings.TrimSpace(said.String())
-	}
-	if why == "" {
-		why = err.Error()
-	}
-	why = strings.TrimPrefix(why, args[0]+" "+o.ID+": ")
+	return told, o.failed(args[0], cmp.Or(told.err, strings.TrimSpace(said.String())), err)
+}
+
+// failed is the error of a runtime's command that failed, with its words.
+func (o *Runtime) failed(op, why string, err error) error {
+	why = cmp.Or(why, err.Error())
+	why = strings.TrimPrefix(why, op+" "+o.ID+": ")
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		switch exit.ExitCode() { // cpc-runtime's; other runtimes exit 1
 		case 127:
@@ -123,7 +130,7 @@ func (o *Runtime) run(ctx context.Context, files [3]*os.File, args ...string) er
 			return fmt.Errorf("%w: %s", ErrNotExecutable, about(why))
 		}
 	}
-	return classify(args[0], why)
+	return classify(op, why)
 }
 
 // classify gives a runtime's failure its meaning. Runtimes report a command
@@ -181,23 +188,32 @@ func about(why string) string {
 	return why
 }
 
-// lastError returns the last error line of a runtime's JSON log.
-func lastError(file string) string {
+// logged is what a runtime has said in its log.
+type logged struct {
+	err     string // the last error
+	longWay string // why cpc-runtime has started a process by libcontainer's own init
+}
+
+// readLog reads a runtime's JSON log.
+func readLog(file string) (told logged) {
 	f, err := ownfile.Open(file)
 	if err != nil {
-		return ""
+		return told
 	}
 	defer f.Close()
-	last := ""
 	s := bufio.NewScanner(f)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
-		var line struct{ Level, Msg string }
-		if json.Unmarshal(s.Bytes(), &line) == nil && (line.Level == "error" || line.Level == "fatal") {
-			last = line.Msg
+		var line struct{ Level, Msg, LongWay string }
+		if json.Unmarshal(s.Bytes(), &line) != nil {
+			continue
 		}
+		if line.Level == "error" || line.Level == "fatal" {
+			told.err = line.Msg
+		}
+		told.longWay = cmp.Or(line.LongWay, told.longWay)
 	}
-	return last
+	return told
 }
 
 // consoleSocket is the path of a console socket for the runtime. Some (runc)

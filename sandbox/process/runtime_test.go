@@ -79,12 +79,23 @@ func TestLastError(t *testing.T) {
 		if err := os.WriteFile(file, []byte(c.log), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := lastError(file); got != c.want {
+		if got := readLog(file).err; got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
-	if got := lastError(filepath.Join(dir, "nosuch")); got != "" {
+	if got := readLog(filepath.Join(dir, "nosuch")); got != (logged{}) {
 		t.Errorf("no file: %q", got)
+	}
+}
+
+func TestLongWay(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	log := `{"level":"warning","msg":"x"}` + "\n" + `{"level":"info","longWay":"id-mappings","msg":"start c1"}` + "\n" + `{"level":"info","msg":"y"}` + "\n"
+	if err := os.WriteFile(file, []byte(log), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := readLog(file), (logged{longWay: "id-mappings"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

@@ -92,6 +92,8 @@ type Applied struct {
 	Disk        *Disk          `json:"disk,omitempty"`     // nil: nothing is on one
 	// SharedIDs: the user's other sandboxes have the same ids.
 	SharedIDs bool `json:"sharedIDs"`
+	// LongWay is why cpc-runtime has started the sandbox by libcontainer's own init.
+	LongWay string `json:"longWay,omitempty"`
 }
 
 // Command is what the sandbox runs, or is to run.
