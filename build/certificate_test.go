@@ -4,7 +4,7 @@
 package build
 
 import (
-	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -29,16 +29,48 @@ func TestCertificateHint(t *testing.T) {
 		"Error: cannot verify the checksum of archive.tar.gz":                                                                          false,
 		"curl: (6) Could not resolve host: example.com":                                                                                false,
 		"installing ca-certificates (20250419)":                                                                                        false,
-		"":                                                                                                                             false,
+		"Generating a self-signed certificate for localhost":                                                                           false,
+		"ERROR: DEPTH_ZERO_SELF_SIGNED_CERT downloading package manifest":                                                              true,
+		"The remote certificate is invalid because of errors in the certificate chain: UntrustedRoot":                                  true,
+		"": false,
 	} {
-		out := newStepOutput(silent{}, StepInfo{})
-		if _, err := fmt.Fprintf(out, "before\n\x1b[31m%s\x1b[0m", line); err != nil {
-			t.Fatal(err)
-		}
-		out.flush()
-		err := out.hint(t.Context(), &ExitError{Code: 1})
+		err := failed(t, "before\n\x1b[31m"+line+"\x1b[0m")
 		if has := strings.Contains(hint.Of(err), "--host-ca"); has != want {
 			t.Errorf("%q: %v, want %v", line, has, want)
+		}
+	}
+}
+
+// failed is the error of a step that writes text and exits with 1.
+func failed(t *testing.T, text string) error {
+	t.Helper()
+	out := newStepOutput(silent{}, StepInfo{})
+	if _, err := out.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	out.flush()
+	return out.hint(t.Context(), &ExitError{Code: 1})
+}
+
+// What the programs themselves wrote when they met an authority that they did not know:
+// recorded on Debian 12.
+func TestCertificateHintOfPrograms(t *testing.T) {
+	recorded, err := os.ReadFile("testdata/distrusted.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, section := range strings.Split(string(recorded), "== ")[1:] {
+		about, text, _ := strings.Cut(section, "\n")
+		program, _, _ := strings.Cut(about, ":")
+		seen[program]++
+		if err := failed(t, text); !strings.Contains(hint.Of(err), "--host-ca") {
+			t.Errorf("%s: %v, %q", about, err, hint.Of(err))
+		}
+	}
+	for _, program := range []string{"apt", "curl", "git", "go", "java", "node", "npm", "pip", "python", "requests", "wget"} {
+		if seen[program] == 0 {
+			t.Errorf("nothing of %s was recorded", program)
 		}
 	}
 }
