@@ -102,12 +102,16 @@ type Host struct {
 	SwapLimit bool `json:"swapLimit"`
 	// IOWeight: some I/O scheduler knows weights; on v2 that is not known before.
 	IOWeight bool `json:"ioWeight,omitempty"`
-	// CPUs and Mems are the processors and memory nodes that there are, as
-	// lists; "" where that is not known.
-	CPUs string `json:"cpus,omitempty"`
-	Mems string `json:"mems,omitempty"`
+	Sets
 
 	mounts []mount
+}
+
+// Sets are the processors and memory nodes that there are, as lists; "" where that
+// is not known.
+type Sets struct {
+	CPUs string `json:"cpus,omitempty"`
+	Mems string `json:"mems,omitempty"`
 }
 
 // prober holds what [Probe] takes from the environment, so that tests can show

@@ -29,7 +29,7 @@ func everyLimit() Limits {
 func every(layout Layout) Host {
 	return Host{
 		Layout: layout, Driver: DriverFS, Privileged: true, Base: unifiedMount, Controllers: controllers(), SwapLimit: true,
-		IOWeight: true, CPUs: "0-3", Mems: "0",
+		IOWeight: true, Sets: Sets{CPUs: "0-3", Mems: "0"},
 	}
 }
 

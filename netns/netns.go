@@ -70,14 +70,24 @@ type Net struct {
 	gw   *gateway.Gateway
 	who  atomic.Pointer[processes]
 
-	log    *nl.Conn
+	packetLog
 	holder holder
-	told   atomic.Uint64 // refused packets that have an event
+	serving
+
+	mu sync.Mutex // serialises changes of the policy
+}
+
+// packetLog is what the kernel tells of packets that it has refused.
+type packetLog struct {
+	log  *nl.Conn
+	told atomic.Uint64 // packets that have an event
+}
+
+// serving is what runs once the sandbox is connected.
+type serving struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	linked bool
-
-	mu sync.Mutex // serialises changes of the policy
 }
 
 // ErrUnavailable reports that the kernel, or what it allows this user, does not

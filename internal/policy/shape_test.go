@@ -40,7 +40,10 @@ func TestShape(t *testing.T) {
 	check("files outside rootfs/store that write the store", len(writers), bounds.StoreWriters, strings.Join(writers, " "))
 	t.Logf("%-45s %6d", "lines of Go, without tests", s.lines)
 	t.Logf("%-45s %6d", "lines of tests", s.testLines)
-	t.Logf("%-45s %6d", "lines of unit tests of sandbox/...", s.sandboxTests)
+	t.Logf("%-45s %6d (at least %d)", "lines of unit tests of sandbox/...", s.sandboxTests, bounds.SandboxTests)
+	if s.sandboxTests < bounds.SandboxTests {
+		t.Errorf("lines of unit tests of sandbox/...: %d, at least %d", s.sandboxTests, bounds.SandboxTests)
+	}
 }
 
 // shape is what was counted. Types are named by folder.

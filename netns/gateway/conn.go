@@ -29,9 +29,14 @@ type conn struct {
 	recorded func()       // records its start, once
 	wait     func() error // for a share of the budget
 	early    early        // made before it was accepted
+	shared
 
-	// Guarded by Gateway.mu once the connection is in the table; decision and
-	// target are written once.
+	sent, received uint64 // written by the copying goroutines, read after them
+}
+
+// shared is what others see of a connection. It is guarded by Gateway.mu once the
+// connection is in the table; decision and target are written once.
+type shared struct {
 	decision policy.Decision
 	up       *net.TCPConn
 	target   target
@@ -40,8 +45,6 @@ type conn struct {
 	saying   bool   // nothing more is copied to the program: it is told why
 	bytes    uint64 // seen by the last look for idle connections
 	moved    time.Time
-
-	sent, received uint64 // written by the copying goroutines, read after them
 }
 
 // Conn is what can be seen of a connection.

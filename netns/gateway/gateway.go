@@ -93,17 +93,20 @@ type Gateway struct {
 	probes *rate.Limiter
 	known  *memory // of names; nil with a Resolve of the caller's
 	late   bool    // Own may not know the newest address, see ownless
-	// A token for each: connections, tries beside another, pipes, and questions.
-	places, beside, pipes, asking chan struct{}
-	maxEarly                      int
-	buffers                       *sync.Pool
+	tokens
+	maxEarly int
+	buffers  *sync.Pool
 
-	mu    sync.Mutex // guards what follows, and the fields of conns that say so
+	mu    sync.Mutex // guards what follows, and what conns have shared
 	conns map[*conn]struct{}
 	names map[string]int // connections by name
 	early map[flow]early
 	last  uint64
 }
+
+// tokens bound what there is at a time, one token for each: connections, tries beside
+// another, pipes, and questions.
+type tokens struct{ places, beside, pipes, asking chan struct{} }
 
 // New returns a gateway; Serve runs it.
 func New(o Options) *Gateway {
@@ -127,9 +130,11 @@ func New(o Options) *Gateway {
 	has := shareOf(descriptors())
 	o.Limits.Conns = min(o.Limits.Conns, has.conns)
 	return &Gateway{
-		known:  known,
-		places: make(chan struct{}, o.Limits.Conns), beside: make(chan struct{}, has.beside),
-		pipes: make(chan struct{}, has.pipes), asking: make(chan struct{}, has.resolve),
+		known: known,
+		tokens: tokens{
+			places: make(chan struct{}, o.Limits.Conns), beside: make(chan struct{}, has.beside),
+			pipes: make(chan struct{}, has.pipes), asking: make(chan struct{}, has.resolve),
+		},
 		maxEarly: has.early, buffers: newBuffers(),
 		o: o, late: late, limit: rate.NewLimiter(rate.Limit(per), 2*per), probes: rate.NewLimiter(rate.Limit(per), 2*per),
 		conns: map[*conn]struct{}{}, names: map[string]int{}, early: map[flow]early{},
@@ -188,7 +193,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 // handle serves one connection from its acceptance to its end.
 func (g *Gateway) handle(ctx context.Context, client *net.TCPConn) {
 	defer client.Close()
-	c := &conn{client: client, src: remote(client), start: time.Now(), moved: time.Now()}
+	c := &conn{client: client, src: remote(client), start: time.Now(), shared: shared{moved: time.Now()}}
 	c.wait = func() error { return g.o.Budget.Wait(ctx) }
 	// What a connection sends must not end the sandbox; it ends the connection.
 	defer func() {
