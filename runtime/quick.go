@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/runtime/enter"
+	"github.com/claude-pocket-console/cpc/seccomp/compile"
 )
 
 // quickState is what an exec needs of state.json. Whatever else may be set in
@@ -115,6 +116,14 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 	return l.startQuickly(func(console *os.File) (*os.Process, error) {
 		return s.enter(dir, plan, s.rlimits(p), console)
 	})
+}
+
+// filtersDir in ROOT keeps compiled seccomp profiles. No container's name has an @.
+const filtersDir = "@filters"
+
+// filter compiles a seccomp profile, libcontainer's as JSON, or finds it compiled.
+func (r Runtime) filter(profile []byte) (*compile.Filter, error) {
+	return compile.Cache{Dir: filepath.Join(r.Root, filtersDir)}.Filter(profile)
 }
 
 // startQuickly starts a process by this function, which passes on the socket for

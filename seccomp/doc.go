@@ -5,7 +5,7 @@
 // profile, and profiles that a user wrote in docker's JSON format.
 //
 // It is pure: it computes the seccomp part of an OCI bundle and loads nothing.
-// cpc-runtime compiles the result through libseccomp and installs it as the
+// cpc-runtime compiles the result through libseccomp (package compile) and installs it as the
 // last thing before the user's program is executed. It needs no cgo.
 //
 // # The default profile

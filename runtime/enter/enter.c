@@ -30,13 +30,6 @@
 
 #include "step.h"
 
-/* What is reported: a pid, or where an errno comes from. */
-struct report {
-	int32_t pid;
-	int32_t error;
-	char step[24];
-};
-
 static int channel;
 
 static int tell(pid_t pid, int error, const char *step)

@@ -38,10 +38,11 @@
 package enter
 
 // #cgo CFLAGS: -O2 -Wall -Wextra
-import "C" // links enter.c
+// #include <string.h>
+// #include "process.h"
+import "C"
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -51,25 +52,11 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-const maxPlan = 8 << 20 // bytes, as in enter.c
-
-// Bits of a plan's flags, as in enter.c.
-const (
-	noNewPrivs = 1 << iota
-	setGroups
-	setUmask
-	newHome
-	ownUserns
-	denyGroups
-	dropGroups
-	shareKeyring
-	terminal
-	tell
-	awaitSize
+	"github.com/claude-pocket-console/cpc/seccomp/compile"
 )
 
 // Capabilities are sets of capability numbers, one bit each.
@@ -94,7 +81,7 @@ type Plan struct {
 	Profile    string // of AppArmor; "" keeps the caller's
 	OOMScore   string // oom_score_adj; "" keeps the caller's
 	Namespaces int    // CLONE_NEW* of those to join
-	Filter     *Filter
+	Filter     *compile.Filter
 	Terminal   *Terminal // of a further process; a first one's is a Step
 
 	Init // of a container's first process only
@@ -127,35 +114,31 @@ type Launch struct {
 	Prepare func(pid int) error
 }
 
-// fixed is the beginning of struct plan, see enter.c.
-type fixed struct {
-	Size, Namespaces, Pidfd, Keep, Flags, UID, GID, Umask uint32
-	FilterFlags, Groups, Filter, Args, Env, Steps         uint32
-	Rows, Columns, Owner, _                               uint32
-	Caps                                                  Capabilities
-}
-
-// encode writes a plan as process.c reads it.
+// encode writes a plan as process.c reads it: struct plan, and the rest.
 func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 	rest := append([]byte(p.OOMScore), 0)
 	for len(rest)%8 != 0 {
 		rest = append(rest, 0)
 	}
-	f := fixed{
-		Namespaces: uint32(p.Namespaces), Pidfd: uint32(pidfd), Keep: uint32(keep), UID: p.UID, GID: p.GID, Caps: p.Caps,
-		Owner: p.Owner, Groups: uint32(len(p.Groups)), Args: uint32(len(p.Args)), Env: uint32(len(p.Env)), Steps: uint32(len(p.Steps)), Flags: p.flags(),
+	c := p.Caps
+	head := C.struct_plan{
+		namespaces: C.uint32_t(p.Namespaces), pidfd: C.uint32_t(pidfd), keep: C.uint32_t(keep), flags: C.uint32_t(p.flags()),
+		uid: C.uint32_t(p.UID), gid: C.uint32_t(p.GID), owner: C.uint32_t(p.Owner),
+		groups: C.uint32_t(len(p.Groups)), args: C.uint32_t(len(p.Args)), env: C.uint32_t(len(p.Env)), steps: C.uint32_t(len(p.Steps)),
+		bounding: C.uint64_t(c.Bounding), effective: C.uint64_t(c.Effective), permitted: C.uint64_t(c.Permitted),
+		inheritable: C.uint64_t(c.Inheritable), ambient: C.uint64_t(c.Ambient),
 	}
 	if p.Umask != nil {
-		f.Umask = *p.Umask
+		head.umask = C.uint32_t(*p.Umask)
 	}
 	if p.Terminal != nil {
-		f.Rows, f.Columns = p.Terminal.Rows, p.Terminal.Columns
+		head.rows, head.columns = C.uint32_t(p.Terminal.Rows), C.uint32_t(p.Terminal.Columns)
 	}
 	for i := range p.Steps {
 		rest = p.Steps[i].encode(rest)
 	}
 	if p.Filter != nil {
-		f.Filter, f.FilterFlags = uint32(len(p.Filter.Program)), p.Filter.Flags
+		head.filter, head.filter_flags = C.uint32_t(len(p.Filter.Program)), C.uint32_t(p.Filter.Flags)
 		var err error
 		if rest, err = binary.Append(rest, binary.NativeEndian, p.Filter.Program); err != nil {
 			return nil, err
@@ -170,11 +153,10 @@ func (p *Plan) encode(pidfd, keep int) ([]byte, error) {
 		}
 		rest = append(append(rest, s...), 0)
 	}
-	if f.Size = uint32(len(rest)); len(rest) > maxPlan {
+	if head.size = C.uint32_t(len(rest)); len(rest) > C.MAX_PLAN {
 		return nil, errors.New("plan: too large")
 	}
-	head, err := binary.Append(nil, binary.NativeEndian, f)
-	return append(head, rest...), err
+	return append(C.GoBytes(unsafe.Pointer(&head), C.sizeof_struct_plan), rest...), nil
 }
 
 // strings are all of a plan's, in the order in which they are read.
@@ -193,10 +175,10 @@ func (p *Plan) strings() []string {
 
 func (p *Plan) flags() (bits uint32) {
 	for bit, set := range map[uint32]bool{
-		noNewPrivs: p.NoNewPrivs, setGroups: p.SetGroups, setUmask: p.Umask != nil,
-		newHome: p.FindHome, ownUserns: p.Namespaces&unix.CLONE_NEWUSER != 0,
-		denyGroups: p.DenyGroups, dropGroups: p.DropGroups, shareKeyring: p.ShareKeyring, terminal: p.Terminal != nil, tell: p.Tell,
-		awaitSize: p.Terminal != nil && p.Terminal.Await,
+		C.NO_NEW_PRIVS: p.NoNewPrivs, C.SET_GROUPS: p.SetGroups, C.SET_UMASK: p.Umask != nil,
+		C.NEW_HOME: p.FindHome, C.OWN_USERNS: p.Namespaces&unix.CLONE_NEWUSER != 0,
+		C.DENY_GROUPS: p.DenyGroups, C.DROP_GROUPS: p.DropGroups, C.SHARE_KEYRING: p.ShareKeyring, C.TERMINAL: p.Terminal != nil, C.TELL: p.Tell,
+		C.AWAIT_SIZE: p.Terminal != nil && p.Terminal.Await,
 	} {
 		if set {
 			bits |= bit
@@ -271,19 +253,18 @@ func (l Launch) command(channel *os.File) *exec.Cmd {
 	return cmd
 }
 
-// report is struct report of enter.c.
-type report struct {
-	Pid, Errno int32
-	Step       [24]byte
-}
+// report is what a further process tells.
+type report struct{ Pid, Errno int32 }
 
 // next reads a report; io.EOF is the end.
 func next(r io.Reader) (rep report, err error) {
-	if err := binary.Read(r, binary.NativeEndian, &rep); err != nil {
+	var c C.struct_report
+	if _, err := io.ReadFull(r, unsafe.Slice((*byte)(unsafe.Pointer(&c)), C.sizeof_struct_report)); err != nil {
 		return rep, err
 	}
+	rep = report{int32(c.pid), int32(c.error)}
 	if rep.Errno != 0 {
-		return rep, fmt.Errorf("%s: %w", bytes.TrimRight(rep.Step[:], "\x00"), unix.Errno(rep.Errno))
+		return rep, fmt.Errorf("%s: %w", C.GoStringN(&c.step[0], C.int(C.strnlen(&c.step[0], C.size_t(len(c.step))))), unix.Errno(rep.Errno))
 	}
 	return rep, nil
 }

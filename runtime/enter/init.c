@@ -19,7 +19,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/keyctl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,30 +30,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "process.h"
 #include "step.h"
 
 /* What has files of the root that a user namespace has when it is made. */
 #define OWNED (CLONE_NEWIPC | CLONE_NEWNET)
 
-/* Descriptors that libcontainer passes; moved out of the command's way. */
-static int pipe_fd, sync_fd, log_fd, fifo_fd;
-static pid_t stage2;		/* in stage 1 */
-static const char *when = "";	/* said before what is reported */
-
-static void __attribute__((noreturn)) give_up(const char *step)
-{
-	char where[256], message[512], *why = strerror(errno ? errno : EINVAL);
-
-	snprintf(where, sizeof(where), "%s", step);
-	for (char *c = where; *c; c++)
-		if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
-			*c = '?';	/* no JSON */
-	snprintf(message, sizeof(message), "{\"type\":\"procError\",\"arg\":{\"message\":\"%s%s: %s\"}}", when, where, why);
-	if (stage2 > 0)
-		kill(stage2, SIGKILL);
-	_exit(write(sync_fd, message, strlen(message)) < 0 ? 254 : 255);
-}
+/* More descriptors that libcontainer passes; moved out of the command's way. */
+static int log_fd, fifo_fd;
 
 static int passed(const char *name)
 {
@@ -90,83 +74,7 @@ static void load(struct process *c, int fd)
 	parse(c, sizeof(struct step));
 	for (uint32_t i = 0; i < c->p.steps; i++)
 		if (c->steps[i].kind == HOOKS && c->steps[i].number)
-			when = "before hooks: ";	/* the caller may start anew, see launch.go */
-}
-
-/* await returns when the caller has written to the pipe, a netlink message with
- * what is in the plan as well. By then this process is in its cgroup. */
-static void await(void)
-{
-	char buf[4096];
-	uint32_t left;
-
-	errno = EPIPE;
-	if (recv(pipe_fd, &left, sizeof(left), MSG_WAITALL) != sizeof(left))
-		fail("pipe");
-	for (left -= sizeof(left); left > 0;) {
-		ssize_t n = recv(pipe_fd, buf, left < sizeof(buf) ? left : sizeof(buf), 0);
-
-		errno = EPIPE;
-		if (n <= 0)
-			fail("pipe");
-		left -= n;
-	}
-}
-
-/* exchange sends a message to the caller, and awaits its answer. What the caller
- * writes to the pipe meanwhile, its configuration, is in the plan. */
-static void exchange(const char *say, const char *expect)
-{
-	struct pollfd fds[2] = { { .fd = sync_fd, .events = POLLIN }, { .fd = pipe_fd, .events = POLLIN } };
-	static char buf[65536];
-	ssize_t n;
-
-	must(write(sync_fd, say, strlen(say)), expect);
-	do {
-		if (poll(fds, 2, -1) < 0) {
-			if (errno == EINTR)
-				continue;
-			fail(expect);
-		}
-		if (fds[1].revents && recv(pipe_fd, buf, sizeof(buf), MSG_DONTWAIT) <= 0)
-			fds[1].fd = -1;
-	} while (!fds[0].revents);
-	n = recv(sync_fd, buf, sizeof(buf) - 1, 0);
-	if (n <= 0)
-		_exit(255);	/* the caller has gone, or given up */
-	buf[n] = 0;
-	errno = EPROTO;
-	if (strncmp(buf, "{\"type\":\"", 9) || strncmp(buf + 9, expect, strlen(expect)) || buf[9 + strlen(expect)] != '"')
-		fail(expect);
-}
-
-/* hooks is the step before which nothing leaves the container's old root. */
-void hooks(void)
-{
-	when = "";
-	exchange("{\"type\":\"procHooks\"}", "procHooksDone");
-}
-
-/* ask_source has the caller open the source of a bind mount, which is closed to
- * the container's root, in this mount namespace. */
-int ask_source(const char *request)
-{
-	char *say, name[4096], control[CMSG_SPACE(sizeof(int))];
-	struct iovec data = { .iov_base = name, .iov_len = sizeof(name) };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-	struct cmsghdr *passed;
-	int fd;
-
-	must(asprintf(&say, "{\"type\":\"procMountPlease\",\"arg\":%s}", request), "source");
-	exchange(say, "procMountFd");
-	free(say);
-	must(recvmsg(sync_fd, &message, MSG_CMSG_CLOEXEC), "source");
-	passed = CMSG_FIRSTHDR(&message);
-	errno = EPROTO;
-	if (!passed || passed->cmsg_level != SOL_SOCKET || passed->cmsg_type != SCM_RIGHTS || passed->cmsg_len != CMSG_LEN(sizeof(fd)))
-		fail("source");
-	memcpy(&fd, CMSG_DATA(passed), sizeof(fd));
-	return fd;
+			before_hooks = 1;	/* the caller may start anew, see launch.go */
 }
 
 static void write_map(pid_t pid, const char *name, const char *value)
@@ -329,7 +237,7 @@ void initialise(const char *number)
 	uint32_t later;
 	int ready[2];
 
-	fail = give_up;
+	fail = tell_caller;
 	sync_fd = passed("_LIBCONTAINER_SYNCPIPE");
 	log_fd = passed("_LIBCONTAINER_LOGPIPE");
 	pipe_fd = passed("_LIBCONTAINER_INITPIPE");

@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "step.h"
 
 #ifndef MOVE_MOUNT_T_EMPTY_PATH

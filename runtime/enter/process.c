@@ -320,7 +320,7 @@ void become(struct process *c)
 	set_caps(p);
 	c->file = look_up(c->args[0], c->env);
 	if (!c->file)
-		fail("command");
+		fail(NO_COMMAND);
 }
 
 /* execute returns why the command could not be executed. */

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { /* of plan.flags, as in enter.go */
+enum { /* of plan.flags */
 	NO_NEW_PRIVS = 1,
 	SET_GROUPS = 2,
 	SET_UMASK = 4,
@@ -41,6 +41,13 @@ struct plan {
 	uint64_t bounding, effective, permitted, inheritable, ambient;
 };
 
+/* What a further process reports: a pid, or where an errno comes from. */
+struct report {
+	int32_t pid;
+	int32_t error;
+	char step[24];
+};
+
 /* A plan in memory. */
 struct process {
 	struct plan p;
@@ -54,7 +61,8 @@ struct process {
 
 /* fail reports errno and does not return. */
 #define PROFILE "self/attr/apparmor/exec"	/* in a procfs; Linux 5.1 */
-#define MAX_PLAN (8u << 20)	/* bytes; as enter.go says */
+#define MAX_PLAN (8u << 20)	/* bytes */
+#define NO_COMMAND "command"	/* the step that fails where there is no such one */
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4U
 #endif

@@ -19,6 +19,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "step.h"
 
 static void device(const struct step *s, const char *path)

@@ -3,9 +3,13 @@
 
 package enter
 
+// #include "caller.h"
+// #include "step.h"
+import "C"
+
 import (
-	"encoding/binary"
 	"os"
+	"unsafe"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -14,43 +18,43 @@ import (
 // Kind is what a step does, see step.c.
 type Kind uint32
 
-// The kinds, as in step.h. Text of each is in brackets. Paths are the
+// The kinds. Text of each is in brackets. Paths are the
 // container's, absolute and clean, unless they are said to be the caller's.
 const (
-	Join       Kind = iota + 1 // a namespace [the caller's path], Number is its CLONE_NEW*
-	Propagate                  // [the caller's path], Number is MS_*
-	Parent                     // the mount that a path is in, likewise
-	Root                       // [the caller's path]: the root file system from here on
-	Mount                      // [type, source, destination, options, propagation], Number of options
-	Bind                       // [the caller's path, destination, request for libcontainer's help or "", propagation]
-	Device                     // [path], Number is its mode
-	Link                       // [target, path]
-	Hooks                      // the caller's turn; Number of hooks are not 0
-	Pivot                      // to the root
-	NullStdio                  // instead of the caller's /dev/null
-	Directory                  // [path] that must be there
-	Lock                       // a kept mount read-only, Number is its step's
-	LockRoot                   // likewise
-	Hostname                   // [name]
-	Domainname                 // [name]
-	Sysctl                     // [path in procfs, value]
-	ReadOnly                   // [path]
-	Mask                       // [path]
-	Loopback                   // up
-	Console                    // a new terminal of Major rows and Minor columns; 0 keeps its size
+	Join       Kind = C.JOIN       // a namespace [the caller's path], Number is its CLONE_NEW*
+	Propagate  Kind = C.PROPAGATE  // [the caller's path], Number is MS_*
+	Parent     Kind = C.PARENT     // the mount that a path is in, likewise
+	Root       Kind = C.ROOT       // [the caller's path]: the root file system from here on
+	Mount      Kind = C.MOUNT      // [type, source, destination, options, propagation], Number of options
+	Bind       Kind = C.BIND       // [the caller's path, destination, request for libcontainer's help or "", propagation]
+	Device     Kind = C.DEVICE     // [path], Number is its mode
+	Link       Kind = C.LINK       // [target, path]
+	Hooks      Kind = C.HOOKS      // the caller's turn; Number of hooks are not 0
+	Pivot      Kind = C.PIVOT      // to the root
+	NullStdio  Kind = C.NULL_STDIO // instead of the caller's /dev/null
+	Directory  Kind = C.DIRECTORY  // [path] that must be there
+	Lock       Kind = C.LOCK       // a kept mount read-only, Number is its step's
+	LockRoot   Kind = C.LOCK_ROOT  // likewise
+	Hostname   Kind = C.HOSTNAME   // [name]
+	Domainname Kind = C.DOMAINNAME // [name]
+	Sysctl     Kind = C.SYSCTL     // [path in procfs, value]
+	ReadOnly   Kind = C.READONLY   // [path]
+	Mask       Kind = C.MASK       // [path]
+	Loopback   Kind = C.LOOPBACK   // up
+	Console    Kind = C.CONSOLE    // a new terminal of Major rows and Minor columns; 0 keeps its size
 )
 
-// Flags of a step, as in step.h.
+// Flags of a step.
 const (
-	Keep        = 1 << iota // the mount, for a Lock
-	CopyMode                // of the directory below, as the mount's first option
-	Proc                    // the container's procfs
-	ReadOnlyFS              // not only the mount
-	Recursive               // Bind
-	BindsDevice             // as mknod(2) is not allowed
-	Replace                 // what is there
-	OrNext                  // step, a Bind, where a Mount is not allowed or there already
-	OrMask                  // the destination, if a Bind's source is not there
+	Keep        = C.KEEP       // the mount, for a Lock
+	CopyMode    = C.COPY_MODE  // of the directory below, as the mount's first option
+	Proc        = C.PROC       // the container's procfs
+	ReadOnlyFS  = C.READ_ONLY  // not only the mount
+	Recursive   = C.RECURSIVE  // Bind
+	BindsDevice = C.NEEDS_BIND // as mknod(2) is not allowed
+	Replace     = C.REPLACE    // what is there
+	OrNext      = C.OR_NEXT    // step, a Bind, where a Mount is not allowed or there already
+	OrMask      = C.OR_MASK    // the destination, if a Bind's source is not there
 )
 
 // Step is one thing to do for a container's root file system. It is carried out
@@ -65,26 +69,23 @@ type Step struct {
 	Text         []string
 }
 
-// encode appends struct step of step.h.
+// encode appends it as step.c reads it.
 func (s *Step) encode(to []byte) []byte {
-	e := binary.NativeEndian
-	for _, n := range []uint32{uint32(s.Kind), s.Flags, uint32(len(s.Text)), s.Number} {
-		to = e.AppendUint32(to, n)
+	c := C.struct_step{
+		kind: C.uint32_t(s.Kind), flags: C.uint32_t(s.Flags), strings: C.uint32_t(len(s.Text)), number: C.uint32_t(s.Number),
+		set: C.uint64_t(s.Set), clear: C.uint64_t(s.Clear),
+		major: C.uint32_t(s.Major), minor: C.uint32_t(s.Minor), uid: C.uint32_t(s.UID), gid: C.uint32_t(s.GID),
 	}
-	to = e.AppendUint64(e.AppendUint64(to, s.Set), s.Clear)
-	for _, n := range []uint32{s.Major, s.Minor, s.UID, s.GID} {
-		to = e.AppendUint32(to, n)
-	}
-	return to
+	return append(to, C.GoBytes(unsafe.Pointer(&c), C.sizeof_struct_step)...)
 }
 
 // BeforeHooks begins what a first process reports of a step, if it is given hooks and
 // they have not run yet.
-const BeforeHooks = "before hooks: "
+const BeforeHooks = C.BEFORE_HOOKS
 
 // NoCommand ends what a process reports that has not found its command, and an errno's
 // text follows: EXDEV's if it was found by a relative path of a directory.
-const NoCommand = "command: "
+const NoCommand = C.NO_COMMAND + ": "
 
 // Pass has libcontainer start its init with this plan, in a file that File made.
 // The process must pass no other descriptors.

@@ -6,7 +6,7 @@
 
 #include "process.h"
 
-enum { /* kinds of steps, as in step.go */
+enum { /* kinds of steps: step.go says what their strings are */
 	JOIN = 1, PROPAGATE, PARENT, ROOT, MOUNT, BIND, DEVICE, LINK, HOOKS, PIVOT,
 	NULL_STDIO, DIRECTORY, LOCK, LOCK_ROOT, HOSTNAME, DOMAINNAME, SYSCTL, READONLY, MASK, LOOPBACK,
 	CONSOLE,
@@ -66,9 +66,5 @@ void mount_terminal(void);
 /* step.c */
 int join_first(struct process *c);
 void take_steps(struct process *c);
-
-/* What only the caller can do. */
-void hooks(void);
-int ask_source(const char *request);
 
 #endif

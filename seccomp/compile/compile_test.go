@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package enter
+package compile
 
 import (
 	"bytes"
@@ -101,11 +101,11 @@ func TestCompileSame(t *testing.T) {
 	}
 	for name, profile := range profiles() {
 		want := loaded(t, name)
-		f, err := Compile(profile)
+		f, err := Profile(profile)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		got, err := DecodeFilter(f.Encode())
+		got, err := Decode(f.Encode())
 		if err != nil || got.Flags != f.Flags {
 			t.Fatalf("%s: encoded: %v", name, err)
 		}
@@ -136,17 +136,17 @@ func TestCompileRefuses(t *testing.T) {
 		"nil":      {DefaultAction: configs.Allow, Syscalls: []*configs.Syscall{nil}},
 		"arch":     {DefaultAction: configs.Errno, Architectures: []string{"nosuch"}},
 	} {
-		if _, err := Compile(p); err == nil {
+		if _, err := Profile(p); err == nil {
 			t.Errorf("%s is accepted", name)
 		}
 	}
 }
 
-func FuzzDecodeFilter(f *testing.F) {
+func FuzzDecode(f *testing.F) {
 	f.Add([]byte("cpc1\x00\x00\x00\x00\x06\x00\x00\x00\x00\x00\xff\x7f"))
 	f.Add([]byte("cpc1"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		filter, err := DecodeFilter(data)
+		filter, err := Decode(data)
 		if err == nil && !bytes.Equal(filter.Encode(), data) {
 			t.Errorf("%q is read as another", data)
 		}

@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package runtime
+package compile
 
 import (
 	"bytes"
@@ -27,12 +27,12 @@ func profile(t *testing.T, errno uint) []byte {
 
 // A compiled profile is kept, and taken only as it was written.
 func TestFilterKept(t *testing.T) {
-	r := Runtime{Root: t.TempDir()}
-	first, err := r.filter(profile(t, 1))
+	c := Cache{Dir: filepath.Join(t.TempDir(), "filters")}
+	first, err := c.Filter(profile(t, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob(filepath.Join(r.Root, filtersDir, "*"))
+	files, err := filepath.Glob(filepath.Join(c.Dir, "*"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%v, %v", files, err)
 	}
@@ -52,7 +52,7 @@ func TestFilterKept(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(name, err)
 		}
-		again, err := r.filter(profile(t, 1))
+		again, err := c.Filter(profile(t, 1))
 		if err != nil || !bytes.Equal(again.Encode(), first.Encode()) {
 			t.Errorf("%s file: %v", name, err)
 		}
@@ -75,18 +75,18 @@ func link(path string) error {
 
 // They do not pile up, and no filter is none.
 func TestFiltersBounded(t *testing.T) {
-	r := Runtime{Root: t.TempDir()}
+	c := Cache{Dir: filepath.Join(t.TempDir(), "filters")}
 	for i := range uint(maxFilters + 5) {
-		if _, err := r.filter(profile(t, i+1)); err != nil {
+		if _, err := c.Filter(profile(t, i+1)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	entries, err := os.ReadDir(filepath.Join(r.Root, filtersDir))
+	entries, err := os.ReadDir(c.Dir)
 	if err != nil || len(entries) != maxFilters {
 		t.Errorf("%d files, %v", len(entries), err)
 	}
 	for i, none := range []string{"", "null"} {
-		if f, err := (Runtime{Root: filepath.Join(r.Root, strconv.Itoa(i))}).filter([]byte(none)); f != nil || err != nil {
+		if f, err := (Cache{Dir: filepath.Join(t.TempDir(), strconv.Itoa(i))}).Filter([]byte(none)); f != nil || err != nil {
 			t.Errorf("%q: %v, %v", none, f, err)
 		}
 	}

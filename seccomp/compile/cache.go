@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package runtime
+package compile
 
 import (
 	"crypto/sha256"
@@ -19,24 +19,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
-	"github.com/claude-pocket-console/cpc/runtime/enter"
 )
 
-const (
-	// filtersDir in ROOT keeps compiled seccomp profiles, for compiling one takes
-	// a quarter of a start. No container's name has an @.
-	filtersDir = "@filters"
-	maxFilters = 16 // some 5 KiB each
-)
+const maxFilters = 16 // some 5 KiB each
 
-// filter compiles a seccomp profile, libcontainer's as JSON, or finds it compiled.
-// What is found was written by this user, whole, for this very profile.
-func (r Runtime) filter(profile []byte) (*enter.Filter, error) {
+// Cache is a directory in which compiled profiles are kept. It is made when it is
+// needed, for its user alone.
+type Cache struct{ Dir string }
+
+// Filter compiles a profile, libcontainer's as JSON, or finds it compiled. What is
+// found was written by this user, whole, for this very profile. No profile, or
+// "null", is no filter.
+func (c Cache) Filter(profile []byte) (*Filter, error) {
 	if len(profile) == 0 || string(profile) == "null" {
 		return nil, nil
 	}
-	sum := sha256.Sum256(append([]byte(enter.FilterVersion()+"\n"), profile...))
-	path := filepath.Join(r.Root, filtersDir, hex.EncodeToString(sum[:]))
+	sum := sha256.Sum256(append([]byte(version()+"\n"), profile...))
+	path := filepath.Join(c.Dir, hex.EncodeToString(sum[:]))
 	if f, err := readFilter(path); err == nil {
 		return f, nil
 	}
@@ -44,7 +43,7 @@ func (r Runtime) filter(profile []byte) (*enter.Filter, error) {
 	if err := json.Unmarshal(profile, &p); err != nil {
 		return nil, err
 	}
-	f, err := enter.Compile(&p)
+	f, err := Profile(&p)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +51,7 @@ func (r Runtime) filter(profile []byte) (*enter.Filter, error) {
 	return f, nil
 }
 
-func readFilter(path string) (*enter.Filter, error) {
+func readFilter(path string) (*Filter, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -70,7 +69,7 @@ func readFilter(path string) (*enter.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return enter.DecodeFilter(data)
+	return Decode(data)
 }
 
 // keepFilter writes a file whole or not at all, and removes the oldest of many.

@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package enter
+package compile
 
 import (
 	"fmt"

@@ -1,7 +1,10 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package enter
+// Package compile makes filters for the kernel of seccomp profiles, as libcontainer
+// does, and keeps them, because that takes a quarter of a start. It is the part of
+// seccomp that needs cgo, and links libseccomp: it is for cpc-runtime alone.
+package compile
 
 import (
 	"bytes"
@@ -26,12 +29,12 @@ type Filter struct {
 // maxProgram is the kernel's limit, in instructions.
 const maxProgram = 4096
 
-// filterFormat names the file format, and what Compile makes of a profile: a
+// filterFormat names the file format, and what Profile makes of a profile: a
 // change of either is a new one.
 const filterFormat = "cpc2"
 
-// FilterVersion tells apart what programs may make of one profile.
-func FilterVersion() string {
+// version tells apart what programs may make of one profile.
+func version() string {
 	major, minor, micro := libseccomp.GetLibraryVersion()
 	return fmt.Sprintf("%s %d.%d.%d", filterFormat, major, minor, micro)
 }
@@ -44,8 +47,8 @@ func (f *Filter) Encode() []byte {
 	return append(append([]byte(filterFormat), sum[:]...), body...)
 }
 
-// DecodeFilter is the inverse of Encode. A file that is not whole is refused.
-func DecodeFilter(data []byte) (*Filter, error) {
+// Decode is the inverse of Encode. A file that is not whole is refused.
+func Decode(data []byte) (*Filter, error) {
 	const head = len(filterFormat) + sha256.Size
 	if len(data) <= head+4 || (len(data)-head-4)%8 != 0 || (len(data)-head-4)/8 > maxProgram || string(data[:len(filterFormat)]) != filterFormat {
 		return nil, errors.New("not a filter")
@@ -59,10 +62,10 @@ func DecodeFilter(data []byte) (*Filter, error) {
 	return f, err
 }
 
-// Compile makes the filter that libcontainer would load for a profile: the same
+// Profile makes the filter that libcontainer would load for a profile: the same
 // rules, in front of them ENOSYS for system calls newer than the profile. It
 // refuses what needs more than a program (a listener).
-func Compile(profile *configs.Seccomp) (*Filter, error) {
+func Profile(profile *configs.Seccomp) (*Filter, error) {
 	fallback, err := action(profile.DefaultAction, profile.DefaultErrnoRet)
 	if err != nil {
 		return nil, err
