@@ -227,14 +227,17 @@ func (s *Store) settle(blobs map[digest.Digest]string, layers []*staged, large b
 		errs = append(errs, fmt.Errorf("sync store: %w", err))
 		clear(blobs)
 	}
+	s.step("synced")
 	for d, path := range blobs {
 		if err := os.Rename(path, s.blobPath(d)); err != nil {
 			errs = append(errs, fmt.Errorf("write blob %s: %w", d, err))
 		}
+		s.step("blob placed")
 	}
 	for _, l := range layers {
 		if len(errs) == 0 {
 			errs = append(errs, s.adopt(l))
+			s.step("layer placed")
 		}
 		if l.lock != nil {
 			errs = append(errs, l.lock.Remove())
@@ -246,6 +249,7 @@ func (s *Store) settle(blobs map[digest.Digest]string, layers []*staged, large b
 	if len(layers) > 0 {
 		errs = append(errs, atomicfile.SyncDir(s.path("layers", s.variant)))
 	}
+	s.step("places synced")
 	return errors.Join(errs...)
 }
 

@@ -51,11 +51,6 @@ func CheckDigest(d digest.Digest) error {
 	return nil
 }
 
-// blobDir is where blobs are.
-const blobDir = "oci/blobs/sha256"
-
-func (s *Store) blobPath(d digest.Digest) string { return s.path(blobDir, d.Encoded()) }
-
 // BlobWriter is a file of a batch, whose digest is computed as it is written.
 type BlobWriter struct {
 	f    *os.File

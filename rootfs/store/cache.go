@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
@@ -24,18 +25,21 @@ type CacheEntry struct {
 	Config json.RawMessage `json:"config,omitempty"`
 }
 
-func (s *Store) cachePath(key digest.Digest) string {
-	return s.path("cache", s.variant, key.Encoded()+".json")
+// buildCache keeps the results of build steps. What an entry refers to is not
+// collected.
+type buildCache struct {
+	at      places
+	mapping idmap.Mapping
 }
 
 // CacheGet returns the entry of key; false if there is none, or none that can
 // be used: what is damaged, or without its blob, is as good as not there. A
 // build must Hold the store from before, so that the layer stays.
-func (s *Store) CacheGet(key digest.Digest) (CacheEntry, bool, error) {
+func (c buildCache) CacheGet(key digest.Digest) (CacheEntry, bool, error) {
 	if err := CheckDigest(key); err != nil {
 		return CacheEntry{}, false, err
 	}
-	e, err := readCacheEntry(s.cachePath(key))
+	e, err := readCacheEntry(c.at.cachePath(key))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrCorrupt) {
 		return CacheEntry{}, false, nil
 	}
@@ -43,17 +47,17 @@ func (s *Store) CacheGet(key digest.Digest) (CacheEntry, bool, error) {
 		return CacheEntry{}, false, err
 	}
 	if !e.Layer.Empty {
-		st, err := os.Stat(s.blobPath(e.Layer.Descriptor.Digest))
+		st, err := os.Stat(c.at.blobPath(e.Layer.Descriptor.Digest))
 		if err != nil || st.Size() != e.Layer.Descriptor.Size {
 			return CacheEntry{}, false, nil //nolint:nilerr // a miss, whatever the reason
 		}
 	}
 	now := time.Now()
-	return e, true, os.Chtimes(s.cachePath(key), now, now) // for PruneCache
+	return e, true, os.Chtimes(c.at.cachePath(key), now, now) // for PruneCache
 }
 
 // CachePut stores an entry, over an older one.
-func (s *Store) CachePut(key digest.Digest, e CacheEntry) error {
+func (c buildCache) CachePut(key digest.Digest, e CacheEntry) error {
 	if err := CheckDigest(key); err != nil {
 		return err
 	}
@@ -61,13 +65,13 @@ func (s *Store) CachePut(key digest.Digest, e CacheEntry) error {
 	if err != nil {
 		return fmt.Errorf("build cache: %w", err)
 	}
-	return atomicfile.Write(s.cachePath(key), data)
+	return atomicfile.Write(c.at.cachePath(key), data)
 }
 
 // PruneCache removes entries that were not used for so long. What they alone
 // referred to goes with the next collection.
-func (s *Store) PruneCache(unused time.Duration) error {
-	dir := s.path("cache", s.variant)
+func (c buildCache) PruneCache(unused time.Duration) error {
+	dir := c.at.path("cache", c.at.variant)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -107,8 +111,8 @@ func readCacheEntry(path string) (CacheEntry, error) {
 }
 
 // EachCached calls visit for the entries of all variants: they share blobs.
-func (s *Store) EachCached(visit func(CacheEntry)) error {
-	files, err := filepath.Glob(s.path("cache", "*", "*.json"))
+func (c buildCache) EachCached(visit func(CacheEntry)) error {
+	files, err := filepath.Glob(c.at.path("cache", "*", "*.json"))
 	if err != nil {
 		return err
 	}

@@ -36,11 +36,11 @@ const (
 // may download or compute again. It belongs to no image, and its contents are
 // whatever hostile steps put there.
 type CacheMount struct {
-	store *Store
-	dir   string
-	lock  *filelock.Lock
-	fresh bool
-	how   CacheSharing
+	mapping idmap.Mapping
+	dir     string
+	lock    *filelock.Lock
+	fresh   bool
+	how     CacheSharing
 }
 
 // maxPrivate is how many copies of one private cache there may be at a time.
@@ -48,16 +48,16 @@ const maxPrivate = 1000
 
 // CacheMount returns the directory for key, making it if there is none, and
 // keeps it from being pruned until Release.
-func (s *Store) CacheMount(ctx context.Context, key digest.Digest, how CacheSharing) (*CacheMount, error) {
+func (c buildCache) CacheMount(ctx context.Context, key digest.Digest, how CacheSharing) (*CacheMount, error) {
 	if err := CheckDigest(key); err != nil {
 		return nil, err
 	}
-	base := s.path("mounts", s.variant)
+	base := c.at.path("mounts", c.at.variant)
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return nil, fmt.Errorf("cache mount: %w", err)
 	}
 	dir := filepath.Join(base, key.Encoded())
-	m := &CacheMount{store: s, dir: dir, how: how}
+	m := &CacheMount{mapping: c.mapping, dir: dir, how: how}
 	var err error
 	switch how {
 	case CachePrivate:
@@ -155,15 +155,15 @@ func (m *CacheMount) Filled() error {
 func (m *CacheMount) Dir() string { return m.dir }
 
 // Mapping is that of the store.
-func (m *CacheMount) Mapping() idmap.Mapping { return m.store.o.Mapping }
+func (m *CacheMount) Mapping() idmap.Mapping { return m.mapping }
 
 // Release gives the directory up. Nothing may be mounted from it any more.
 func (m *CacheMount) Release() error { return m.lock.Close() }
 
 // PruneCacheMounts removes those that were not used for so long and that
 // nobody uses now, and returns how many bytes that were.
-func (s *Store) PruneCacheMounts(unused time.Duration) (freed int64, err error) {
-	marks, err := filepath.Glob(s.path("mounts", s.variant, "*.filled"))
+func (c buildCache) PruneCacheMounts(unused time.Duration) (freed int64, err error) {
+	marks, err := filepath.Glob(c.at.path("mounts", c.at.variant, "*.filled"))
 	if err != nil {
 		return 0, err
 	}

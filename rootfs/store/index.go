@@ -88,7 +88,9 @@ func (s *Store) Change(ctx context.Context, change func(*v1.Index) error) (err e
 	if err := change(idx); err != nil {
 		return err
 	}
-	return s.writeIndex(idx)
+	err = s.writeIndex(idx)
+	s.step("index changed")
+	return err
 }
 
 // Shrink is Change for what gives room back: it has to work on a full

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
@@ -41,9 +40,12 @@ type Options struct {
 // Store is one image store. Its methods may be called concurrently, also by
 // several processes.
 type Store struct {
-	dir     string
-	variant string
-	o       Options
+	places
+	buildCache
+	scratchSpace
+	o Options
+	// reached, if set by a test, is told of each step by which something comes in.
+	reached func(step string)
 
 	mu sync.Mutex
 	// held is the shared gc lock taken by HoldUntilClose.
@@ -65,7 +67,8 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	o.Dir = dir
-	s := &Store{dir: dir, variant: variant, o: o}
+	at := places{dir, variant}
+	s := &Store{places: at, buildCache: buildCache{at, o.Mapping}, scratchSpace: scratchSpace{at}, o: o}
 	if err := s.lay(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -73,6 +76,13 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: remove unfinished work: %w", dir, err)
 	}
 	return s, nil
+}
+
+// step says that something comes in so far.
+func (s *Store) step(name string) {
+	if s.reached != nil {
+		s.reached(name)
+	}
 }
 
 // lay makes what is missing of the store's directories and of the OCI layout.
@@ -139,14 +149,6 @@ func (s *Store) Options() Options { return s.o }
 // Variant names how files of unpacked layers are owned, which they cannot be shared
 // across.
 func (s *Store) Variant() string { return s.variant }
-
-func (s *Store) path(parts ...string) string {
-	return filepath.Join(append([]string{s.dir}, parts...)...)
-}
-
-func (s *Store) layerDir(diffID digest.Digest) string {
-	return s.path("layers", s.variant, diffID.Encoded())
-}
 
 // Close gives up the locks that the store holds.
 func (s *Store) Close() error {

@@ -90,10 +90,6 @@ func (u unpacker) all(ctx context.Context, layers []LayerDescriptor) ([]Layer, e
 	}
 }
 
-func (s *Store) unpackLock(diffID digest.Digest) string {
-	return s.path("locks", "unpack-"+diffID.Encoded())
-}
-
 // claim is a layer that nobody else unpacks as long as it is held.
 type claim struct {
 	l    LayerDescriptor

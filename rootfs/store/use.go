@@ -14,10 +14,6 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 )
 
-func (s *Store) imageLock(d digest.Digest) string { return s.path("locks", "image-"+d.Encoded()) }
-
-func (s *Store) layerLock(d digest.Digest) string { return s.path("locks", "layer-"+d.Encoded()) }
-
 // Use keeps the image and its layers from being removed until release, or
 // until the process ends. The error is ErrNotFound if it has been removed
 // since img was read. Call it before Layers.
