@@ -100,7 +100,7 @@ func (a Agent) load() (agent.Agent, error) {
 
 // agent shows an agent's socket, for as long as the step runs.
 func (p *preparer) agent(m *dockerfile.Mount) error {
-	a, ok := p.work.stage.b.Agents[m.ID]
+	a, ok := p.step.stage.b.Agents[m.ID]
 	if !ok {
 		if !m.Required {
 			return nil
@@ -129,7 +129,7 @@ func (p *preparer) agent(m *dockerfile.Mount) error {
 			go a.serve(c, keys)
 		}
 	})
-	p.work.undo = append(p.work.undo, func() error {
+	p.step.undo = append(p.step.undo, func() error {
 		err := l.Close()
 		serving.Wait()
 		return err

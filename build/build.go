@@ -30,11 +30,11 @@ import (
 // Runner executes the command of a RUN step in a sandbox.
 type Runner interface {
 	// Run returns nil for exit status 0 and *ExitError for any other.
-	Run(ctx context.Context, s Step) error
+	Run(ctx context.Context, p Process) error
 }
 
-// Step is one command to run.
-type Step struct {
+// Process is the command of one RUN step.
+type Process struct {
 	// Rootfs is the root file system, mounted and writable.
 	Rootfs string
 	// Args is the command, Env all of its environment.
@@ -365,7 +365,7 @@ func (b *builder) image(ctx context.Context, ref string, platform v1.Platform, t
 	return o.img, o.err
 }
 
-func (b *builder) findImage(ctx context.Context, ref string, platform v1.Platform, info StepInfo) (*rootfs.Image, error) {
+func (b *builder) findImage(ctx context.Context, ref string, platform v1.Platform, info Vertex) (*rootfs.Image, error) {
 	if strings.HasPrefix(ref, "sha256:") { // a named context that is in the store
 		return b.Store.Image(ctx, ref)
 	}

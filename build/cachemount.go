@@ -40,11 +40,11 @@ func (p *preparer) takeCaches(ctx context.Context, mounts []dockerfile.Mount) er
 	p.caches = map[*dockerfile.Mount]*rootfs.CacheMount{}
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		same := wanted[key]
-		c, err := p.work.stage.b.Store.CacheMount(ctx, key, rootfs.CacheSharing(same[len(same)-1].Sharing))
+		c, err := p.step.stage.b.Store.CacheMount(ctx, key, rootfs.CacheSharing(same[len(same)-1].Sharing))
 		if err != nil {
 			return err
 		}
-		p.work.undo = append(p.work.undo, c.Release)
+		p.step.undo = append(p.step.undo, c.Release)
 		for _, m := range same {
 			p.caches[m] = c
 		}
@@ -65,8 +65,8 @@ func (p *preparer) cache(ctx context.Context, m *dockerfile.Mount) error {
 	if err := rootfs.MountCache(c, at); err != nil {
 		return err
 	}
-	p.work.undo = append(p.work.undo, func() error { return detach(at) })
-	t, err := files.OpenWriter(at, p.work.stage.b.Mapping)
+	p.step.undo = append(p.step.undo, func() error { return detach(at) })
+	t, err := files.OpenWriter(at, p.step.stage.b.Mapping)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (p *preparer) cache(ctx context.Context, m *dockerfile.Mount) error {
 	if err != nil {
 		return err
 	}
-	if err := p.work.pin(t.Tree, m.Source, sub); err != nil {
+	if err := p.step.pin(t.Tree, m.Source, sub); err != nil {
 		return err
 	}
 	p.add(m, sub)
@@ -103,11 +103,11 @@ func (p *preparer) cacheKey(ctx context.Context, m *dockerfile.Mount) (digest.Di
 		return digest.FromString(strings.Join(key, "\x00")), nil
 	}
 	b := &binding{op: m}
-	sum, err := p.work.openBinding(ctx, b)
+	sum, err := p.step.openBinding(ctx, b)
 	if err != nil {
 		return "", err
 	}
-	p.work.bindings = append(p.work.bindings, b)
+	p.step.bindings = append(p.step.bindings, b)
 	return digest.FromString(strings.Join(append(key, m.Source, sum), "\x00")), nil
 }
 
@@ -131,7 +131,7 @@ func (p *preparer) fill(ctx context.Context, m *dockerfile.Mount, t *files.Write
 		}
 	}
 	o := files.Owner{UID: m.UID, GID: m.GID}
-	if p.work.stage.b.Mapping.Mode == idmap.Single {
+	if p.step.stage.b.Mapping.Mode == idmap.Single {
 		o = files.Owner{}
 	}
 	if err := t.SetOwner(".", o); err != nil {

@@ -44,7 +44,7 @@ func TestCertificateHint(t *testing.T) {
 // failed is the error of a step that writes text and exits with 1.
 func failed(t *testing.T, text string) error {
 	t.Helper()
-	out := newStepOutput(silent{}, StepInfo{})
+	out := newRunOutput(silent{}, Vertex{})
 	if _, err := out.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}

@@ -24,8 +24,8 @@ import (
 )
 
 // digestSources is what the cache goes by: see files.Tree.Digest.
-func (w *work) digestSources(ctx context.Context, sources []source) (string, error) {
-	meter := w.shown.reads("reading files", contentSize(sources))
+func (x *step) digestSources(ctx context.Context, sources []source) (string, error) {
+	meter := x.shown.reads("reading files", contentSize(sources))
 	h := sha256.New()
 	for i := range sources {
 		s := &sources[i]

@@ -7,8 +7,9 @@
 // each needed stage is planned once its base image's configuration is known, and
 // the plan is executed against a rootfs.Store. The first two are build/dockerfile,
 // which is pure. The third is here: a builder is one build, a schedule runs its
-// stages side by side, a stage goes through its instructions, and a work does one
-// of them, in the words of dockerfile.Executor.
+// stages side by side, a stage goes through its instructions, and a step executes
+// one of them, as a dockerfile.Executor. A step knows its stage, a stage its builder,
+// a builder its schedule, and none the other way.
 //
 // Invariants:
 //   - the Dockerfile, the context, the base image and everything a RUN step

@@ -163,10 +163,10 @@ func (b *builder) baseName(i int) string {
 }
 
 // next numbers a step.
-func (s *stage) next(text string) StepInfo {
+func (s *stage) next(text string) Vertex {
 	id, all := s.b.shared.next()
 	s.count++
-	return StepInfo{ID: id, Stage: s.label, Index: s.count, Total: s.total, All: all, Text: text}
+	return Vertex{ID: id, Stage: s.label, Index: s.count, Total: s.total, All: all, Text: text}
 }
 
 // execute does one instruction: from the cache, or for real.
@@ -208,9 +208,9 @@ func (s *stage) metadata(ctx context.Context, o *dockerfile.Op) error {
 
 // files executes an instruction that may change files.
 func (s *stage) files(ctx context.Context, o *dockerfile.Op, to *shown) (cached bool, err error) {
-	w := &work{stage: s, op: o, shown: to}
-	defer func() { err = errors.Join(err, w.close()) }()
-	if err := w.await(ctx); err != nil {
+	x := &step{stage: s, op: o, shown: to}
+	defer func() { err = errors.Join(err, x.close()) }()
+	if err := x.await(ctx); err != nil {
 		return false, err
 	}
 	release, err := s.b.schedule.slot(ctx, to)
@@ -218,11 +218,11 @@ func (s *stage) files(ctx context.Context, o *dockerfile.Op, to *shown) (cached 
 		return false, err
 	}
 	defer release()
-	r, err := w.find(ctx)
-	if err == nil && !r.ok && w.unread {
+	r, err := x.find(ctx)
+	if err == nil && !r.ok && x.unread {
 		// What is known of a download does not do, then.
-		w.whole = true
-		r, err = w.find(ctx)
+		x.whole = true
+		r, err = x.find(ctx)
 	}
 	if err != nil {
 		return false, err
@@ -231,7 +231,7 @@ func (s *stage) files(ctx context.Context, o *dockerfile.Op, to *shown) (cached 
 		s.record(o, r.desc, r.created)
 		return true, nil
 	}
-	desc, err := w.commit(ctx)
+	desc, err := x.commit(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -252,15 +252,15 @@ type cachedResult struct {
 }
 
 // find opens the sources and looks the step up.
-func (w *work) find(ctx context.Context) (r cachedResult, err error) {
-	content, err := w.op.Action.Open(ctx, w)
+func (x *step) find(ctx context.Context) (r cachedResult, err error) {
+	content, err := x.op.Action.Open(ctx, x)
 	if err != nil {
 		return r, err
 	}
-	if r.key, err = w.stage.key(w.op, content); err != nil {
+	if r.key, err = x.stage.key(x.op, content); err != nil {
 		return r, err
 	}
-	r.created, r.desc, r.ok, err = w.stage.lookup(ctx, r.key)
+	r.created, r.desc, r.ok, err = x.stage.lookup(ctx, r.key)
 	return r, err
 }
 

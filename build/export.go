@@ -74,7 +74,7 @@ func ExportDir(ctx context.Context, img *rootfs.Image, dir string, o ExportOptio
 
 // copyAll copies the files of an image, and says whether any has rights of its own.
 func (o ExportOptions) copyAll(ctx context.Context, img *rootfs.Image, w *files.Writer, powers *bool) error {
-	return o.look(ctx, img, func(root string) (err error) {
+	return o.view(ctx, img, func(root string) (err error) {
 		t, err := files.Open(root, "the image")
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func ExportTar(ctx context.Context, img *rootfs.Image, w io.Writer, o ExportOpti
 	if len(img.Manifest.Layers) == 0 {
 		return tar.NewWriter(w).Close()
 	}
-	return o.look(ctx, img, func(root string) error {
+	return o.view(ctx, img, func(root string) error {
 		buf := bufio.NewWriterSize(w, 256<<10)
 		err := layer.Pack(ctx, buf, root, layer.PackOptions{Mapping: o.Mapping, Live: true, Latest: o.Epoch, Warn: o.Warn})
 		if err != nil {
@@ -110,8 +110,8 @@ func ExportTar(ctx context.Context, img *rootfs.Image, w io.Writer, o ExportOpti
 	})
 }
 
-// look shows the files of an image; one without layers has none.
-func (o ExportOptions) look(ctx context.Context, img *rootfs.Image, show func(root string) error) error {
+// view shows the files of an image; one without layers has none.
+func (o ExportOptions) view(ctx context.Context, img *rootfs.Image, show func(root string) error) error {
 	if len(img.Manifest.Layers) == 0 {
 		return nil
 	}

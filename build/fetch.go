@@ -110,7 +110,7 @@ func refusedHint(err error) error {
 // root's, mode 0600, with the time that the server says. Where the server says
 // that nothing has changed since an earlier build, the file is not there, only
 // what is known of it.
-func (w *work) download(ctx context.Context, address string, c *dockerfile.Copy) (source, error) {
+func (x *step) download(ctx context.Context, address string, c *dockerfile.Copy) (source, error) {
 	checksum := c.Checksum
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
@@ -126,11 +126,11 @@ func (w *work) download(ctx context.Context, address string, c *dockerfile.Copy)
 	if name == "." || name == "/" || name == ".." || strings.ContainsRune(name, 0) {
 		name = noName
 	}
-	dir, err := w.scratch()
+	dir, err := x.scratch()
 	if err != nil {
 		return source{}, err
 	}
-	got, err := w.get(ctx, &download{url: u, file: filepath.Join(dir, "file"), want: want, whole: w.whole || c.Unpacks(true)})
+	got, err := x.get(ctx, &download{url: u, file: filepath.Join(dir, "file"), want: want, whole: x.whole || c.Unpacks(true)})
 	if err != nil {
 		return source{}, fmt.Errorf("fetch %s: %w", visible.Bounded(u.Redacted(), 200), err)
 	}
@@ -138,7 +138,7 @@ func (w *work) download(ctx context.Context, address string, c *dockerfile.Copy)
 	if err != nil {
 		return source{}, err
 	}
-	w.undo = append(w.undo, t.Close)
+	x.undo = append(x.undo, t.Close)
 	e := files.Entry{Path: "file", Sum: got.Sum, Inode: inode.Inode{Mode: unix.S_IFREG | 0o600, Time: got.Time}}
 	return source{tree: t, base: name, entries: []files.Entry{e}}, nil
 }
@@ -154,26 +154,26 @@ type download struct {
 }
 
 // get writes the answer to the file, unless it is what is known already.
-func (w *work) get(ctx context.Context, d *download) (got fetched, err error) {
+func (x *step) get(ctx context.Context, d *download) (got fetched, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url.String(), nil)
 	if err != nil {
 		return got, err
 	}
 	r.Header.Set("User-Agent", "cpc-build")
-	if err := w.authorize(r); err != nil {
+	if err := x.authorize(r); err != nil {
 		return got, err
 	}
 	key := fetchedKey(r)
-	known, ok := w.stage.fetchedBefore(key)
+	known, ok := x.stage.fetchedBefore(key)
 	if ok && d.whole || d.want != "" && known.Sum != d.want {
 		known, ok = fetched{}, false
 	}
 	if ok && d.want != "" { // whatever the server has now
-		w.unread = true
+		x.unread = true
 		return known, nil
 	}
 	known.ask(r)
-	resp, err := do(w.stage.b.Fetch, w.stage.b.trail(d.url.Hostname()), r)
+	resp, err := do(x.stage.b.Fetch, x.stage.b.trail(d.url.Hostname()), r)
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // which does not name the URL again, with its password
 	}
@@ -182,7 +182,7 @@ func (w *work) get(ctx context.Context, d *download) (got fetched, err error) {
 	}
 	defer resp.Body.Close()
 	if ok && resp.StatusCode == http.StatusNotModified {
-		w.unread = true
+		x.unread = true
 		return known, nil
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -192,7 +192,7 @@ func (w *work) get(ctx context.Context, d *download) (got fetched, err error) {
 	if got.Sum, err = save(resp.Body, d.file, d.want); err != nil {
 		return got, err
 	}
-	return got, w.stage.rememberFetched(key, got)
+	return got, x.stage.rememberFetched(key, got)
 }
 
 // save writes in to file, checks its digest and returns its SHA-256.
@@ -219,9 +219,9 @@ func save(in io.Reader, file string, want digest.Digest) (digest.Digest, error) 
 }
 
 // authorize adds the credentials that are given as secrets for the host.
-func (w *work) authorize(r *http.Request) error {
+func (x *step) authorize(r *http.Request) error {
 	for prefix, scheme := range map[string]string{"HTTP_AUTH_HEADER_": "", "HTTP_AUTH_TOKEN_": "Bearer "} {
-		get, ok := w.stage.b.Secrets[prefix+r.URL.Hostname()]
+		get, ok := x.stage.b.Secrets[prefix+r.URL.Hostname()]
 		if !ok {
 			continue
 		}

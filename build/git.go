@@ -308,7 +308,7 @@ func gitTree(dir string, ref *dfgitutil.GitRef) (*files.Tree, string, error) {
 }
 
 // repository checks a repository out and returns it as a source.
-func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *dockerfile.Copy) (source, error) {
+func (x *step) repository(ctx context.Context, ref *dfgitutil.GitRef, c *dockerfile.Copy) (source, error) {
 	keep := c.KeepGitDir != nil && *c.KeepGitDir
 	if ref.KeepGitDir != nil {
 		if c.KeepGitDir != nil && keep != *ref.KeepGitDir {
@@ -325,16 +325,16 @@ func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *dockerf
 		}
 		ref.Checksum = c.Checksum
 	}
-	dir, err := w.scratch()
+	dir, err := x.scratch()
 	if err != nil {
 		return source{}, err
 	}
-	b := w.stage.b
+	b := x.stage.b
 	g := &GitCheckout{Ref: ref, Dir: dir, KeepDir: keep, Trail: b.trail(gitHost(ref)), Connect: b.Connect}
 	if a, ok := b.Agents["default"]; ok {
 		g.Agent = a.Socket
 	}
-	if g.Header, err = w.gitHeader(ref); err != nil {
+	if g.Header, err = x.gitHeader(ref); err != nil {
 		return source{}, err
 	}
 	commit, err := g.Clone(ctx)
@@ -345,7 +345,7 @@ func (w *work) repository(ctx context.Context, ref *dfgitutil.GitRef, c *dockerf
 	if err != nil {
 		return source{}, err
 	}
-	w.undo = append(w.undo, t.Close)
+	x.undo = append(x.undo, t.Close)
 	entries, err := t.Entries(sub)
 	if err != nil {
 		return source{}, err
@@ -368,13 +368,13 @@ func gitModes(entries []files.Entry) []files.Entry {
 }
 
 // gitHeader is the Authorization header that is given as a secret.
-func (w *work) gitHeader(ref *dfgitutil.GitRef) (string, error) {
+func (x *step) gitHeader(ref *dfgitutil.GitRef) (string, error) {
 	u, err := url.Parse(ref.Remote)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" {
 		return "", nil //nolint:nilerr // an address of ssh's form
 	}
 	for _, name := range []string{"GIT_AUTH_HEADER." + u.Host, "GIT_AUTH_HEADER", "GIT_AUTH_TOKEN." + u.Host, "GIT_AUTH_TOKEN"} {
-		get, ok := w.stage.b.Secrets[name]
+		get, ok := x.stage.b.Secrets[name]
 		if !ok {
 			continue
 		}

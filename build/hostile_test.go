@@ -128,7 +128,7 @@ func TestPinRace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &work{stage: &stage{b: &builder{Options: Options{Store: b.store}}}}
+		w := &step{stage: &stage{b: &builder{Options: Options{Store: b.store}}}}
 		mounted := 0
 		for i := range 2000 {
 			at := filepath.Join(b.dir, "at"+string(rune('a'+i%26)))

@@ -64,7 +64,7 @@ type jsonWarning struct {
 }
 
 // vertex is the step's name for programs.
-func vertex(s StepInfo) digest.Digest {
+func vertex(s Vertex) digest.Digest {
 	return digest.FromString(strconv.Itoa(s.ID) + " " + title(s))
 }
 
@@ -74,19 +74,19 @@ func (j *jsonProgress) put(s solveStatus) {
 }
 
 // Start implements Progress.
-func (j *jsonProgress) Start(s StepInfo) {
+func (j *jsonProgress) Start(s Vertex) {
 	now := j.now().UTC()
 	j.started[s.ID] = now
 	j.put(solveStatus{Vertexes: []jsonVertex{{Digest: vertex(s), Name: title(s), Started: &now}}})
 }
 
 // Line implements Progress.
-func (j *jsonProgress) Line(s StepInfo, line string) {
+func (j *jsonProgress) Line(s Vertex, line string) {
 	j.put(solveStatus{Logs: []jsonLog{{Vertex: vertex(s), Stream: 1, Data: []byte(line + "\n"), Timestamp: j.now().UTC()}}})
 }
 
 // State implements Progress. BuildKit's form has no waiting.
-func (j *jsonProgress) State(s StepInfo, now State) {
+func (j *jsonProgress) State(s Vertex, now State) {
 	if now.Waiting || now.Total == 0 {
 		return
 	}
@@ -96,7 +96,7 @@ func (j *jsonProgress) State(s StepInfo, now State) {
 }
 
 // Done implements Progress.
-func (j *jsonProgress) Done(s StepInfo, o Outcome) {
+func (j *jsonProgress) Done(s Vertex, o Outcome) {
 	now, start := j.now().UTC(), j.started[s.ID]
 	delete(j.started, s.ID)
 	v := jsonVertex{Digest: vertex(s), Name: title(s), Started: &start, Completed: &now, Cached: o.Cached}

@@ -67,7 +67,7 @@ var wantKeys string
 
 type nullRunner struct{}
 
-func (nullRunner) Run(context.Context, Step) error { return nil }
+func (nullRunner) Run(context.Context, Process) error { return nil }
 
 // TestKeys: an unchanged Dockerfile that an older cpc built comes from the cache.
 func TestKeys(t *testing.T) {

@@ -43,7 +43,7 @@ func (p *plain) printf(format string, args ...any) {
 }
 
 // Start implements Progress.
-func (p *plain) Start(s StepInfo) {
+func (p *plain) Start(s Vertex) {
 	p.begin(s)
 	now := p.now()
 	p.started[s.ID], p.said[s.ID] = now, now
@@ -51,19 +51,19 @@ func (p *plain) Start(s StepInfo) {
 }
 
 // title is "[build 2/7] RUN …".
-func title(s StepInfo) string {
+func title(s Vertex) string {
 	return fmt.Sprintf("[%s%d/%d] %s", s.Stage, s.Index, s.Total, s.Text)
 }
 
 // Line implements Progress.
-func (p *plain) Line(s StepInfo, line string) {
+func (p *plain) Line(s Vertex, line string) {
 	now := p.now()
 	p.said[s.ID] = now
 	p.printf("#%d %.3f %s\n", s.ID, now.Sub(p.started[s.ID]).Seconds(), line)
 }
 
 // State implements Progress. The clock of a step that waited starts anew.
-func (p *plain) State(s StepInfo, state State) {
+func (p *plain) State(s Vertex, state State) {
 	switch now := p.now(); {
 	case state.Waiting:
 		p.printf("#%d WAITING for %s\n", s.ID, state.Text)
@@ -75,7 +75,7 @@ func (p *plain) State(s StepInfo, state State) {
 }
 
 // Done implements Progress.
-func (p *plain) Done(s StepInfo, o Outcome) {
+func (p *plain) Done(s Vertex, o Outcome) {
 	p.finish(o)
 	delete(p.started, s.ID)
 	delete(p.said, s.ID)

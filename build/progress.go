@@ -14,8 +14,8 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
-// StepInfo identifies a step in the output.
-type StepInfo struct {
+// Vertex identifies a step in the output.
+type Vertex struct {
 	// ID counts the steps of the build; Index and Total those of the stage.
 	ID, Index, Total int
 	// All is how many steps the whole build has, as far as that is known.
@@ -58,13 +58,13 @@ type Outcome struct {
 
 // Progress is told what a build does. Calls never overlap.
 type Progress interface {
-	Start(s StepInfo)
+	Start(s Vertex)
 	// Line is one line of a step's output, without its end; it is safe to
 	// show: escape sequences and control characters are taken out.
-	Line(s StepInfo, line string)
+	Line(s Vertex, line string)
 	// State is called when what a step does changes.
-	State(s StepInfo, now State)
-	Done(s StepInfo, o Outcome)
+	State(s Vertex, now State)
+	Done(s Vertex, o Outcome)
 	Warn(message string)
 	// Close ends the output; err is the build's result.
 	Close(err error)
@@ -73,22 +73,22 @@ type Progress interface {
 // silent is Progress for nobody.
 type silent struct{}
 
-func (silent) Start(StepInfo)         {}
-func (silent) Line(StepInfo, string)  {}
-func (silent) State(StepInfo, State)  {}
-func (silent) Done(StepInfo, Outcome) {}
-func (silent) Warn(string)            {}
-func (silent) Close(error)            {}
+func (silent) Start(Vertex)         {}
+func (silent) Line(Vertex, string)  {}
+func (silent) State(Vertex, State)  {}
+func (silent) Done(Vertex, Outcome) {}
+func (silent) Warn(string)          {}
+func (silent) Close(error)          {}
 
 // maxLine is where a line without an end is cut.
 const maxLine = 4096
 
-// stepOutput makes lines of what a command writes. Both of its streams go
+// runOutput makes lines of what a command writes. Both of its streams go
 // through one, so a lock keeps them apart.
-type stepOutput struct {
+type runOutput struct {
 	mu       sync.Mutex
 	progress Progress
-	info     StepInfo
+	info     Vertex
 	filter   visible.Filter
 	line     []rune
 	// partial is the start of a character whose rest has not come yet.
@@ -99,12 +99,12 @@ type stepOutput struct {
 	distrusted bool
 }
 
-func newStepOutput(p Progress, info StepInfo) *stepOutput {
-	return &stepOutput{progress: p, info: info}
+func newRunOutput(p Progress, info Vertex) *runOutput {
+	return &runOutput{progress: p, info: info}
 }
 
 // Write implements io.Writer. It never fails.
-func (o *stepOutput) Write(p []byte) (int, error) {
+func (o *runOutput) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	data := p
@@ -124,7 +124,7 @@ func (o *stepOutput) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (o *stepOutput) put(r rune) {
+func (o *runOutput) put(r rune) {
 	switch r {
 	case visible.Dropped:
 		return
@@ -146,7 +146,7 @@ func (o *stepOutput) put(r rune) {
 	}
 }
 
-func (o *stepOutput) emit() {
+func (o *runOutput) emit() {
 	line := string(o.line)
 	o.distrusted = o.distrusted || distrusts(line)
 	o.progress.Line(o.info, line)
@@ -154,7 +154,7 @@ func (o *stepOutput) emit() {
 }
 
 // flush shows what is left when the command has ended.
-func (o *stepOutput) flush() {
+func (o *runOutput) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.line) > 0 {

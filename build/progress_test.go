@@ -48,7 +48,7 @@ type record struct {
 	lines []string
 }
 
-func (r *record) Line(_ StepInfo, line string) { r.lines = append(r.lines, line) }
+func (r *record) Line(_ Vertex, line string) { r.lines = append(r.lines, line) }
 
 func TestStepOutput(t *testing.T) {
 	for in, want := range map[string]string{
@@ -62,7 +62,7 @@ func TestStepOutput(t *testing.T) {
 	} {
 		for _, size := range []int{1, 3, len(in)} {
 			var r record
-			out := newStepOutput(&r, StepInfo{})
+			out := newRunOutput(&r, Vertex{})
 			for rest := []byte(in); len(rest) > 0; {
 				n := min(size, len(rest))
 				if wrote, err := out.Write(rest[:n]); wrote != n || err != nil {
@@ -81,7 +81,7 @@ func TestStepOutput(t *testing.T) {
 func TestPlainProgress(t *testing.T) {
 	var buf bytes.Buffer
 	p := &plain{w: &buf, tally: tally{now: clock()}, started: map[int]time.Time{}, said: map[int]time.Time{}}
-	s := StepInfo{ID: 5, Stage: "build ", Index: 2, Total: 7, All: 9, Text: "RUN apt-get update"}
+	s := Vertex{ID: 5, Stage: "build ", Index: 2, Total: 7, All: 9, Text: "RUN apt-get update"}
 	p.Start(s)
 	p.Line(s, "Get:1")
 	p.Done(s, Outcome{Elapsed: 2100 * time.Millisecond})
@@ -165,7 +165,7 @@ func TestTerminalProgress(t *testing.T) {
 	for _, width := range []int{20, 40, 200} {
 		var buf bytes.Buffer
 		p := TerminalProgress(&buf, TerminalOptions{Size: func() (int, int) { return 24, width }})
-		s := StepInfo{ID: 1, Index: 1, Total: 2, All: 3, Text: "RUN " + strings.Repeat("漢", 60)}
+		s := Vertex{ID: 1, Index: 1, Total: 2, All: 3, Text: "RUN " + strings.Repeat("漢", 60)}
 		p.Start(s)
 		for range 20 {
 			p.Line(s, strings.Repeat("output é ", 30))
@@ -198,22 +198,22 @@ func TestTerminalSmall(t *testing.T) {
 		return strings.Count(out[last:], "\n"), up.FindStringSubmatch(out[strings.LastIndex(out[:last], "\x1b[J")+1:])
 	}
 	for i := range 7 {
-		s := StepInfo{ID: i, Index: i, Total: 7, Text: strings.Repeat("x", 200)}
+		s := Vertex{ID: i, Index: i, Total: 7, Text: strings.Repeat("x", 200)}
 		p.Start(s)
 		for range 9 {
 			p.Line(s, strings.Repeat("y", 200))
 		}
-		p.Start(StepInfo{ID: 100 + i})
+		p.Start(Vertex{ID: 100 + i})
 		if lines, _ := drawn(); lines > rows-1 {
 			t.Fatalf("%d lines with %d steps on a terminal of %d", lines, 2*i+2, rows)
 		}
-		p.Done(StepInfo{ID: 100 + i}, Outcome{})
+		p.Done(Vertex{ID: 100 + i}, Outcome{})
 	}
 	rows = 50
-	p.Start(StepInfo{ID: 50})
+	p.Start(Vertex{ID: 50})
 	before, _ := drawn()
 	columns = 40
-	p.Start(StepInfo{ID: 51})
+	p.Start(Vertex{ID: 51})
 	if _, ups := drawn(); len(ups) != 2 || ups[1] != strconv.Itoa(2*before-1) {
 		t.Errorf("%d lines of 80 columns, but for the header, were taken off by %q", before, ups)
 	}
@@ -223,9 +223,9 @@ func TestTerminalSmall(t *testing.T) {
 func TestTerminalFailure(t *testing.T) {
 	var buf bytes.Buffer
 	p := TerminalProgress(&buf, TerminalOptions{Size: func() (int, int) { return 24, 40 }})
-	p.Start(StepInfo{ID: 1})
-	p.Line(StepInfo{ID: 1}, strings.Repeat("long ", 40)+"cause")
-	p.Done(StepInfo{ID: 1}, Outcome{Err: errors.New("exit code: 1")})
+	p.Start(Vertex{ID: 1})
+	p.Line(Vertex{ID: 1}, strings.Repeat("long ", 40)+"cause")
+	p.Done(Vertex{ID: 1}, Outcome{Err: errors.New("exit code: 1")})
 	p.Close(nil)
 	if !strings.Contains(buf.String(), "long cause\n") {
 		t.Errorf("got %q", buf.String())
@@ -235,7 +235,7 @@ func TestTerminalFailure(t *testing.T) {
 func TestTerminalColor(t *testing.T) {
 	var buf bytes.Buffer
 	p := TerminalProgress(&buf, TerminalOptions{Color: true})
-	p.Done(StepInfo{}, Outcome{Cached: true})
+	p.Done(Vertex{}, Outcome{Cached: true})
 	p.Close(nil)
 	if !strings.Contains(buf.String(), "\x1b[36msame\x1b[0m") {
 		t.Errorf("no colour in %q", buf.String())
@@ -246,7 +246,7 @@ func FuzzOutput(f *testing.F) {
 	f.Add([]byte("\x1b[31mred\x1b[0m\r\n\x1b]0;x\x07\xff\u202e"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r record
-		out := newStepOutput(&r, StepInfo{})
+		out := newRunOutput(&r, Vertex{})
 		if _, err := out.Write(data); err != nil {
 			t.Fatal(err)
 		}

@@ -25,8 +25,8 @@ import (
 func TestTerminalView(t *testing.T) {
 	var buf bytes.Buffer
 	p := &terminal{w: &buf, tally: tally{now: clock()}, TerminalOptions: TerminalOptions{Size: func() (int, int) { return 24, 60 }}}
-	step := func(id int, stage, text string) StepInfo {
-		return StepInfo{ID: id, Stage: stage, Index: id, Total: 3, All: 7, Text: text}
+	step := func(id int, stage, text string) Vertex {
+		return Vertex{ID: id, Stage: stage, Index: id, Total: 3, All: 7, Text: text}
 	}
 	first, waits, reads := step(1, "app ", "FROM debian"), step(2, "app ", "COPY --from=build /bin /bin"), step(3, "build ", "COPY . /src")
 	p.Start(first)
@@ -68,7 +68,7 @@ func TestPlainState(t *testing.T) {
 	var buf bytes.Buffer
 	at := time.Unix(0, 0)
 	p := &plain{w: &buf, tally: tally{now: func() time.Time { return at }}, started: map[int]time.Time{}, said: map[int]time.Time{}}
-	s := StepInfo{ID: 4, Index: 2, Total: 3, All: 3, Text: "COPY --from=build . ."}
+	s := Vertex{ID: 4, Index: 2, Total: 3, All: 3, Text: "COPY --from=build . ."}
 	p.Start(s)
 	p.State(s, State{Waiting: true, Text: "stage build"})
 	at = at.Add(time.Minute)
@@ -95,7 +95,7 @@ Built 1 step in 71.0s
 func TestJSONState(t *testing.T) {
 	var buf bytes.Buffer
 	p := JSONProgress(&buf)
-	s := StepInfo{ID: 1, Index: 1, Total: 1, Text: "COPY . ."}
+	s := Vertex{ID: 1, Index: 1, Total: 1, Text: "COPY . ."}
 	p.State(s, State{Waiting: true, Text: "stage build"})
 	p.State(s, State{Text: "storing the layer"})
 	p.State(s, State{Text: "reading files", Done: 5, Total: 9})
@@ -152,10 +152,10 @@ func TestShownSteps(t *testing.T) {
 // states is Progress that keeps the steps and their states.
 type states struct {
 	silent
-	started []StepInfo
+	started []Vertex
 	texts   []string
 }
 
-func (s *states) Start(info StepInfo)           { s.started = append(s.started, info) }
-func (s *states) State(_ StepInfo, state State) { s.texts = append(s.texts, state.String()) }
-func (s *states) has(text string) bool          { return slices.Contains(s.texts, text) }
+func (s *states) Start(info Vertex)           { s.started = append(s.started, info) }
+func (s *states) State(_ Vertex, state State) { s.texts = append(s.texts, state.String()) }
+func (s *states) has(text string) bool        { return slices.Contains(s.texts, text) }

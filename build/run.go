@@ -41,8 +41,8 @@ var mountPoints = []string{
 
 // run has the Runner execute the step and takes the mount points out of the
 // result that were created for it.
-func (w *work) Run(ctx context.Context, run *dockerfile.Exec) (err error) {
-	b, m := w.stage.b, w.root
+func (x *step) Run(ctx context.Context, run *dockerfile.Exec) (err error) {
+	b, m := x.stage.b, x.root
 	if b.Runner == nil {
 		return errors.New("no runner for RUN steps")
 	}
@@ -54,14 +54,14 @@ func (w *work) Run(ctx context.Context, run *dockerfile.Exec) (err error) {
 	if _, err := t.MkdirAll(run.Dir); err != nil {
 		return fmt.Errorf("working directory %s: %w", visible.Line(run.Dir), err)
 	}
-	if err := w.emulate(); err != nil {
+	if err := x.emulate(); err != nil {
 		return err
 	}
-	mounts, env, err := w.prepareMounts(ctx, run.Mounts)
+	mounts, env, err := x.prepareMounts(ctx, run.Mounts)
 	if err != nil {
 		return err
 	}
-	before, err := look(t, mounts)
+	stubs, err := findMountStubs(t, mounts)
 	if err != nil {
 		return err
 	}
@@ -69,8 +69,8 @@ func (w *work) Run(ctx context.Context, run *dockerfile.Exec) (err error) {
 	if network == "" {
 		network = b.Network
 	}
-	out := newStepOutput(b.Progress, w.shown.info)
-	err = b.Runner.Run(ctx, Step{
+	out := newRunOutput(b.Progress, x.shown.info)
+	err = b.Runner.Run(ctx, Process{
 		Rootfs: m.Root, Args: run.Args, Env: slices.Concat(run.Env, run.Proxy, env), Dir: run.Dir, User: run.User,
 		Mounts: mounts, Network: network,
 		Stdout: out, Stderr: out, Mapping: b.Mapping,
@@ -79,15 +79,15 @@ func (w *work) Run(ctx context.Context, run *dockerfile.Exec) (err error) {
 	if err != nil {
 		return out.hint(ctx, err)
 	}
-	if w.touched, err = before.strip(t); err != nil {
+	if x.touched, err = stubs.clean(t); err != nil {
 		return fmt.Errorf("remove mount points: %w", err)
 	}
 	return nil
 }
 
 // emulate prepares for a step of another platform than this machine's.
-func (w *work) emulate() error {
-	b, p := w.stage.b, w.stage.plan.Config.Platform
+func (x *step) emulate() error {
+	b, p := x.stage.b, x.stage.plan.Config.Platform
 	if p.Architecture == "" || p.Architecture == dockerfile.HostPlatform().Architecture || b.Emulate == nil {
 		return nil
 	}
@@ -97,7 +97,7 @@ func (w *work) emulate() error {
 }
 
 // hint says what an error of the step means, by its exit code or by what it wrote.
-func (o *stepOutput) hint(ctx context.Context, err error) error {
+func (o *runOutput) hint(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -127,18 +127,18 @@ type attributes struct {
 	uid, gid uint32
 }
 
-// seen is what was where mount points go, before a step: by path without
+// mountStubs is what was where mount points go, before a step: by path without
 // symlinks, nil for nothing. order has the mount points, parents first.
-type seen struct {
+type mountStubs struct {
 	at    map[string]*attributes
 	order []string
 }
 
-// look notes which mount points exist, and what the directories are like that
+// findMountStubs notes which mount points exist, and what the directories are like that
 // they are in. A runtime follows symlinks inside the root file system when it
 // makes a mount point, so that is where they are looked for.
-func look(t *files.Writer, mounts []Mount) (*seen, error) {
-	s := &seen{at: map[string]*attributes{}}
+func findMountStubs(t *files.Writer, mounts []Mount) (*mountStubs, error) {
+	s := &mountStubs{at: map[string]*attributes{}}
 	for _, p := range slices.Concat(mountPoints, pathsTo(mounts)) {
 		dir, err := t.Resolve(path.Dir(p))
 		if err != nil {
@@ -186,9 +186,9 @@ func attributesOf(t *files.Writer, p string) (*attributes, error) {
 	return &attributes{mode: info.Mode(), uid: st.Uid, gid: st.Gid}, nil
 }
 
-// strip removes the mount points that are new and empty, children first, and
+// clean removes the mount points that are new and empty, children first, and
 // returns the directories they were in that are as they were otherwise.
-func (s *seen) strip(t *files.Writer) ([]string, error) {
+func (s *mountStubs) clean(t *files.Writer) ([]string, error) {
 	var touched []string
 	for _, p := range slices.Backward(s.order) {
 		if s.at[p] != nil {

@@ -48,7 +48,7 @@ type childSpec struct {
 	Mounts    []Mount // their sources are descriptors from 4 on
 }
 
-func (r *chrootRunner) Run(ctx context.Context, s Step) (err error) {
+func (r *chrootRunner) Run(ctx context.Context, s Process) (err error) {
 	r.count.Add(1)
 	spec, err := json.Marshal(childSpec{s.Args, s.Env, s.Dir, s.User, s.Mounts})
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // only where it needs that one's files. A stage needs earlier ones only, so
 // they never wait in a circle.
 type schedule struct {
-	b     *builder
+	build func(ctx context.Context, i int) (*stage, error)
 	group *errgroup.Group
 	// slots bounds how many steps work at the same time; who waits for a
 	// stage holds none.
@@ -42,7 +42,7 @@ func atOnce() int { return max(2, min(goruntime.GOMAXPROCS(0), 8)) }
 // buildAll builds the stages of the plan and returns the target.
 func (b *builder) buildAll(ctx context.Context) (*stage, error) {
 	group, ctx := errgroup.WithContext(ctx)
-	s := &schedule{b: b, group: group, slots: make(chan struct{}, atOnce()), stages: map[int]*pending{}}
+	s := &schedule{build: b.buildStage, group: group, slots: make(chan struct{}, atOnce()), stages: map[int]*pending{}}
 	b.schedule = s
 	for _, i := range b.plan.Order {
 		s.start(ctx, i)
@@ -63,7 +63,7 @@ func (s *schedule) start(ctx context.Context, i int) *pending {
 	p := &pending{done: make(chan struct{})}
 	s.stages[i] = p
 	s.group.Go(func() error {
-		stage, err := s.b.buildStage(ctx, i)
+		stage, err := s.build(ctx, i)
 		if err != nil {
 			return err // which ends the context that others wait with
 		}
@@ -131,28 +131,28 @@ type orderly struct {
 }
 
 // Start implements Progress.
-func (o *orderly) Start(s StepInfo) {
+func (o *orderly) Start(s Vertex) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.to.Start(s)
 }
 
 // Line implements Progress.
-func (o *orderly) Line(s StepInfo, line string) {
+func (o *orderly) Line(s Vertex, line string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.to.Line(s, line)
 }
 
 // State implements Progress.
-func (o *orderly) State(s StepInfo, now State) {
+func (o *orderly) State(s Vertex, now State) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.to.State(s, now)
 }
 
 // Done implements Progress.
-func (o *orderly) Done(s StepInfo, out Outcome) {
+func (o *orderly) Done(s Vertex, out Outcome) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.to.Done(s, out)

@@ -49,7 +49,7 @@ func SecretValue(value string) Secret {
 // secret shows a secret as a file in memory, or as a variable, or both. It is
 // part of neither the image nor the cache.
 func (p *preparer) secret(m *dockerfile.Mount) error {
-	get, ok := p.work.stage.b.Secrets[m.ID]
+	get, ok := p.step.stage.b.Secrets[m.ID]
 	if !ok {
 		if !m.Required {
 			return nil
@@ -86,7 +86,7 @@ func (p *preparer) inMemory() (string, error) {
 		if err := unix.Mount("cpc-secrets", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,size="+size); err != nil {
 			return "", fmt.Errorf("mount a tmpfs: %w", err)
 		}
-		p.work.undo = append(p.work.undo, func() error { return detach(at) })
+		p.step.undo = append(p.step.undo, func() error { return detach(at) })
 		p.memory = at
 	}
 	p.count++
@@ -111,7 +111,7 @@ func (p *preparer) file(m *dockerfile.Mount, data []byte, mode uint32) error {
 
 // own gives a file or socket the owner and mode that the mount says.
 func (p *preparer) own(m *dockerfile.Mount, at string, mode uint32) error {
-	t, err := files.OpenWriter(filepath.Dir(at), p.work.stage.b.Mapping)
+	t, err := files.OpenWriter(filepath.Dir(at), p.step.stage.b.Mapping)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (b *builder) plannedSteps() int {
 // shown is a step in the output, while it lasts. One goroutine uses it.
 type shown struct {
 	to      Progress
-	info    StepInfo
+	info    Vertex
 	started time.Time
 	said    time.Time // when the latest size was reported
 }
@@ -96,7 +96,7 @@ type shown struct {
 // often is the least time between two reports of how much has been read.
 const often = 200 * time.Millisecond
 
-func show(to Progress, info StepInfo) *shown {
+func show(to Progress, info Vertex) *shown {
 	to.Start(info)
 	return &shown{to: to, info: info, started: time.Now()}
 }

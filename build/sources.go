@@ -33,7 +33,7 @@ type source struct {
 func (s *source) isDir() bool { return s.inline == nil && s.entries[0].IsDir() }
 
 // findSources resolves the sources of c: those in t, and what is remote.
-func (w *work) findSources(ctx context.Context, t *files.Tree, c *dockerfile.Copy) ([]source, error) {
+func (x *step) findSources(ctx context.Context, t *files.Tree, c *dockerfile.Copy) ([]source, error) {
 	var out []source
 	excluded, err := c.Excluder()
 	if err != nil {
@@ -47,9 +47,9 @@ func (w *work) findSources(ctx context.Context, t *files.Tree, c *dockerfile.Cop
 		var found []source
 		switch {
 		case kind == dockerfile.RemoteGit:
-			found, err = one(w.repository(ctx, ref, c))
+			found, err = one(x.repository(ctx, ref, c))
 		case kind == dockerfile.RemoteURL:
-			found, err = one(w.download(ctx, pattern, c))
+			found, err = one(x.download(ctx, pattern, c))
 		case c.Parents:
 			var entries []files.Entry
 			entries, err = t.Parents(pattern)

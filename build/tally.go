@@ -15,7 +15,7 @@ type tally struct {
 	done, cached, total int
 }
 
-func (t *tally) begin(s StepInfo) {
+func (t *tally) begin(s Vertex) {
 	if t.began.IsZero() {
 		t.began = t.now()
 	}

@@ -62,7 +62,7 @@ type terminal struct {
 
 // liveStep is a step that runs.
 type liveStep struct {
-	StepInfo
+	Vertex
 	started time.Time
 	state   State
 	tail    []string
@@ -98,16 +98,16 @@ func (t *terminal) tick() {
 }
 
 // Start implements Progress.
-func (t *terminal) Start(s StepInfo) {
+func (t *terminal) Start(s Vertex) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begin(s)
-	t.running = append(t.running, &liveStep{StepInfo: s, started: t.now()})
+	t.running = append(t.running, &liveStep{Vertex: s, started: t.now()})
 	t.draw("")
 }
 
 // Line implements Progress.
-func (t *terminal) Line(s StepInfo, line string) {
+func (t *terminal) Line(s Vertex, line string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	step := t.find(s.ID)
@@ -120,7 +120,7 @@ func (t *terminal) Line(s StepInfo, line string) {
 }
 
 // State implements Progress. The clock of a step that waited starts anew.
-func (t *terminal) State(s StepInfo, now State) {
+func (t *terminal) State(s Vertex, now State) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	step := t.find(s.ID)
@@ -134,7 +134,7 @@ func (t *terminal) State(s StepInfo, now State) {
 }
 
 // Done implements Progress.
-func (t *terminal) Done(s StepInfo, o Outcome) {
+func (t *terminal) Done(s Vertex, o Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.finish(o)
@@ -230,11 +230,11 @@ func (t *terminal) view(b *strings.Builder, rows, width int) {
 	for _, step := range t.running[:shown] {
 		if step.state.Waiting {
 			note := visible.Fit(step.state.String(), width/2)
-			t.line(b, "33", "wait ", visible.Fit(title(step.StepInfo), width-visible.Width(note)-8)+"  "+note)
+			t.line(b, "33", "wait ", visible.Fit(title(step.Vertex), width-visible.Width(note)-8)+"  "+note)
 			continue
 		}
 		clock := fmt.Sprintf("%.1fs", t.now().Sub(step.started).Seconds())
-		t.line(b, "1", " ->  ", visible.Fit(title(step.StepInfo), width-len(clock)-8)+"  "+clock)
+		t.line(b, "1", " ->  ", visible.Fit(title(step.Vertex), width-len(clock)-8)+"  "+clock)
 		tail := step.tail
 		if step.state.Text != "" {
 			tail = append(slices.Clone(tail), step.state.String())

@@ -4,12 +4,15 @@
 package dockerfile
 
 import (
+	"encoding/json"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/claude-pocket-console/cpc/internal/visible"
 )
 
 // shell is the SHELL in force.
@@ -57,4 +60,23 @@ func checkNoHeredoc(name string, c instructions.ShellDependantCmdLine) error {
 		return unsupported(name+" with a heredoc", "")
 	}
 	return nil
+}
+
+// jsonList shows a vector as Dockerfiles write it.
+func jsonList(words []string) string {
+	if words == nil {
+		words = []string{}
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(words); err != nil {
+		return fmt.Sprint(words)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// oneLine makes a step's title of its text.
+func oneLine(s string) string {
+	return visible.Bounded(strings.Join(strings.Fields(s), " "), 400)
 }

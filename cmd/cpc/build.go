@@ -109,7 +109,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 type stepRunner struct{ steps *step.Runner }
 
 // Run implements build.Runner.
-func (r stepRunner) Run(ctx context.Context, s build.Step) error {
+func (r stepRunner) Run(ctx context.Context, s build.Process) error {
 	var mounts []step.Mount
 	for _, m := range s.Mounts {
 		mounts = append(mounts, step.Mount(m))

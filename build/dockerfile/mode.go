@@ -4,7 +4,6 @@
 package dockerfile
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,25 +11,6 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 )
-
-// jsonList shows a vector as Dockerfiles write it.
-func jsonList(words []string) string {
-	if words == nil {
-		words = []string{}
-	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(words); err != nil {
-		return fmt.Sprint(words)
-	}
-	return strings.TrimSpace(b.String())
-}
-
-// oneLine makes a step's title of its text.
-func oneLine(s string) string {
-	return visible.Bounded(strings.Join(strings.Fields(s), " "), 400)
-}
 
 // Mode is a --chmod: a number, or changes to the mode that a file has.
 type Mode struct {

@@ -44,7 +44,7 @@ type binding struct {
 }
 
 // openMounts finds what the bind mounts of a RUN show and returns its digest.
-func (w *work) OpenMounts(ctx context.Context, run *dockerfile.Exec) (string, error) {
+func (x *step) OpenMounts(ctx context.Context, run *dockerfile.Exec) (string, error) {
 	var sums []string
 	for i := range run.Mounts {
 		m := &run.Mounts[i]
@@ -52,11 +52,11 @@ func (w *work) OpenMounts(ctx context.Context, run *dockerfile.Exec) (string, er
 			continue
 		}
 		b := &binding{op: m}
-		sum, err := w.openBinding(ctx, b)
+		sum, err := x.openBinding(ctx, b)
 		if err != nil {
 			return "", fmt.Errorf("--mount=type=bind,target=%s: %w", visible.Line(m.Target), err)
 		}
-		w.bindings = append(w.bindings, b)
+		x.bindings = append(x.bindings, b)
 		sums = append(sums, sum)
 	}
 	return strings.Join(sums, " "), nil
@@ -64,10 +64,10 @@ func (w *work) OpenMounts(ctx context.Context, run *dockerfile.Exec) (string, er
 
 // openBinding finds the source of one mount. A whole stage or image goes by
 // its layers: reading all of its files would take longer than most steps.
-func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
+func (x *step) openBinding(ctx context.Context, b *binding) (string, error) {
 	from := b.op.From
 	if b.op.Source == "/" && (from.Kind == dockerfile.FromStage || from.Kind == dockerfile.FromImage) {
-		layers, _, err := w.layersOf(ctx, from)
+		layers, _, err := x.layersOf(ctx, from)
 		if err != nil {
 			return "", err
 		}
@@ -78,7 +78,7 @@ func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
 		return digest.FromString(strings.Join(ids, " ")).String(), nil
 	}
 	var err error
-	if b.tree, err = w.openFrom(ctx, from); err != nil {
+	if b.tree, err = x.openFrom(ctx, from); err != nil {
 		return "", err
 	}
 	p := strings.TrimLeft(b.op.Source, "/")
@@ -87,13 +87,13 @@ func (w *work) openBinding(ctx context.Context, b *binding) (string, error) {
 		return "", err
 	}
 	b.source = source{tree: b.tree, entries: entries}
-	return w.digestSources(ctx, []source{b.source})
+	return x.digestSources(ctx, []source{b.source})
 }
 
 // prepareMounts makes the sources of all mounts and returns them with the
 // environment that they bring.
-func (w *work) prepareMounts(ctx context.Context, mounts []dockerfile.Mount) ([]Mount, []string, error) {
-	p := &preparer{work: w}
+func (x *step) prepareMounts(ctx context.Context, mounts []dockerfile.Mount) ([]Mount, []string, error) {
+	p := &preparer{step: x}
 	if err := p.takeCaches(ctx, mounts); err != nil {
 		return nil, nil, err
 	}
@@ -108,7 +108,7 @@ func (w *work) prepareMounts(ctx context.Context, mounts []dockerfile.Mount) ([]
 
 // preparer collects the mounts of one step.
 type preparer struct {
-	work   *work
+	step   *step
 	dir    string // scratch directory, made on first use
 	memory string // tmpfs for what must not reach a disk
 	caches map[*dockerfile.Mount]*rootfs.CacheMount
@@ -138,7 +138,7 @@ func (p *preparer) prepare(ctx context.Context, m *dockerfile.Mount) error {
 // place is a new path in a scratch directory of the step.
 func (p *preparer) place() (string, error) {
 	if p.dir == "" {
-		dir, err := p.work.scratch()
+		dir, err := p.step.scratch()
 		if err != nil {
 			return "", err
 		}
@@ -160,8 +160,8 @@ func (p *preparer) bind(ctx context.Context, m *dockerfile.Mount) error {
 		return err
 	}
 	if m.From.Kind == dockerfile.FromContext || m.From.Kind == dockerfile.FromNamed {
-		i := slices.IndexFunc(p.work.bindings, func(b *binding) bool { return b.op == m })
-		source, err := p.copyContext(ctx, &p.work.bindings[i].source, at)
+		i := slices.IndexFunc(p.step.bindings, func(b *binding) bool { return b.op == m })
+		source, err := p.copyContext(ctx, &p.step.bindings[i].source, at)
 		if err == nil {
 			p.add(m, source)
 		}
@@ -171,7 +171,7 @@ func (p *preparer) bind(ctx context.Context, m *dockerfile.Mount) error {
 	if err != nil {
 		return err
 	}
-	if err := p.work.pin(t, m.Source, at); err != nil {
+	if err := p.step.pin(t, m.Source, at); err != nil {
 		return err
 	}
 	p.add(m, at)
@@ -180,19 +180,19 @@ func (p *preparer) bind(ctx context.Context, m *dockerfile.Mount) error {
 
 // tree is the mounted files of the stage or image that m is of.
 func (p *preparer) tree(ctx context.Context, m *dockerfile.Mount) (*files.Tree, error) {
-	for _, b := range p.work.bindings {
+	for _, b := range p.step.bindings {
 		if b.op == m && b.tree != nil {
 			return b.tree, nil
 		}
 	}
 	if m.From.Kind != dockerfile.FromScratch {
-		return p.work.openFrom(ctx, m.From)
+		return p.step.openFrom(ctx, m.From)
 	}
-	mounted, _, err := p.work.mount(ctx, nil)
+	mounted, _, err := p.step.mount(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	return p.work.mountedTree(mounted, "scratch")
+	return p.step.mountedTree(mounted, "scratch")
 }
 
 // copyContext copies a part of the context to at, as root's: its files on disk
@@ -201,7 +201,7 @@ func (p *preparer) copyContext(ctx context.Context, s *source, at string) (strin
 	if err := os.Mkdir(at, 0o755); err != nil {
 		return "", err
 	}
-	t, err := files.OpenWriter(at, p.work.stage.b.Mapping)
+	t, err := files.OpenWriter(at, p.step.stage.b.Mapping)
 	if err != nil {
 		return "", err
 	}
@@ -212,7 +212,7 @@ func (p *preparer) copyContext(ctx context.Context, s *source, at string) (strin
 	if err := t.Chmod(".", 0o755); err != nil {
 		return "", err
 	}
-	t.Latest = p.work.stage.b.epoch
+	t.Latest = p.step.stage.b.epoch
 	if s.isDir() {
 		return at, t.Contents(ctx, s.tree, s.entries, ".")
 	}
@@ -223,7 +223,7 @@ func (p *preparer) copyContext(ctx context.Context, s *source, at string) (strin
 // pin mounts what is at name in t onto the new path at. The name is resolved
 // once, by the kernel, inside of t: whoever changes symlinks there afterwards
 // changes nothing any more (CVE-2024-23651).
-func (w *work) pin(t *files.Tree, name, at string) (err error) {
+func (x *step) pin(t *files.Tree, name, at string) (err error) {
 	root, err := t.Root.Open(".")
 	if err != nil {
 		return err
@@ -252,15 +252,15 @@ func (w *work) pin(t *files.Tree, name, at string) (err error) {
 	if err != nil {
 		return err
 	}
-	return w.bindMount("/proc/self/fd/"+strconv.Itoa(fd), at)
+	return x.bindMount("/proc/self/fd/"+strconv.Itoa(fd), at)
 }
 
 // bindMount binds source to at until the step is over.
-func (w *work) bindMount(source, at string) error {
+func (x *step) bindMount(source, at string) error {
 	if err := unix.Mount(source, at, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
-	w.undo = append(w.undo, func() error { return detach(at) })
+	x.undo = append(x.undo, func() error { return detach(at) })
 	return nil
 }
 

@@ -25,9 +25,9 @@ import (
 	"github.com/claude-pocket-console/cpc/build/files"
 )
 
-// work is one step that changes files: its scratch directories and mounts.
-// close undoes all of it, whatever became of the step.
-type work struct {
+// step is one instruction that changes files, while it is executed: its scratch
+// directories and mounts. close undoes all of it, whatever became of the step.
+type step struct {
 	stage   *stage
 	op      *dockerfile.Op
 	shown   *shown
@@ -46,35 +46,35 @@ type work struct {
 }
 
 // close undoes what was set up, last first, and goes on past errors.
-func (w *work) close() error {
+func (x *step) close() error {
 	var errs []error
-	for _, undo := range slices.Backward(w.undo) {
+	for _, undo := range slices.Backward(x.undo) {
 		errs = append(errs, undo())
 	}
-	w.undo = nil
+	x.undo = nil
 	return errors.Join(errs...)
 }
 
 // scratch makes a directory that is gone after the step.
-func (w *work) scratch() (string, error) {
-	store := w.stage.b.Store
+func (x *step) scratch() (string, error) {
+	store := x.stage.b.Store
 	id := "build-" + rand.Text()
 	dir, err := store.NewScratch(id)
 	if err != nil {
 		return "", fmt.Errorf("make a scratch directory: %w", err)
 	}
-	w.undo = append(w.undo, func() error { return store.RemoveScratch(id) })
+	x.undo = append(x.undo, func() error { return store.RemoveScratch(id) })
 	return dir, nil
 }
 
 // mount mounts layers; the mount is gone after the step at latest.
-func (w *work) mount(ctx context.Context, descs []rootfs.LayerDescriptor) (*rootfs.Mounted, func() error, error) {
-	b := w.stage.b
+func (x *step) mount(ctx context.Context, descs []rootfs.LayerDescriptor) (*rootfs.Mounted, func() error, error) {
+	b := x.stage.b
 	layers, err := b.Store.UnpackLayers(ctx, descs)
 	if err != nil {
 		return nil, nil, err
 	}
-	scratch, err := w.scratch()
+	scratch, err := x.scratch()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -106,7 +106,7 @@ func (w *work) mount(ctx context.Context, descs []rootfs.LayerDescriptor) (*root
 		open = false
 		return m.Close()
 	}
-	w.undo = append(w.undo, unmount)
+	x.undo = append(x.undo, unmount)
 	return m, unmount, nil
 }
 
@@ -127,12 +127,12 @@ func emptyLayer(scratch string, m idmap.Mapping) (rootfs.Layer, error) {
 }
 
 // await waits for the stages that the step takes files from.
-func (w *work) await(ctx context.Context) error {
-	for _, f := range w.op.Action.Sources() {
+func (x *step) await(ctx context.Context) error {
+	for _, f := range x.op.Action.Sources() {
 		if f.Kind != dockerfile.FromStage {
 			continue
 		}
-		if _, err := w.stage.b.need(ctx, f.Stage, w.shown); err != nil {
+		if _, err := x.stage.b.need(ctx, f.Stage, x.shown); err != nil {
 			return err
 		}
 	}
@@ -140,22 +140,22 @@ func (w *work) await(ctx context.Context) error {
 }
 
 // openSources finds what COPY and ADD copy, and returns its digest.
-func (w *work) OpenSources(ctx context.Context, c *dockerfile.Copy) (string, error) {
+func (x *step) OpenSources(ctx context.Context, c *dockerfile.Copy) (string, error) {
 	var err error
-	if w.from, err = w.openFrom(ctx, c.From); err != nil {
+	if x.from, err = x.openFrom(ctx, c.From); err != nil {
 		return "", err
 	}
-	if w.sources, err = w.findSources(ctx, w.from, c); err != nil {
+	if x.sources, err = x.findSources(ctx, x.from, c); err != nil {
 		return "", err
 	}
-	return w.digestSources(ctx, w.sources)
+	return x.digestSources(ctx, x.sources)
 }
 
 // layersOf is the layers of a stage or an image, and what to call it.
-func (w *work) layersOf(ctx context.Context, from dockerfile.Origin) ([]rootfs.LayerDescriptor, string, error) {
-	b := w.stage.b
+func (x *step) layersOf(ctx context.Context, from dockerfile.Origin) ([]rootfs.LayerDescriptor, string, error) {
+	b := x.stage.b
 	if from.Kind == dockerfile.FromStage {
-		s, err := b.need(ctx, from.Stage, w.shown)
+		s, err := b.need(ctx, from.Stage, x.shown)
 		if err != nil {
 			return nil, "", err
 		}
@@ -165,57 +165,57 @@ func (w *work) layersOf(ctx context.Context, from dockerfile.Origin) ([]rootfs.L
 		}
 		return s.layers, name, nil
 	}
-	img, err := b.image(ctx, from.Image, b.plan.Platforms[w.stage.index], w.shown)
+	img, err := b.image(ctx, from.Image, b.plan.Platforms[x.stage.index], x.shown)
 	if err != nil {
 		return nil, "", fmt.Errorf("--from=%s: %w", visible.Line(from.Image), err)
 	}
 	return img.LayerDescriptors(), "image " + visible.Line(from.Image), nil
 }
 
-func (w *work) openFrom(ctx context.Context, from dockerfile.Origin) (*files.Tree, error) {
+func (x *step) openFrom(ctx context.Context, from dockerfile.Origin) (*files.Tree, error) {
 	switch from.Kind {
 	case dockerfile.FromContext, dockerfile.FromScratch:
-		return w.stage.b.context, nil
+		return x.stage.b.context, nil
 	case dockerfile.FromNamed:
-		return w.stage.b.named[from.Name], nil
+		return x.stage.b.named[from.Name], nil
 	case dockerfile.FromStage, dockerfile.FromImage:
 	}
-	layers, name, err := w.layersOf(ctx, from)
+	layers, name, err := x.layersOf(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	m, _, err := w.mount(ctx, layers)
+	m, _, err := x.mount(ctx, layers)
 	if err != nil {
 		return nil, err
 	}
-	return w.mountedTree(m, name)
+	return x.mountedTree(m, name)
 }
 
 // mountedTree opens a mounted root to read from, until the step is over.
-func (w *work) mountedTree(m *rootfs.Mounted, name string) (*files.Tree, error) {
+func (x *step) mountedTree(m *rootfs.Mounted, name string) (*files.Tree, error) {
 	t, err := files.Open(m.Root, name)
 	if err != nil {
 		return nil, err
 	}
-	w.undo = append(w.undo, t.Close)
-	t.ID, t.Warn = w.stage.b.Mapping.FromCaller, w.stage.b.Progress.Warn
+	x.undo = append(x.undo, t.Close)
+	t.ID, t.Warn = x.stage.b.Mapping.FromCaller, x.stage.b.Progress.Warn
 	return t, nil
 }
 
 // commit mounts the stage's layers, does the step and commits what it changed.
-func (w *work) commit(ctx context.Context) (rootfs.LayerDescriptor, error) {
+func (x *step) commit(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	var none rootfs.LayerDescriptor
-	b := w.stage.b
-	layers := w.stage.layers
-	if w.op.Action.Linked() {
+	b := x.stage.b
+	layers := x.stage.layers
+	if x.op.Action.Linked() {
 		layers = nil
 	}
-	m, unmount, err := w.mount(ctx, layers)
+	m, unmount, err := x.mount(ctx, layers)
 	if err != nil {
 		return none, err
 	}
-	w.root = m
-	if err := w.op.Action.Apply(ctx, w); err != nil {
+	x.root = m
+	if err := x.op.Action.Apply(ctx, x); err != nil {
 		return none, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -224,13 +224,13 @@ func (w *work) commit(ctx context.Context) (rootfs.LayerDescriptor, error) {
 	if err := unmount(); err != nil {
 		return none, err
 	}
-	if err := dropCopiedUp(m.Upper, w.touched); err != nil {
+	if err := dropCopiedUp(m.Upper, x.touched); err != nil {
 		return none, err
 	}
 	if err := clampTimes(m.Upper, b.epoch); err != nil {
 		return none, err
 	}
-	w.shown.works("storing the layer")
+	x.shown.works("storing the layer")
 	return b.Store.CommitUpper(ctx, m.Upper)
 }
 
@@ -257,19 +257,19 @@ func clampTimes(upper string, epoch time.Time) error {
 }
 
 // write opens the mounted root to write to.
-func (w *work) write(do func(*files.Writer) error) (err error) {
-	t, err := files.OpenWriter(w.root.Root, w.stage.b.Mapping)
+func (x *step) write(do func(*files.Writer) error) (err error) {
+	t, err := files.OpenWriter(x.root.Root, x.stage.b.Mapping)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	t.Warn = w.stage.b.Progress.Warn
+	t.Warn = x.stage.b.Progress.Warn
 	return do(t)
 }
 
 // mkdir makes a directory.
-func (w *work) Mkdir(_ context.Context, d *dockerfile.Mkdir) error {
-	return w.write(func(t *files.Writer) error {
+func (x *step) Mkdir(_ context.Context, d *dockerfile.Mkdir) error {
+	return x.write(func(t *files.Writer) error {
 		if d.User != "" {
 			made, err := resolveOwner(t.Tree, d.User)
 			if isNoAccount(err) { // as in BuildKit; a RUN step would fail
@@ -287,8 +287,8 @@ func (w *work) Mkdir(_ context.Context, d *dockerfile.Mkdir) error {
 }
 
 // copy copies the sources, which are open.
-func (w *work) Copy(ctx context.Context, c *dockerfile.Copy) error {
-	return w.write(func(t *files.Writer) error {
+func (x *step) Copy(ctx context.Context, c *dockerfile.Copy) error {
+	return x.write(func(t *files.Writer) error {
 		if c.Chown != "" {
 			o, err := resolveOwner(t.Tree, c.Chown)
 			if err != nil {
@@ -310,13 +310,13 @@ func (w *work) Copy(ctx context.Context, c *dockerfile.Copy) error {
 		staging := ""
 		if c.Add {
 			var err error
-			if staging, err = w.scratch(); err != nil {
+			if staging, err = x.scratch(); err != nil {
 				return err
 			}
 		}
-		t.Latest = w.stage.b.epoch
-		w.shown.works("copying files: " + units.HumanSize(float64(contentSize(w.sources))))
+		t.Latest = x.stage.b.epoch
+		x.shown.works("copying files: " + units.HumanSize(float64(contentSize(x.sources))))
 		cp := &copier{op: c, target: t, staging: staging, ctx: ctx}
-		return cp.copy(w.sources)
+		return cp.copy(x.sources)
 	})
 }
