@@ -146,7 +146,7 @@ func likeRunc(text string) string {
 	}
 	for _, p := range [][2]string{
 		// The flags of the host's devices in a user namespace, and the words for one that is missing.
-		{`(?m)^(mount on /dev\S* .* r[ow],)nosuid,noexec,`, "$1"},
+		{`(?m)^(mount on \S+ device .* r[ow],)nosuid,noexec,(.*devtmpfs)`, "$1$2"},
 		{`failed to fulfil mount request: open /[^ ]*: no such|configuring container /dev: error creating device nodes: .*MS_BIND: no such`, "a device"},
 		// Poststop hooks after one that fails.
 		{`\s*poststop-\d+(\.json \{.*\})?\n?`, ""},
@@ -189,6 +189,7 @@ func (b *bench) plainly(text string) string {
 		{regexp.QuoteMeta(b.dir), "BUNDLE"},
 		{"/" + filepath.Base(b.dir), "BUNDLE"},
 		{`fd/\d+`, "fd/N"},
+		{`/tmp/runc(top|tmpdir)\d+(/runctmpdir\d+)?`, "TEMPORARY"},
 		{`time="[^"]*" `, ""},
 		{`"pid":\d+`, "PID"},
 	} {

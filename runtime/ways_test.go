@@ -41,6 +41,7 @@ func TestThroughLinks(t *testing.T) {
 		spec.Mounts = append(spec.Mounts,
 			specs.Mount{Destination: "/var/run", Type: "tmpfs", Source: "tmpfs"},
 			specs.Mount{Destination: "/etc/made/of", Type: "tmpfs", Source: "tmpfs"},
+			specs.Mount{Destination: "/up/sys", Type: "sysfs", Source: "sysfs"},
 			specs.Mount{Destination: "/up/new", Type: "bind", Source: filepath.Join(b.dir, "config.json"), Options: []string{"bind"}})
 		spec.Linux.MaskedPaths = []string{"/abs"}
 		b.create("c1", spec)
@@ -51,7 +52,7 @@ func TestThroughLinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, place := range []string{"/tmp/run", "/nosuch/there/of", "/host/new", "/host/file"} {
+		for _, place := range []string{"/tmp/run", "/nosuch/there/of", "/host/sys", "/host/new", "/host/file"} {
 			if !strings.Contains(string(mounts), " "+place+" ") {
 				t.Errorf("nothing is mounted at %s:\n%s", place, mounts)
 			}

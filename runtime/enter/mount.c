@@ -102,6 +102,23 @@ static int create(const struct step *s, int fs, int at, const char *path)
 	return result < 0 ? -1 : fd;
 }
 
+/* refuse_link fails where a path is a symbolic link: procfs and sysfs are not mounted
+ * where one leads. There may be some on the way. */
+static void refuse_link(const char *path)
+{
+	int fd = open_at(root_fd, path, O_PATH | O_NOFOLLOW, RESOLVE_IN_ROOT);
+	struct stat s;
+
+	if (fd < 0 && errno == ENOENT)
+		return;
+	must(fd, path);
+	must(fstat(fd, &s), path);
+	close(fd);
+	errno = ELOOP;
+	if (S_ISLNK(s.st_mode))
+		fail(path);
+}
+
 /* mount_new: type, source, destination, options; number of them are options,
  * what follows is propagation. */
 int mount_new(const struct step *s, char **t)
@@ -111,13 +128,8 @@ int mount_new(const struct step *s, char **t)
 	struct stat old;
 	char mode[16];
 
-	/* A link as the place of these is refused, not followed. */
-	if (s->flags & PROC || !strcmp(t[0], "sysfs")) {
-		fd = open_in_root(path, O_PATH);
-		if (fd < 0 && errno != ENOENT)
-			fail(path);
-		close(fd);
-	}
+	if (s->flags & PROC || !strcmp(t[0], "sysfs"))
+		refuse_link(path);
 	at = open_directory(path, &made);
 	fs = must(syscall(SYS_fsopen, t[0], FSOPEN_CLOEXEC), path);
 	if (*t[1])
