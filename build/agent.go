@@ -86,7 +86,7 @@ func (a Agent) load() (agent.Agent, error) {
 		name := k.Name
 		key, err := ssh.ParseRawPrivateKey(k.data)
 		if _, ok := errors.AsType[*ssh.PassphraseMissingError](err); ok {
-			return nil, hint.With(fmt.Errorf("key %s: it has a passphrase", visible.Line(name)), "add it to an ssh agent, and give that: --ssh default")
+			return nil, hint.With(fmt.Errorf("key %s: it has a passphrase", visible.Line(name)), "add it to an ssh agent, and use the agent with --ssh default")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("key %s: %w", visible.Line(name), err)
@@ -105,7 +105,7 @@ func (p *preparer) agent(m *dockerfile.Mount) error {
 		if !m.Required {
 			return nil
 		}
-		return hint.With(fmt.Errorf("ssh agent %s: not found", visible.Line(m.ID)), "give it with --ssh "+visible.Line(m.ID)+"[=SOCKET|KEY]")
+		return hint.With(fmt.Errorf("ssh agent %s: not found", visible.Line(m.ID)), "provide it with --ssh "+visible.Line(m.ID)+"[=SOCKET|KEY]")
 	}
 	keys, err := a.load()
 	if err != nil {

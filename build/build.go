@@ -389,7 +389,7 @@ func (b *builder) findImage(ctx context.Context, ref string, platform v1.Platfor
 		if err == nil {
 			return img, nil
 		}
-		return nil, hint.With(fmt.Errorf("image %s: %w", visible.Line(canonical), err), "fetch it with cpc pull, or make it with cpc import")
+		return nil, hint.With(fmt.Errorf("image %s: %w", visible.Line(canonical), err), "pull it with cpc pull, or create it with cpc import")
 	}
 	return b.Pull(ctx, canonical, platform, func(line string) { b.Progress.Line(info, visible.Line(line)) })
 }

@@ -95,5 +95,5 @@ func (b *builder) tell(found []dockerfile.Finding) error {
 		}
 	}
 	return file.Fault(nil, hint.With(errors.New("lint violation found for rules: "+strings.Join(rules, ", ")),
-		"check=error=true makes errors of warnings; cpc build --check shows each with its place"))
+		"check=error=true turns warnings into errors; cpc build --check shows where they are"))
 }

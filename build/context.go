@@ -182,7 +182,7 @@ func readDockerfile(o Options) (name string, data []byte, err error) {
 		name = "Dockerfile on standard input"
 		data, err = readBounded(func() (io.ReadCloser, error) {
 			if o.Stdin == nil {
-				return nil, errors.New("there is no standard input")
+				return nil, errors.New("standard input is not open")
 			}
 			return io.NopCloser(o.Stdin), nil
 		}, dockerfile.MaxSize)

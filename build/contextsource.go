@@ -66,7 +66,7 @@ func IsLocal(name string) bool {
 func (c *ContextSource) Get(ctx context.Context, name string) (*Fetched, error) {
 	if name == "-" {
 		if c.Stdin == nil {
-			return nil, errors.New("there is no standard input")
+			return nil, errors.New("standard input is not open")
 		}
 		return c.stream(ctx, c.Stdin, "standard input")
 	}

@@ -85,7 +85,7 @@ func (c *copier) copy(sources []source) error {
 	}
 	if files > 1 && !isDir {
 		return hint.With(fmt.Errorf("%d files match, but the destination %s is not a directory", files, visible.Line(c.op.Dest)),
-			"write the destination with a slash at its end")
+			"end the destination with a slash")
 	}
 	for i := range sources {
 		if err := c.copyOne(&sources[i], isDir); err != nil {

@@ -103,7 +103,7 @@ func refusedHint(err error) error {
 	if !ok || !refused.To.IsValid() || !refused.Granted {
 		return err
 	}
-	return hint.With(refused, fmt.Sprintf("if this build may have what is there: --egress %s (and --egress @default, if RUN steps are to keep the default)", refused.To))
+	return hint.With(refused, fmt.Sprintf("to allow it, use --egress %s (add --egress @default to keep the default policy for RUN steps)", refused.To))
 }
 
 // download fetches a URL into a scratch directory and returns it as a source:

@@ -112,11 +112,11 @@ func (o *runOutput) hint(ctx context.Context, err error) error {
 	}
 	switch exit.Code {
 	case 126:
-		return hint.With(err, "the command was found but cannot be executed: is it for this machine, and is its x bit set?")
+		return hint.With(err, "the command exists but cannot be executed: check its architecture and its x bit")
 	case 127:
-		return hint.With(err, "the command was not found: is it installed in this stage, and in PATH?")
+		return hint.With(err, "the command was not found: check that it is installed in this stage and in PATH")
 	case 137:
-		return hint.With(err, "the step was killed, most often for want of memory")
+		return hint.With(err, "the step was killed; the usual cause is too little memory")
 	}
 	return err
 }

@@ -54,7 +54,7 @@ func (p *preparer) secret(m *dockerfile.Mount) error {
 		if !m.Required {
 			return nil
 		}
-		return hint.With(fmt.Errorf("secret %s: not found", visible.Line(m.ID)), "give it with --secret id="+visible.Line(m.ID)+",src=FILE")
+		return hint.With(fmt.Errorf("secret %s: not found", visible.Line(m.ID)), "provide it with --secret id="+visible.Line(m.ID)+",src=FILE")
 	}
 	value, err := get()
 	if err != nil {

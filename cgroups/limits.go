@@ -122,7 +122,7 @@ func parseList(s string) (map[int]bool, error) {
 			to, err = strconv.ParseUint(last, 10, 16)
 		}
 		if err != nil || from > to || to >= maxListed {
-			return nil, fmt.Errorf("%q: want a list of numbers, as 0-2,4", s)
+			return nil, fmt.Errorf("%q: must be a list of numbers, as 0-2,4", s)
 		}
 		for n := from; n <= to; n++ {
 			set[int(n)] = true //nolint:gosec // of 16 bits

@@ -28,7 +28,7 @@ func ParseAddHost(s string) (AddHost, error) {
 		name, text, ok = strings.Cut(s, ":")
 	}
 	if !ok {
-		return AddHost{}, fmt.Errorf("host %q: want name:address", s)
+		return AddHost{}, fmt.Errorf("host %q: must be name:address", s)
 	}
 	if text == "host-gateway" {
 		return AddHost{}, fmt.Errorf("host %q: a sandbox does not reach the host", s)
@@ -69,7 +69,7 @@ func CheckResolverOption(s string) error {
 	word := strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && name != ""
 	digits := strings.Trim(number, "0123456789") == "" && number != "" && len(number) < 6
 	if !word || len(name) > 32 || has && !digits {
-		return fmt.Errorf("resolver option %q: want NAME or NAME:NUMBER, such as ndots:2", s)
+		return fmt.Errorf("resolver option %q: must be NAME or NAME:NUMBER, such as ndots:2", s)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (s *Store) ImportCache(ctx context.Context, dir string) error {
 		return fmt.Errorf("import cache %s: %w", dir, err)
 	}
 	if len(idx.Manifests) != 1 || idx.Manifests[0].MediaType != cacheType || store.CheckDigest(idx.Manifests[0].Digest) != nil {
-		return fmt.Errorf("import cache %s: it is none of cpc's", dir)
+		return fmt.Errorf("import cache %s: it is not a cache of cpc", dir)
 	}
 	entries := map[digest.Digest]CacheEntry{}
 	d := idx.Manifests[0].Digest

@@ -172,5 +172,5 @@ func noPlatform(images []v1.Descriptor, want v1.Platform) error {
 	if len(have) == 0 {
 		return fmt.Errorf("%w: its list names no platform", ErrNoImage)
 	}
-	return fmt.Errorf("%w (%s): it is there for %s", ErrNoPlatform, FormatPlatform(want), strings.Join(have, ", "))
+	return fmt.Errorf("%w (%s): it has %s", ErrNoPlatform, FormatPlatform(want), strings.Join(have, ", "))
 }

@@ -27,7 +27,7 @@ func HostPlatform() v1.Platform {
 func ParsePlatform(s string) (v1.Platform, error) {
 	p, err := platforms.Parse(s)
 	if err != nil {
-		return p, fmt.Errorf("platform %q: want OS/ARCH[/VARIANT], as linux/amd64 or linux/arm/v7", s)
+		return p, fmt.Errorf("platform %q: must be OS/ARCH[/VARIANT], as linux/amd64 or linux/arm/v7", s)
 	}
 	return platforms.Normalize(p), nil
 }

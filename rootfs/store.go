@@ -36,7 +36,7 @@ var (
 	ErrNoPlatform = fmt.Errorf("%w for this platform", ErrNotFound)
 	// ErrNoImage: the registry has something of that name, but no image that
 	// can be run.
-	ErrNoImage = errors.New("it is no image that can be run")
+	ErrNoImage = errors.New("it is not an image that can be run")
 	// ErrUnreachable: the registry could not be reached at all.
 	ErrUnreachable = errors.New("registry unreachable")
 	// ErrNoRegistry: the host answers, and is no registry.

@@ -72,7 +72,7 @@ var ErrMonitorGone = errors.New("the sandbox's monitor has died, and the sandbox
 
 // ErrCutOff reports that the monitor let go of a client that took no output for
 // too long. The sandbox goes on.
-var ErrCutOff = errors.New("the sandbox goes on, but this client took no output for too long and was cut off")
+var ErrCutOff = errors.New("this client did not read its output for too long and was disconnected; the sandbox is still running")
 
 // ErrDetached reports that the person typed the detach keys.
 var ErrDetached = errors.New("detached")

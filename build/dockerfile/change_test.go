@@ -32,7 +32,7 @@ func TestChange(t *testing.T) {
 	}
 	for line, says := range map[string]string{
 		"RUN true": "more than the configuration", "COPY a b": "more than", "FROM x": "", "nonsense": "", "ENV A=1\nENV B=2": "single instruction",
-		"EXPOSE x": "no port", "": "", "ARG X": "more than",
+		"EXPOSE x": "not a port", "": "", "ARG X": "more than",
 	} {
 		if _, err := Change(base, []string{line}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", line, err)

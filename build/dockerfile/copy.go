@@ -121,7 +121,7 @@ func (s *stagePlanner) copy(c instructions.SourcesAndDest, from string, cp *Copy
 	for _, f := range c.SourceContents {
 		name := path.Base(path.Clean("/" + f.Path))
 		if name == "/" {
-			return Op{}, fmt.Errorf("heredoc name %q is no file name", visible.Line(f.Path))
+			return Op{}, fmt.Errorf("heredoc name %q is not a file name", visible.Line(f.Path))
 		}
 		cp.Inline = append(cp.Inline, InlineFile{Name: name, Data: f.Data})
 		words = append(words, "<<"+f.Path)

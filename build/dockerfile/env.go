@@ -32,7 +32,7 @@ func (c *envCommand) plan(s *stagePlanner) (Op, error) {
 	var shown []string
 	for _, kv := range c.Env {
 		if kv.Key == "" || strings.ContainsAny(kv.Key, "=\x00") || strings.ContainsRune(kv.Value, 0) {
-			return Op{}, fmt.Errorf("%q is no variable name", visible.Line(kv.Key))
+			return Op{}, fmt.Errorf("%q is not a variable name", visible.Line(kv.Key))
 		}
 		if err := s.scope.setEnv(kv.Key, kv.Value); err != nil {
 			return Op{}, err

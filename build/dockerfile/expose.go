@@ -67,7 +67,7 @@ func (c *exposeCommand) plan(s *stagePlanner) (Op, error) {
 // parsePorts reads PORT[-PORT][/tcp|udp|sctp]. What docker takes before that and
 // does not use, an address and a port of the host, is checked for its form.
 func parsePorts(spec string) ([]string, error) {
-	bad := hint.With(fmt.Errorf("%q is no port", visible.Line(spec)), "write 80, 80/udp or 8000-8010/tcp")
+	bad := hint.With(fmt.Errorf("%q is not a port", visible.Line(spec)), "write 80, 80/udp or 8000-8010/tcp")
 	own := spec
 	if i := strings.LastIndex(spec, ":"); i >= 0 {
 		own = spec[i+1:]

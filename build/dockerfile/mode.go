@@ -35,7 +35,7 @@ func ParseMode(s string) (Mode, error) {
 		return Mode{octal: true, bits: uint32(n)}, nil
 	}
 	var m Mode
-	bad := hint.With(fmt.Errorf("--chmod=%s: no mode", visible.Bounded(s, 40)), "write 0755 or u=rwX,go=rX")
+	bad := hint.With(fmt.Errorf("--chmod=%s: not a mode", visible.Bounded(s, 40)), "write 0755 or u=rwX,go=rX")
 	for part := range strings.SplitSeq(s, ",") {
 		rest := strings.TrimLeft(part, "ugoa")
 		who := part[:len(part)-len(rest)]

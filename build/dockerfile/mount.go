@@ -134,7 +134,7 @@ func (s *stagePlanner) mount(g *instructions.Mount) (Mount, error) {
 // planDirectory completes what has a directory or file of its own.
 func (s *stagePlanner) planDirectory(m *Mount, from string) error {
 	if m.Target == "/" {
-		return hint.With(fmt.Errorf("invalid mount target %q", m.Target), "say target=/path; without, it is the working directory")
+		return hint.With(fmt.Errorf("invalid mount target %q", m.Target), "use target=/path; the default is the working directory")
 	}
 	if m.Type == MountTmpfs {
 		m.Source = ""
@@ -176,7 +176,7 @@ func (m *Mount) planSecret(g *instructions.Mount) error {
 			m.Env = m.ID
 		}
 		if strings.ContainsAny(m.Env, "=\x00") {
-			return fmt.Errorf("%q is no variable name", visible.Line(m.Env))
+			return fmt.Errorf("%q is not a variable name", visible.Line(m.Env))
 		}
 		return nil // it is a file, too, if there is a target
 	}

@@ -206,7 +206,7 @@ func cleanParserError(err error) error {
 		return hint.With(errors.New(msg), `a line that continues the previous one needs a \ at that one's end`)
 	}
 	if strings.Contains(msg, "unterminated heredoc") {
-		return hint.With(errors.New("unterminated heredoc"), "end it with a line that holds its name and nothing else")
+		return hint.With(errors.New("unterminated heredoc"), "end it with a line that contains only its name")
 	}
 	if suggested == "" {
 		return errors.New(msg)

@@ -269,7 +269,7 @@ func (p *Plan) stagePlatform(x *expander, asked string) (v1.Platform, error) {
 	}
 	if got == "" {
 		return v1.Platform{}, hint.With(fmt.Errorf("FROM --platform=%s: it is empty after expansion", visible.Line(asked)),
-			"$TARGETPLATFORM and $BUILDPLATFORM are always there; others need an ARG before the first FROM")
+			"$TARGETPLATFORM and $BUILDPLATFORM always have a value; other variables need an ARG before the first FROM")
 	}
 	platform, err := ParsePlatform(got)
 	if err != nil {
@@ -286,7 +286,7 @@ func (p *Plan) originOf(flag, from string, i int) (Origin, error) {
 	}
 	if strings.ContainsRune(from, '$') {
 		return Origin{}, hint.With(fmt.Errorf("%s=%s: variables are not expanded there", flag, visible.Line(from)),
-			"name a stage with FROM $VARIABLE AS name, and copy from that")
+			"add a stage FROM $VARIABLE AS name, and copy from it")
 	}
 	if j, ok := lastStage(p.File.Stages, from); ok {
 		if j >= i {

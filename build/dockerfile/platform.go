@@ -27,7 +27,7 @@ func ParsePlatform(s string) (v1.Platform, error) {
 	}
 	p, err := rootfs.ParsePlatform(s)
 	if err != nil {
-		return p, hint.With(fmt.Errorf("%q is no platform", visible.Bounded(s, 60)), "write for example linux/amd64, linux/arm64 or linux/arm/v7")
+		return p, hint.With(fmt.Errorf("%q is not a platform", visible.Bounded(s, 60)), "use for example linux/amd64, linux/arm64 or linux/arm/v7")
 	}
 	if p.OS != "linux" {
 		return p, hint.With(fmt.Errorf("platform %s: only images for linux can be built", visible.Bounded(s, 60)), "for example linux/amd64 or linux/arm64")

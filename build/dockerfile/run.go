@@ -28,8 +28,8 @@ func (c *runCommand) check(warn func(string)) error {
 		return unsupported("RUN --device", "a step cannot be given devices of the host")
 	}
 	if instructions.GetSecurity(c.RunCommand) == instructions.SecurityInsecure {
-		return hint.With(errors.New("RUN --security=insecure is refused: a step is a sandbox, and insecure would take its walls away"),
-			"say which right the command lacks, or run it on the host and COPY its result")
+		return hint.With(errors.New("RUN --security=insecure is refused: a step is a sandbox, and insecure would remove its protection"),
+			"run the command on the host and COPY its result")
 	}
 	if !c.PrependShell && len(c.CmdLine) == 0 {
 		return errors.New("RUN requires a command")
@@ -109,8 +109,8 @@ func (s *stagePlanner) runNetwork(c *instructions.RunCommand) (string, error) {
 		return "", nil
 	}
 	if n == instructions.NetworkHost && !s.plan.hostNetwork {
-		return "", hint.With(errors.New("RUN --network=host is refused: the step could reach what listens on this machine only"),
-			"where that is meant, allow it with --allow network.host")
+		return "", hint.With(errors.New("RUN --network=host is refused: the step could reach services that only this machine can reach"),
+			"to allow it, use --allow network.host")
 	}
 	return n, nil
 }

@@ -37,7 +37,7 @@ func checkSignal(s string) error {
 		return nil
 	}
 	if n, err := strconv.Atoi(s); err == nil {
-		return fmt.Errorf("%d is no signal", n)
+		return fmt.Errorf("%d is not a signal", n)
 	}
-	return hint.With(fmt.Errorf("%q is no signal", visible.Bounded(s, 40)), "for example SIGTERM or 15")
+	return hint.With(fmt.Errorf("%q is not a signal", visible.Bounded(s, 40)), "for example SIGTERM or 15")
 }

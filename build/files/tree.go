@@ -76,7 +76,7 @@ func (t *Tree) Resolve(p string) (string, error) {
 	if t.Strict {
 		err := t.inside(clean)
 		if err != nil && (p == ".." || strings.HasPrefix(path.Clean(p), "../")) {
-			return "", hint.With(err, "only files below the context directory can be copied: .. leads no higher")
+			return "", hint.With(err, "only files below the context directory can be copied; .. cannot leave it")
 		}
 		if err != nil {
 			return "", err

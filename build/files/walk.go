@@ -53,7 +53,7 @@ func (t *Tree) Entries(p string) ([]Entry, error) {
 	}
 	if out, err := t.ignored(resolved); err == nil && out {
 		return nil, hint.With(fmt.Errorf("%s: %w in %s", visible.Line(p), ErrNoSource, t.Name),
-			"the file exists, but .dockerignore leaves it out")
+			"the file exists, but .dockerignore excludes it")
 	}
 	return nil, fmt.Errorf("%s: not a regular file, directory, named pipe or symbolic link", visible.Line(p))
 }
@@ -131,7 +131,7 @@ func (w *walker) entry(p, rel string) (Entry, bool, error) {
 			return e, false, nil
 		}
 		return e, false, hint.With(fmt.Errorf("%s: a device cannot be copied", visible.Line(p)),
-			"leave it out with .dockerignore, or copy the other files by name")
+			"exclude it with .dockerignore, or copy the other files by name")
 	}
 	if e.IsDir() {
 		if e.Attrs, err = w.tree.attributes(p); err != nil {

@@ -203,8 +203,8 @@ func (t *Writer) putDir(p string, e *Entry) error {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return hint.With(fmt.Errorf("/%s: a directory cannot replace what is no directory", visible.Line(p)),
-			"remove it in a RUN step first, or copy to where it points")
+		return hint.With(fmt.Errorf("/%s: a directory cannot replace a file that is not a directory", visible.Line(p)),
+			"remove it in a RUN step first, or copy to the target of the link")
 	}
 	dir, err := t.open(p, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -263,7 +263,7 @@ func (t *Writer) clear(p string) error {
 	}
 	if info.IsDir() {
 		return hint.With(fmt.Errorf("/%s: a file cannot replace a directory", visible.Line(p)),
-			"remove it in a RUN step first, or name another destination")
+			"remove it in a RUN step first, or use another destination")
 	}
 	return t.Root.Remove(p)
 }

@@ -384,7 +384,7 @@ func buildArgs(given []string) (map[string]string, error) {
 	for _, g := range given {
 		name, value, ok := strings.Cut(g, "=")
 		if name == "" {
-			return nil, fmt.Errorf("--build-arg %q: want NAME=VALUE", g)
+			return nil, fmt.Errorf("--build-arg %q: must be NAME=VALUE", g)
 		}
 		if !ok {
 			if value, ok = os.LookupEnv(name); !ok {

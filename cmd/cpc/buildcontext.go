@@ -90,7 +90,7 @@ func namedContexts(ctx context.Context, from *build.ContextSource, given []strin
 	for _, g := range given {
 		name, value, ok := strings.Cut(g, "=")
 		if !ok || name == "" || value == "" {
-			return nil, nil, fmt.Errorf("--build-context %q: want NAME=DIRECTORY, a URL, docker-image://IMAGE or oci-layout://DIRECTORY", g)
+			return nil, nil, fmt.Errorf("--build-context %q: must be NAME=DIRECTORY, a URL, docker-image://IMAGE or oci-layout://DIRECTORY", g)
 		}
 		c, err := namedContext(ctx, from, value)
 		if err != nil {
@@ -128,7 +128,7 @@ func namedContext(ctx context.Context, from *build.ContextSource, value string) 
 		return c, err
 	}
 	if got.Dockerfile != nil {
-		return c, errors.New("it is no archive")
+		return c, errors.New("it is not an archive")
 	}
 	return dockerfile.Context{Dir: got.Dir}, nil
 }

@@ -84,7 +84,7 @@ func unusedFor(filters []string) (time.Duration, error) {
 		}
 		d, err := time.ParseDuration(value)
 		if err != nil || d < 0 {
-			return 0, fmt.Errorf("--filter %s: want a time such as 24h", f)
+			return 0, fmt.Errorf("--filter %s: must be a time such as 24h", f)
 		}
 		unused = d
 	}

@@ -74,14 +74,14 @@ func parseSecret(value string) (s secretFlag, err error) {
 		case "type":
 			kind = f[1]
 		default:
-			return s, fmt.Errorf("%q is not known: want id, src, env or type", f[0])
+			return s, fmt.Errorf("%q is not known: must be id, src, env or type", f[0])
 		}
 	}
 	switch {
 	case s.id == "":
 		return s, errors.New("id is missing")
 	case kind != "" && kind != "file" && kind != "env":
-		return s, fmt.Errorf("type %q: want file or env", kind)
+		return s, fmt.Errorf("type %q: must be file or env", kind)
 	case kind == "env" && s.env == "":
 		s.file, s.env = "", firstOf(s.file, s.id)
 	case s.file == "" && s.env == "":
@@ -111,7 +111,7 @@ func pairs(flag string, given []string) (map[string]string, error) {
 		name, value, ok := strings.Cut(g, "=")
 		if flag == "annotation" {
 			if !ok {
-				return nil, fmt.Errorf("--annotation %q: want NAME=VALUE", g)
+				return nil, fmt.Errorf("--annotation %q: must be NAME=VALUE", g)
 			}
 			for _, prefix := range []string{"manifest:", "manifest-descriptor:", "index:", "index-descriptor:"} {
 				if rest, has := strings.CutPrefix(name, prefix); has && prefix == "manifest:" {
@@ -122,7 +122,7 @@ func pairs(flag string, given []string) (map[string]string, error) {
 			}
 		}
 		if name == "" {
-			return nil, fmt.Errorf("--%s %q: want NAME=VALUE", flag, g)
+			return nil, fmt.Errorf("--%s %q: must be NAME=VALUE", flag, g)
 		}
 		out[name] = value
 	}

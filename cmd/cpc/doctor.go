@@ -78,7 +78,7 @@ func describeChecks(checks []host.Check) string {
 		}
 		fmt.Fprintf(&b, "%9swhy:  %s\n", "", c.Why)
 		if c.Fix != "" {
-			fmt.Fprintf(&b, "%9smend: %s\n", "", strings.ReplaceAll(c.Fix, "\n", "\n"+strings.Repeat(" ", 15)))
+			fmt.Fprintf(&b, "%9sfix: %s\n", "", strings.ReplaceAll(c.Fix, "\n", "\n"+strings.Repeat(" ", 14)))
 		}
 	}
 	verdict := "ready"

@@ -104,7 +104,7 @@ func eventFilter(filters []string) (func(journal.Event) bool, error) {
 	for _, f := range filters {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return nil, fmt.Errorf("--filter %q: want KEY=VALUE", f)
+			return nil, fmt.Errorf("--filter %q: must be KEY=VALUE", f)
 		}
 		test, err := eventTest(key, value)
 		if err != nil {

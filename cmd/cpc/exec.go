@@ -78,7 +78,7 @@ func (a *app) exec(ctx context.Context, f *execFlags, args []string) error {
 	}
 	exit, err := a.connect(s, connection{stdin: f.interactive, keys: keys, proxy: true, left: "it is ended"})
 	if errors.Is(err, sandbox.ErrDetached) {
-		fmt.Fprintf(stderr(), "cpc exec: process %d of %s goes on, but nobody can come back to it: cpc attach joins the sandbox's first program\n", s.PID, s.Name)
+		fmt.Fprintf(stderr(), "cpc exec: detached; process %d of %s is still running. It cannot be attached again: cpc attach joins the first program of the sandbox\n", s.PID, s.Name)
 	}
 	if err != nil {
 		return ended(err)
@@ -129,7 +129,7 @@ func (a *app) attach(ctx context.Context, f *attachFlags, name string) error {
 	defer s.Close()
 	exit, err := a.connect(s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY, left: "it goes on"})
 	if errors.Is(err, sandbox.ErrDetached) {
-		fmt.Fprintf(stderr(), "cpc attach: %s goes on; come back with: cpc attach %s\n", s.Name, s.Name)
+		fmt.Fprintf(stderr(), "cpc attach: detached; %s is still running. Attach again with: cpc attach %s\n", s.Name, s.Name)
 	}
 	if err != nil {
 		return ended(err)

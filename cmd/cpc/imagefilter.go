@@ -28,7 +28,7 @@ func parseImageFilters(ctx context.Context, store *rootfs.Store, filters []strin
 		negate := strings.HasSuffix(key, "!")
 		key = strings.TrimSuffix(key, "!")
 		if !ok {
-			return nil, usageError{fmt.Errorf("--filter %q: want KEY=VALUE", f)}
+			return nil, usageError{fmt.Errorf("--filter %q: must be KEY=VALUE", f)}
 		}
 		if key == "reference" && !negate {
 			references = append(references, value)
@@ -59,7 +59,7 @@ func imageFilter(ctx context.Context, store *rootfs.Store, key, value string) (i
 	case "dangling":
 		want, err := strconv.ParseBool(value)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("want true or false")}
+			return nil, usageError{fmt.Errorf("must be true or false")}
 		}
 		return func(img *rootfs.Image, _ string) bool { return (len(img.Names) == 0) == want }, nil
 	case "reference":
@@ -110,7 +110,7 @@ func parseUntil(value string, now time.Time) (time.Time, error) {
 	if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 		return time.Unix(n, 0), nil
 	}
-	return time.Time{}, fmt.Errorf("want a duration such as 24h, or a time such as 2026-01-31T12:00:00Z")
+	return time.Time{}, fmt.Errorf("must be a duration such as 24h, or a time such as 2026-01-31T12:00:00Z")
 }
 
 // matchReference reports whether a name is meant by a pattern as docker has

@@ -126,11 +126,11 @@ func rates(l *cgroups.Limits, kind cgroups.RateKind, given []string) func() erro
 func parseRate(kind cgroups.RateKind, s string) (cgroups.Rate, error) {
 	i := strings.LastIndexByte(s, ':')
 	if i <= 0 {
-		return cgroups.Rate{}, fmt.Errorf("%q: want DEVICE:RATE, as /dev/sda:1mb", s)
+		return cgroups.Rate{}, fmt.Errorf("%q: must be DEVICE:RATE, as /dev/sda:1mb", s)
 	}
 	device, rate := s[:i], s[i+1:]
 	if (kind == cgroups.ReadIOPS || kind == cgroups.WriteIOPS) && strings.Trim(rate, "0123456789") != "" {
-		return cgroups.Rate{}, fmt.Errorf("%q: want DEVICE:NUMBER, as /dev/sda:1000", s)
+		return cgroups.Rate{}, fmt.Errorf("%q: must be DEVICE:NUMBER, as /dev/sda:1000", s)
 	}
 	n, err := dockerflag.ParseSize(rate)
 	if err != nil {

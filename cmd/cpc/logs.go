@@ -121,7 +121,7 @@ func parseTail(s string) (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return 0, fmt.Errorf("--tail %q: want a number of lines, or all", s)
+		return 0, fmt.Errorf("--tail %q: must be a number of lines, or all", s)
 	}
 	return max(n, -1), nil
 }

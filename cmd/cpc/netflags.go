@@ -62,7 +62,7 @@ func networkNamed(name string) (net, note string, err error) {
 	case bundle.NetworkNone, bundle.NetworkAllowlist, bundle.NetworkHost:
 		return name, "", nil
 	case "bridge", "default":
-		return bundle.NetworkAllowlist, fmt.Sprintf("--network %s is the allowlist here: what --egress or the default policy names is let out", name), nil
+		return bundle.NetworkAllowlist, fmt.Sprintf("--network %s means the allowlist: the sandbox reaches the hosts of --egress or of the default policy", name), nil
 	}
 	return "", "", fmt.Errorf("invalid value %q for --network: choose %s, %s, %s", name, bundle.NetworkAllowlist, bundle.NetworkNone, bundle.NetworkHost)
 }

@@ -75,7 +75,7 @@ func parseFilters(filters []string, from filterSources) (sandboxTest, error) {
 	for _, f := range filters {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return nil, fmt.Errorf("--filter %q: want KEY=VALUE", f)
+			return nil, fmt.Errorf("--filter %q: must be KEY=VALUE", f)
 		}
 		test, err := filterTest(key, value, from)
 		if err != nil {
@@ -109,7 +109,7 @@ func filterTest(key, value string, from filterSources) (sandboxTest, error) {
 	case "name":
 		pattern, err := regexp.Compile(value)
 		if err != nil {
-			return nil, errors.New("want a regular expression")
+			return nil, errors.New("must be a regular expression")
 		}
 		return func(r *record.Record) bool { return pattern.MatchString(r.Name) || pattern.MatchString("/"+r.Name) }, nil
 	case "id":
@@ -142,13 +142,13 @@ func stateTest(key, value string) (sandboxTest, error) {
 	switch key {
 	case "status":
 		if !slices.Contains([]string{"created", "restarting", "running", "removing", "paused", "exited", "dead"}, value) {
-			return nil, errors.New("want created, running, paused, exited or dead")
+			return nil, errors.New("must be created, running, paused, exited or dead")
 		}
 		return func(r *record.Record) bool { return string(r.Status) == value }, nil
 	case "exited":
 		code, err := strconv.Atoi(value)
 		if err != nil {
-			return nil, errors.New("want an exit status, such as exited=0")
+			return nil, errors.New("must be an exit status, such as exited=0")
 		}
 		return func(r *record.Record) bool { return r.Status == record.Exited && r.Outcome.ExitCode == code }, nil
 	case "network":
@@ -158,13 +158,13 @@ func stateTest(key, value string) (sandboxTest, error) {
 		return func(r *record.Record) bool { return value != "" && r.Asked.Options.Network == value }, nil
 	case "health":
 		if !slices.Contains([]string{"starting", "healthy", "unhealthy", "none"}, value) {
-			return nil, errors.New("want starting, healthy, unhealthy or none")
+			return nil, errors.New("must be starting, healthy, unhealthy or none")
 		}
 		return func(*record.Record) bool { return value == "none" }, nil
 	case "is-task":
 		task, err := strconv.ParseBool(value)
 		if err != nil {
-			return nil, errors.New("want true or false")
+			return nil, errors.New("must be true or false")
 		}
 		return func(*record.Record) bool { return !task }, nil
 	case "expose":

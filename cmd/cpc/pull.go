@@ -35,7 +35,7 @@ func (a *app) findImage(ctx context.Context, ref, when, platform string) (*rootf
 		return img, err
 	}
 	if missing && !a.quiet {
-		fmt.Fprintf(stderr(), "Image %s is not here yet; pulling it\n", ref)
+		fmt.Fprintf(stderr(), "Image %s is not in the store; pulling it\n", ref)
 	}
 	// In U0, where layers are unpacked while they come.
 	if err := a.inU0([]string{"pull", "--for-run", "--quiet=" + strconv.FormatBool(a.quiet), "--platform=" + platform, "--", ref}); err != nil {
@@ -58,7 +58,7 @@ func (a *app) findOrPull(ctx context.Context, store *rootfs.Store, ref, when str
 		if err == nil || !errors.Is(err, rootfs.ErrNotFound) || when == pullNever {
 			return img, err
 		}
-		fmt.Fprintf(stderr(), "Image %s is not here yet; pulling it\n", ref)
+		fmt.Fprintf(stderr(), "Image %s is not in the store; pulling it\n", ref)
 	}
 	return a.pull(ctx, store, ref, tellStderr)
 }
@@ -131,7 +131,7 @@ pulls exactly the image with that digest.`,
 					p.end()
 					switch {
 					case forRun && err != nil:
-						return fmt.Errorf("image %s is not here, and it cannot be pulled: %w", ref, err)
+						return fmt.Errorf("image %s is not in the store, and cannot be pulled: %w", ref, err)
 					case err != nil:
 						return err
 					case forRun:

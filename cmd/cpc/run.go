@@ -182,7 +182,7 @@ func (f *runFlags) follow(a *app, e *sandbox.Engine, s *sandbox.Session, req san
 		return errors.Join(err, e.SweepDead(s.ID))
 	}
 	if errors.Is(err, sandbox.ErrDetached) {
-		fmt.Fprintf(stderr(), "cpc run: %s goes on; come back with: cpc attach %s\n", s.Name, s.Name)
+		fmt.Fprintf(stderr(), "cpc run: detached; %s is still running. Attach again with: cpc attach %s\n", s.Name, s.Name)
 	}
 	if err != nil {
 		return ended(err)

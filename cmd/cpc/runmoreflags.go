@@ -99,7 +99,7 @@ func (f *moreFlags) parseNames(o *bundle.Options) error {
 			return errors.New("--group-add keep-groups is not offered: the host's groups are not the sandbox's. Name one of the image's")
 		}
 		if u, err := dockerflag.ParseUser("0:" + g); err != nil || u.Group == "" {
-			return fmt.Errorf("--group-add %q: want a group's name or id", g)
+			return fmt.Errorf("--group-add %q: must be a group's name or id", g)
 		}
 	}
 	o.GroupAdd = f.groupAdd

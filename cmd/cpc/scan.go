@@ -87,7 +87,7 @@ func (f *scanFlags) parse() (failOn sbom.Severity, maxAge time.Duration, err err
 	}
 	maxAge, err = time.ParseDuration(f.maxAge)
 	if err != nil || maxAge < 0 {
-		return 0, 0, fmt.Errorf("--max-age %q: want a duration such as 72h", f.maxAge)
+		return 0, 0, fmt.Errorf("--max-age %q: must be a duration such as 72h", f.maxAge)
 	}
 	for _, db := range f.db {
 		if isURL(db) && f.offline {
@@ -189,7 +189,7 @@ func (f *scanFlags) advisories(ctx context.Context, data string, ecosystems []st
 // old ones.
 var (
 	errNotFetched      = errors.New("the advisories cannot be fetched")
-	errNotFetchedAgain = fmt.Errorf("%w anew", errNotFetched)
+	errNotFetchedAgain = fmt.Errorf("%w again", errNotFetched)
 )
 
 func notFetched(err error, missing bool) error {

@@ -77,7 +77,7 @@ func flagFailure(cmd *cobra.Command, err error) error {
 			return usageError{r}
 		}
 		f := invalid.GetFlag()
-		return usageErrorf(cmd, "--%s %q: want %s", f.Name, invalid.GetValue(), valueWanted(f.Value.Type()))
+		return usageErrorf(cmd, "--%s %q: must be %s", f.Name, invalid.GetValue(), valueWanted(f.Value.Type()))
 	}
 	return usageErrorf(cmd, "%w", err)
 }

@@ -19,7 +19,7 @@ var ErrNotTmpfs = errors.New("only type=tmpfs can be mounted")
 func ParseMount(s string) (Tmpfs, error) {
 	fields, err := csv.NewReader(strings.NewReader(s)).Read()
 	if err != nil {
-		return Tmpfs{}, fmt.Errorf("parse mount %q: want KEY=VALUE, with commas between", s)
+		return Tmpfs{}, fmt.Errorf("parse mount %q: must be KEY=VALUE, with commas between", s)
 	}
 	var t Tmpfs
 	kind := "volume" // docker's default
@@ -62,7 +62,7 @@ func (t *Tmpfs) setMount(key, value string, has bool) error {
 		if has {
 			var err error
 			if on, err = strconv.ParseBool(value); err != nil {
-				return fmt.Errorf("option %s: want true or false", key)
+				return fmt.Errorf("option %s: must be true or false", key)
 			}
 		}
 		t.ReadOnly = on

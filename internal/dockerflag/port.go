@@ -24,7 +24,7 @@ func ParseExpose(s string) ([]string, error) {
 	low, errLow := parsePort(first)
 	high, errHigh := parsePort(last)
 	if errLow != nil || errHigh != nil || high < low || protocol != "tcp" && protocol != "udp" && protocol != "sctp" {
-		return nil, fmt.Errorf("port %q: want PORT, PORT-PORT or PORT/PROTOCOL, as 80, 8000-8010 or 53/udp", s)
+		return nil, fmt.Errorf("port %q: must be PORT, PORT-PORT or PORT/PROTOCOL, as 80, 8000-8010 or 53/udp", s)
 	}
 	var all []string
 	for p := low; p <= high; p++ {

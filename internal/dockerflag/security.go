@@ -70,7 +70,7 @@ func cutOption(s string) (key, value string) {
 func (s *Security) setNoNew(value string) error {
 	on := value == "" || value == "true"
 	if !on && value != "false" {
-		return errors.New("want no-new-privileges, or with =true or =false")
+		return errors.New("must be no-new-privileges, no-new-privileges=true or no-new-privileges=false")
 	}
 	if s.NoNewPrivileges != nil && *s.NoNewPrivileges != on {
 		return errors.New("given twice, with different values")
@@ -82,7 +82,7 @@ func (s *Security) setNoNew(value string) error {
 func seccompOf(value string) (string, error) {
 	switch value {
 	case "":
-		return "", errors.New("want seccomp=FILE, seccomp=unconfined or seccomp=builtin")
+		return "", errors.New("must be seccomp=FILE, seccomp=unconfined or seccomp=builtin")
 	case "builtin":
 		return "", nil
 	}
@@ -95,7 +95,7 @@ const maxProfile = 255
 func (s *Security) setAppArmor(value string) error {
 	switch {
 	case value == "":
-		return errors.New("want apparmor=PROFILE or apparmor=unconfined")
+		return errors.New("must be apparmor=PROFILE or apparmor=unconfined")
 	case s.AppArmor != "" && s.AppArmor != value:
 		return errors.New("given twice, with different values")
 	case len(value) > maxProfile:
@@ -114,10 +114,10 @@ func (s *Security) addLabel(value string) error {
 	case value == "disable":
 	case key == "user", key == "role", key == "type", key == "level", key == "filetype":
 		if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' }) {
-			return fmt.Errorf("want label=%s:VALUE", key)
+			return fmt.Errorf("must be label=%s:VALUE", key)
 		}
 	default:
-		return errors.New("want label=disable, or label= with user:, role:, type:, level: or filetype: and a value")
+		return errors.New("must be label=disable, or label= with user:, role:, type:, level: or filetype: and a value")
 	}
 	s.Labels = append(s.Labels, value)
 	return nil

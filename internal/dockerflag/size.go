@@ -45,11 +45,11 @@ func ParseSize(s string) (int64, error) {
 	end := strings.LastIndexAny(s, "0123456789.") + 1
 	number, factor := s[:end], unitOf(s[end:])
 	if factor == 0 || !isDecimal(number) {
-		return 0, fmt.Errorf("size %q: want a number with b, k, m or g, as 512m", s)
+		return 0, fmt.Errorf("size %q: must be a number with b, k, m or g, as 512m", s)
 	}
 	r, ok := new(big.Rat).SetString(number)
 	if !ok {
-		return 0, fmt.Errorf("size %q: want a number with b, k, m or g, as 512m", s)
+		return 0, fmt.Errorf("size %q: must be a number with b, k, m or g, as 512m", s)
 	}
 	r.Mul(r, new(big.Rat).SetInt64(factor))
 	n := new(big.Int).Quo(r.Num(), r.Denom())
@@ -102,11 +102,11 @@ func ParseDisk(s string) (int64, error) {
 // than the host's hostCPUs is an error, as is less than a hundredth of one.
 func ParseCPUs(s string, hostCPUs int) (int64, error) {
 	if !isDecimal(s) {
-		return 0, fmt.Errorf("cpus %q: want a number of processors, as 1.5", s)
+		return 0, fmt.Errorf("cpus %q: must be a number of processors, as 1.5", s)
 	}
 	r, ok := new(big.Rat).SetString(s)
 	if !ok {
-		return 0, fmt.Errorf("cpus %q: want a number of processors, as 1.5", s)
+		return 0, fmt.Errorf("cpus %q: must be a number of processors, as 1.5", s)
 	}
 	if r.Cmp(new(big.Rat).SetInt64(int64(hostCPUs))) > 0 {
 		return 0, fmt.Errorf("cpus %q: this host has %d: the range is 0.01 to %d.00", s, hostCPUs, hostCPUs)
@@ -131,7 +131,7 @@ func ParsePids(s string) (int64, error) {
 	case errors.Is(err, strconv.ErrRange) || n > math.MaxInt32:
 		return 0, fmt.Errorf("pids limit %q: too large", s)
 	case err != nil:
-		return 0, fmt.Errorf("pids limit %q: want a number, or -1 for no limit", s)
+		return 0, fmt.Errorf("pids limit %q: must be a number, or -1 for no limit", s)
 	}
 	return int64(n), nil
 }

@@ -32,7 +32,7 @@ func ParseTime(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("time %q: want a date as 2006-01-02T15:04:05, seconds since 1970, or a duration as 10m", s)
+	return time.Time{}, fmt.Errorf("time %q: must be a date as 2006-01-02T15:04:05, seconds since 1970, or a duration as 10m", s)
 }
 
 func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

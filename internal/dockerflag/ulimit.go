@@ -30,7 +30,7 @@ func Rlimits() map[string]int {
 func ParseUlimit(s string) (specs.POSIXRlimit, error) {
 	name, value, ok := strings.Cut(s, "=")
 	if !ok {
-		return specs.POSIXRlimit{}, fmt.Errorf("ulimit %q: want name=soft[:hard]", s)
+		return specs.POSIXRlimit{}, fmt.Errorf("ulimit %q: must be name=soft[:hard]", s)
 	}
 	r := specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(name)}
 	known := slices.Sorted(maps.Keys(Rlimits()))

@@ -67,7 +67,7 @@ func text(v any) (string, error) {
 	case reflect.Invalid:
 		return "", nil
 	case reflect.Map, reflect.Slice, reflect.Array, reflect.Struct, reflect.Pointer, reflect.Func, reflect.Chan:
-		return "", fmt.Errorf("want a text, not %s", kindOf(r))
+		return "", fmt.Errorf("must be a text, not %s", kindOf(r))
 	}
 	return fmt.Sprint(v), nil
 }
@@ -95,7 +95,7 @@ func join(list any, separator string) (string, error) {
 		if s, err := text(list); err == nil && s == "" { // of something absent
 			return "", nil
 		}
-		return "", fmt.Errorf("want a list, not %s", kindOf(r))
+		return "", fmt.Errorf("must be a list, not %s", kindOf(r))
 	}
 	parts := make([]string, r.Len())
 	for i := range parts {

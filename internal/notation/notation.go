@@ -28,7 +28,7 @@ func JSON(err error) error {
 		if field == "" {
 			field = "the whole"
 		}
-		return fmt.Errorf("%s: want %s, not %s", field, kindOf(kind.Type), ofJSON(kind.Value))
+		return fmt.Errorf("%s: must be %s, not %s", field, kindOf(kind.Type), ofJSON(kind.Value))
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("not JSON: it ends too early")
@@ -83,7 +83,7 @@ func TOML(err error) error {
 	text = strings.TrimPrefix(text, "toml: ")
 	m := regexp.MustCompile(`^(line \d+ )?\(last key "(.*?)"\): (?:incompatible types: TOML value has type (\S+); destination has type (\S+)|type mismatch for .*: expected (\S+) but found (\S+))$`).FindStringSubmatch(text)
 	if m != nil {
-		text = fmt.Sprintf("%s%s: want %s, not %s", m[1], m[2], ofTOML(m[4]+m[5]), ofTOML(m[3]+m[6]))
+		text = fmt.Sprintf("%s%s: must be %s, not %s", m[1], m[2], ofTOML(m[4]+m[5]), ofTOML(m[3]+m[6]))
 	}
 	if line > 0 {
 		return fmt.Errorf("line %d: %s", line, text)

@@ -21,11 +21,11 @@ type profile struct {
 func TestJSON(t *testing.T) {
 	for text, want := range map[string]string{
 		`{bad`:                `not JSON: byte 2: invalid character 'b' looking for beginning of object key string`,
-		`{"Action": 5}`:       "Action: want a string, not a number",
-		`{"Names": "x"}`:      "Names: want a list, not a string",
-		`{"On": []}`:          "On: want true or false, not a list",
-		`{"Inner": {"N":{}}}`: "Inner.N: want a number, not an object",
-		`[]`:                  "the whole: want an object, not a list",
+		`{"Action": 5}`:       "Action: must be a string, not a number",
+		`{"Names": "x"}`:      "Names: must be a list, not a string",
+		`{"On": []}`:          "On: must be true or false, not a list",
+		`{"Inner": {"N":{}}}`: "Inner.N: must be a number, not an object",
+		`[]`:                  "the whole: must be an object, not a list",
 		`{"Nosuch": 1}`:       `unknown field "Nosuch"`,
 		``:                    "not JSON: it ends too early",
 		`{`:                   "not JSON: it ends too early",
@@ -44,10 +44,10 @@ func TestJSON(t *testing.T) {
 
 func TestTOML(t *testing.T) {
 	for text, want := range map[string]string{
-		"Names = 5":        "Names: want a list, not a number",
-		"\nAction = ['x']": "Action: want a string, not a list",
-		"Inner = true":     "Inner: want a table, not true or false",
-		"On = 'yes'":       "On: want true or false, not a string",
+		"Names = 5":        "Names: must be a list, not a number",
+		"\nAction = ['x']": "Action: must be a string, not a list",
+		"Inner = true":     "Inner: must be a table, not true or false",
+		"On = 'yes'":       "On: must be true or false, not a string",
 		"Names = [":        "line 1: ",
 		"Action = 'x":      "line 1: ",
 	} {

@@ -392,7 +392,7 @@ func TestUnpackDevices(t *testing.T) {
 		if err := unix.Lstat(filepath.Join(dir, "gone"), &st); err != nil || !isWhiteout(&st) {
 			t.Errorf("no whiteout: %v", err)
 		}
-		if len(warned) != 3 || !strings.Contains(warned[0], `"dev/sda": device node left out`) {
+		if len(warned) != 3 || !strings.Contains(warned[0], `"dev/sda": device node skipped`) {
 			t.Errorf("warned of %q", warned)
 		}
 		if err := Remove(dir); err != nil {

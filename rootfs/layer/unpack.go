@@ -248,7 +248,7 @@ func (u *unpacker) device(t target, hdr *tar.Header) error {
 	}
 	u.leftOut[t.name] = true
 	if !standardDevice(t.name) {
-		u.warn(quote(t.name) + ": device node left out: a sandbox has a /dev of its own")
+		u.warn(quote(t.name) + ": device node skipped: a sandbox has its own /dev")
 	}
 	return nil
 }

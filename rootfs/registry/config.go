@@ -37,11 +37,11 @@ func Hosts(c config.Config) (map[string]Host, error) {
 func checkHosts(hosts map[string]Host) error {
 	for h, conf := range hosts {
 		if h == "" || strings.ContainsAny(h, "/@ ") {
-			return fmt.Errorf("registries.%q: want host or host:port, without https://", h)
+			return fmt.Errorf("registries.%q: must be host or host:port, without https://", h)
 		}
 		for _, m := range conf.Mirrors {
 			if m == "" || strings.Contains(m, "://") || strings.HasSuffix(m, "/") {
-				return fmt.Errorf("registries.%q: mirror %q: want host[:port][/path], without https://", h, m)
+				return fmt.Errorf("registries.%q: mirror %q: must be host[:port][/path], without https://", h, m)
 			}
 		}
 		if (conf.Cert == "") != (conf.Key == "") {

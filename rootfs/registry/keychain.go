@@ -162,7 +162,7 @@ func (k *Keychain) lookUp(cf *configfile.ConfigFile, r authn.Resource) (types.Au
 	auth, err := cf.GetAuthConfig(key)
 	if err != nil {
 		said, _, _ := strings.Cut(err.Error(), ", out:") // what a helper prints may be a secret
-		k.passOver(fmt.Sprintf("the credential helper for %s does not work, so that cpc goes on without it: %s", hostName(registryOf(r)), said))
+		k.passOver(fmt.Sprintf("the credential helper for %s failed; cpc continues without it: %s", hostName(registryOf(r)), said))
 	} else if has(auth) {
 		return auth, true
 	}

@@ -41,7 +41,7 @@ func ServerName(server string) (string, error) {
 		host = dockerHub
 	}
 	if _, err := name.NewRegistry(host); err != nil || host == "" || strings.ContainsRune(host, '@') {
-		return "", fmt.Errorf("registry %q: want host or host:port", server)
+		return "", fmt.Errorf("registry %q: must be host or host:port", server)
 	}
 	return host, nil
 }

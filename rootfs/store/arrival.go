@@ -22,7 +22,7 @@ import (
 )
 
 // ErrNoResume is the error of a download that cannot go on where it ended.
-var ErrNoResume = errors.New("the registry cannot go on where the download ended")
+var ErrNoResume = errors.New("the registry cannot resume the download")
 
 // Part is what there is of a blob that is being downloaded. It has a name of its
 // own in the store, so that a later batch goes on with it.

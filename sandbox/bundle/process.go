@@ -208,7 +208,7 @@ func (in *Input) env() ([]string, error) {
 	for _, e := range slices.Concat(in.Image.Env, in.caEnv(), in.Env) {
 		name, _, has := strings.Cut(e, "=")
 		if name == "" || strings.ContainsRune(e, 0) {
-			return nil, fmt.Errorf("environment %q: want NAME=VALUE", e)
+			return nil, fmt.Errorf("environment %q: must be NAME=VALUE", e)
 		}
 		at := slices.IndexFunc(env, func(s string) bool { return strings.HasPrefix(s, name+"=") })
 		switch {

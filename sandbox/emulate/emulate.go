@@ -105,7 +105,7 @@ func (m machine) register() error {
 	}
 	if _, err := os.Stat(filepath.Join(miscDir, "register")); err != nil || !ownMount() {
 		if err := unix.Mount("binfmt_misc", miscDir, "binfmt_misc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-			return fmt.Errorf("a user namespace cannot have a binfmt_misc of its own here (%w; that needs Linux 6.7)", err)
+			return fmt.Errorf("a user namespace cannot have its own binfmt_misc here (%w; this needs Linux 6.7)", err)
 		}
 	}
 	line := fmt.Sprintf(":%s:M::%s:%s:%s:OCF", name, escaped(m.magic()), escaped(m.mask()), qemu)

@@ -35,7 +35,7 @@ func TestBuildFetches(t *testing.T) {
 			args []string
 			why  string // "" for a build that succeeds
 		}{
-			{secret.URL + "/x", nil, "hint: if this build may have what is there: --egress 127.0.0.1:"},
+			{secret.URL + "/x", nil, "hint: to allow it, use --egress 127.0.0.1:"},
 			{secret.URL + "/x", []string{"--network", "none"}, "it is loopback"},
 			{secret.URL + "/x", []string{"--egress", at}, ""},
 			{secret.URL + "/x", []string{"--allow", "network.host"}, ""},

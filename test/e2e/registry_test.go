@@ -94,7 +94,7 @@ func TestPullOnRun(t *testing.T) {
 				if code := exitCode(cmd); code != 127 {
 					t.Errorf("exit status %d: %s", code, out)
 				}
-				if strings.Contains(string(out), "is not here yet; pulling it") {
+				if strings.Contains(string(out), "is not in the store; pulling it") {
 					pulls.Add(1)
 				}
 			})

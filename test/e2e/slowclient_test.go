@@ -13,7 +13,7 @@ import (
 )
 
 // An attached client that reads nothing (stopped, as by Ctrl-Z) holds up neither
-// the program nor an end, and is told that it was cut off.
+// the program nor an end, and is told that it was disconnected.
 func TestClientThatReadsNothing(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, []string{"-t"}, "sh", "-c", "while :; do echo "+strings.Repeat("x", 60)+"; done")
@@ -43,7 +43,7 @@ func TestClientThatReadsNothing(t *testing.T) {
 		for buf := make([]byte, 1<<16); err == nil; {
 			_, err = out.Read(buf)
 		}
-		if err := client.Wait(); err == nil || !strings.Contains(stderr.String(), "was cut off") {
+		if err := client.Wait(); err == nil || !strings.Contains(stderr.String(), "was disconnected") {
 			t.Errorf("cpc attach: %v: %q", err, stderr.String())
 		}
 		if status := w.inspect(t, name, ".State.Status"); status != "running" {
