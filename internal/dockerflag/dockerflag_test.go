@@ -239,7 +239,7 @@ func TestParseSecurity(t *testing.T) {
 		{in: "label=type:", says: "label=type:VALUE"},
 		{in: "label=color:red", says: "user:"},
 		{in: "nnp", says: "unknown"},
-		{in: "no-new-privileges=maybe", says: "=true or =false"},
+		{in: "no-new-privileges=maybe", says: "no-new-privileges=true or"},
 		{in: "seccomp", says: "seccomp=FILE"},
 		{in: "seccomp=", says: "seccomp=FILE"},
 		{in: "no-new-privileges no-new-privileges=false", says: "twice"},

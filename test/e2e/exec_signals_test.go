@@ -114,7 +114,7 @@ func TestExecAfterAStop(t *testing.T) {
 		if code := p.wait(soon); code != 0 {
 			t.Errorf("detach: exit status %d", code)
 		}
-		p.expect("nobody can come back", soon)
+		p.expect("cannot be attached again", soon)
 	})
 }
 
