@@ -54,6 +54,7 @@ func TestExecOfClients(t *testing.T) {
 		signals []unix.Signal
 	}{
 		"reads": {act: func(t *testing.T, b *box, c *wire.Conn) {
+			t.Helper()
 			b.exec.output <- frameOf()
 			if kind, p, err := c.ReadFrame(); kind != wire.Stdout || !bytes.Equal(p, frameOf()) || err != nil {
 				t.Errorf("%q, %d bytes, %v", kind, len(p), err)
@@ -64,6 +65,7 @@ func TestExecOfClients(t *testing.T) {
 			}
 		}},
 		"detaches": {act: func(t *testing.T, b *box, c *wire.Conn) {
+			t.Helper()
 			if err := c.WriteFrame(wire.Detach, nil); err != nil {
 				t.Error(err)
 			}
@@ -76,7 +78,8 @@ func TestExecOfClients(t *testing.T) {
 			_ = c.Close()
 			<-b.exec.ended
 		}, signals: []unix.Signal{unix.SIGHUP, unix.SIGKILL}},
-		"signals": {act: func(t *testing.T, b *box, c *wire.Conn) {
+		"signals": {act: func(t *testing.T, _ *box, c *wire.Conn) {
+			t.Helper()
 			if err := c.WriteJSON(wire.Signal, int(unix.SIGKILL)); err != nil {
 				t.Error(err)
 			}

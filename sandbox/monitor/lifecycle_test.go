@@ -188,6 +188,7 @@ func TestKillInEachState(t *testing.T) {
 		"created": {hold: "start", bring: func(*testing.T, *box) {}, code: 137},
 		"running": {bring: func(*testing.T, *box) {}, code: 137},
 		"paused": {bring: func(t *testing.T, b *box) {
+			t.Helper()
 			b.m.limits.mu.Lock()
 			b.m.limits.plan.Path = "/somewhere" // there is a cgroup
 			b.m.limits.mu.Unlock()
