@@ -64,7 +64,10 @@ tar or a Dockerfile from standard input.`,
 			if a.inside == nil {
 				return a.inU0(os.Args[1:])
 			}
-			return a.build(cmd, f, args[0])
+			before := a.cacheChanged()
+			err := a.build(cmd, f, args[0])
+			a.boundCache(cmd.Context(), before, f.silent())
+			return err
 		},
 	}
 	f.register(cmd.Flags())

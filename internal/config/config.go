@@ -17,10 +17,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/BurntSushi/toml"
+	units "github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/notation"
@@ -72,6 +74,50 @@ type Egress struct {
 // Build is what is different for RUN steps.
 type Build struct {
 	Egress Rules `toml:"egress"`
+	// CacheSize bounds the build cache; nil is the default, a tenth of the disk.
+	CacheSize *CacheSize `toml:"cache-size"`
+}
+
+// CacheSize is the value of build.cache-size: a size ("20GB"), a share of the disk
+// ("15%"), or "unlimited", for which both are 0.
+type CacheSize struct {
+	Bytes   int64
+	Percent int
+}
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (c *CacheSize) UnmarshalTOML(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return errors.New(`cache-size: a size such as "20GB", a share of the disk such as "15%", or "unlimited"`)
+	}
+	if text == "unlimited" {
+		return nil
+	}
+	var err error
+	if share, isShare := strings.CutSuffix(text, "%"); isShare {
+		c.Percent, err = strconv.Atoi(share)
+		ok = c.Percent >= 1 && c.Percent <= 100
+	} else {
+		c.Bytes, err = units.FromHumanSize(text)
+		ok = c.Bytes > 0
+	}
+	if err != nil || !ok {
+		return fmt.Errorf(`cache-size %q: a size such as "20GB", a share of the disk from "1%%" to "100%%", or "unlimited"`, text)
+	}
+	return nil
+}
+
+// Of is the bound in bytes on a disk of that size, and 0 for none.
+func (c *CacheSize) Of(disk int64) int64 {
+	const share = 10 // percent, if nothing is said
+	switch {
+	case c == nil:
+		return disk / 100 * share
+	case c.Percent > 0:
+		return disk / 100 * int64(c.Percent)
+	}
+	return c.Bytes
 }
 
 // Rules are those of a build: Allow, if not nil, takes the place of Egress's in the

@@ -24,13 +24,15 @@ image-label = "ignore"
 host-ca = "/etc/ssl/company.pem"
 proxy = true
 dns-search = ["corp.example"]
+[build]
+cache-size = "20GB"
 [build.egress]
 allow = ["@npm"]
 `)
 	want := File{
 		Egress:  Egress{Allow: []string{"@debian", "git.example.org:22"}, Deny: []string{}, Limit: true, ImageLabel: LabelIgnore},
 		Network: Network{HostCA: &CA{On: true, Path: "/etc/ssl/company.pem"}, Proxy: new(true), DNSSearch: []string{"corp.example"}},
-		Build:   Build{Egress: Rules{Allow: []string{"@npm"}}},
+		Build:   Build{Egress: Rules{Allow: []string{"@npm"}}, CacheSize: &CacheSize{Bytes: 20e9}},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
@@ -58,6 +60,11 @@ func TestErrors(t *testing.T) {
 		"[network]\nhost-ca = 'ca.pem'":    "absolute",
 		"[egress]\nimage-label = 'trust'":  "image-label",
 		"[network]\nproxy = 'http://p/'\n": "proxy",
+		"[build]\ncache-size = 10":         "cache-size",
+		"[build]\ncache-size = '0%'":       "cache-size",
+		"[build]\ncache-size = '101%'":     "cache-size",
+		"[build]\ncache-size = '-1GB'":     "cache-size",
+		"[build]\ncache-size = 'big'":      "cache-size",
 	} {
 		if _, err := parse(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
@@ -143,5 +150,14 @@ func TestOwner(t *testing.T) {
 	}
 	if _, err := readFile(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "uid 12345") {
 		t.Errorf("another user's: %v", err)
+	}
+}
+
+func TestCacheSize(t *testing.T) {
+	for text, want := range map[string]int64{"": 100, "cache-size = '15%'": 150, "cache-size = '2kB'": 2000, "cache-size = 'unlimited'": 0} {
+		f, err := parse("[build]\n" + text)
+		if got := f.Build.CacheSize.Of(1000); err != nil || got != want {
+			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
+		}
 	}
 }
