@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // The build cache gives up what was unused longest, never what an image needs, nor
@@ -38,23 +39,23 @@ func TestBoundCache(t *testing.T) {
 			}
 		}
 		m := fullMount(t, s, size)
-		age(t, m.dir+".filled", 20*time.Hour)
+		age(t, m.Dir()+".filled", 20*time.Hour)
 
-		if d, err := BoundCache(t.Context(), s, 100*size); err != nil || d != (CacheDropped{}) {
+		if d, err := store.BoundCache(t.Context(), s.Store, 100*size); err != nil || d != (store.CacheDropped{}) {
 			t.Errorf("within the bound: %+v, %v", d, err)
 		}
 		// Three layers, each as blob and as directory, and the mount: 7 x size and a little.
-		d, err := BoundCache(t.Context(), s, 5*size+size/2)
+		d, err := store.BoundCache(t.Context(), s.Store, 5*size+size/2)
 		if err != nil || d.Steps != 1 || d.Mounts != 0 || d.Freed < 2*size {
 			t.Errorf("the mount is in use: dropped %+v, %v", d, err)
 		}
 		if err := m.Release(); err != nil {
 			t.Fatal(err)
 		}
-		if d, err = BoundCache(t.Context(), s, 4*size+size/2); err != nil || d.Steps != 0 || d.Mounts != 1 {
+		if d, err = store.BoundCache(t.Context(), s.Store, 4*size+size/2); err != nil || d.Steps != 0 || d.Mounts != 1 {
 			t.Errorf("the mount is oldest: dropped %+v, %v", d, err)
 		}
-		if d, err = BoundCache(t.Context(), s, 0); err != nil || d.Steps != 2 {
+		if d, err = store.BoundCache(t.Context(), s.Store, 0); err != nil || d.Steps != 2 {
 			t.Errorf("nothing is kept: dropped %+v, %v", d, err)
 		}
 		for i := range 4 {
@@ -91,7 +92,7 @@ func fullMount(t modetest.T, s *Store, size int) *CacheMount {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = os.WriteFile(filepath.Join(m.dir, "f"), make([]byte, size), 0o600)
+	err = os.WriteFile(filepath.Join(m.Dir(), "f"), make([]byte, size), 0o600)
 	if err := errors.Join(err, m.Filled()); err != nil {
 		t.Fatal(err)
 	}

@@ -30,11 +30,11 @@ func (s *Store) Look(ctx context.Context, img *Image, look func(*os.Root) error)
 		return fmt.Errorf("look into image %s: it has no layers", img.Digest)
 	}
 	id := "look-" + rand.Text()
-	scratch, err := s.NewScratch(id)
+	scratch, remove, err := lookScratch(s, id)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.RemoveScratch(id)) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	target := filepath.Join(scratch, "merged")
 	if err := os.Mkdir(target, 0o700); err != nil {
 		return fmt.Errorf("mount point: %w", err)

@@ -12,17 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/visible"
-	"github.com/claude-pocket-console/cpc/rootfs"
+	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // cacheChanged is when the build cache changed last. What cannot be known, a build will find out.
 func (a *app) cacheChanged() time.Time {
-	store, err := a.inside.store()
+	images, err := a.inside.store()
 	if err != nil {
 		return time.Time{}
 	}
-	defer store.Close()
-	return rootfs.CacheChanged(store)
+	defer images.Close()
+	return store.CacheChanged(images.Store)
 }
 
 // boundCache keeps the build cache within its bound after a build that has added
@@ -33,15 +33,15 @@ func (a *app) boundCache(ctx context.Context, before time.Time, quiet bool) {
 	if err != nil || limit == 0 || ctx.Err() != nil {
 		return // an error of the configuration has been told by the build
 	}
-	store, err := a.inside.store()
+	images, err := a.inside.store()
 	if err != nil {
 		return
 	}
-	defer store.Close()
-	if rootfs.CacheChanged(store).Equal(before) {
+	defer images.Close()
+	if store.CacheChanged(images.Store).Equal(before) {
 		return
 	}
-	d, err := rootfs.BoundCache(ctx, store, limit)
+	d, err := store.BoundCache(ctx, images.Store, limit)
 	size := func(n int64) string { return units.HumanSize(float64(n)) }
 	if d.Steps+d.Mounts > 0 && !quiet {
 		fmt.Fprintf(stderr(), "The build cache has a bound of %s. Dropped, the longest unused first: results of %d steps, %d cache mounts (%s).\nSet the bound in config.toml: [build] cache-size = \"20GB\"\n",

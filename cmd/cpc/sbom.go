@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
@@ -70,7 +71,14 @@ func (a *app) materials(ctx context.Context, store *rootfs.Store, img *rootfs.Im
 		if err != nil {
 			return nil, err
 		}
-		if err := recordMaterials(ctx, store, img, made); err != nil {
+		err = recordMaterials(ctx, store, img, made)
+		if errors.Is(err, unix.EROFS) { // it can be shown, and not be kept
+			if kind == sbom.SPDXType {
+				return made.SPDX, nil
+			}
+			return made.CycloneDX, nil
+		}
+		if err != nil {
 			return nil, err
 		}
 		if found, err = store.Artifacts(ctx, img.Digest, kind); err != nil || len(found) == 0 {

@@ -21,6 +21,8 @@ func spaceHint(err error) string {
 	full := "The disk is full"
 	switch {
 	case errors.Is(err, unix.ENOSPC):
+	case errors.Is(err, unix.EROFS):
+		return readOnlyHint(err)
 	case errors.Is(err, unix.EDQUOT):
 		full = "Your disk quota is used up"
 	default:
@@ -37,6 +39,14 @@ func spaceHint(err error) string {
 		return full + ": free some space."
 	}
 	return full + ": free some space where " + path + " is."
+}
+
+// readOnlyHint says what can be done with a store that is mounted read-only.
+func readOnlyHint(err error) string {
+	if path := pathOf(err); path == "" || !ownPath(path) {
+		return ""
+	}
+	return "The data directory is on a read-only file system. Its images can be listed, inspected, saved and exported.\nSandboxes, pulls and builds need a writable one: name it with CPC_DATA_DIR, and copy images there with cpc save and cpc load."
 }
 
 // pathOf is the file that an error is about, "" if it does not say.

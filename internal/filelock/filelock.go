@@ -5,7 +5,8 @@
 //
 // The kernel gives a lock up with the last descriptor of the open file, so one
 // never outlives its process. Descriptors are close-on-exec. A lock file may
-// be removed by who holds it exclusively; others notice and make it anew.
+// be removed by who holds it exclusively; others notice and make it anew. On a
+// read-only file system a shared lock of a file that is not there is none at all.
 package filelock
 
 import (
@@ -13,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +45,9 @@ type Lock struct {
 func Try(path string, how How) (*Lock, error) {
 	for {
 		f, err := ownfile.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
+		if how == Shared && errors.Is(err, unix.EROFS) {
+			return none(path)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
@@ -55,6 +60,16 @@ func Try(path string, how How) (*Lock, error) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 	}
+}
+
+// none is the shared lock on a file that is not there, on a read-only file system:
+// nobody has it exclusively by this mount, and nobody can be kept out of it.
+func none(path string) (*Lock, error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	return &Lock{f: dir}, nil
 }
 
 // lockFile says whether the locked file is still the one at path.

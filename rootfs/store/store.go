@@ -69,6 +69,9 @@ func Open(o Options) (*Store, error) {
 	o.Dir = dir
 	at := places{dir, variant}
 	s := &Store{places: at, buildCache: buildCache{at, o.Mapping}, scratchSpace: scratchSpace{at}, o: o}
+	if OnReadOnly(dir) {
+		return openReadOnly(s)
+	}
 	if err := s.lay(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}

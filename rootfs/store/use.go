@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/claude-pocket-console/cpc/internal/filelock"
 )
 
@@ -78,7 +80,8 @@ func (s *Store) InUse(d digest.Digest) bool {
 	if err != nil {
 		return true
 	}
-	return l.Remove() != nil
+	err = l.Remove()
+	return err != nil && !errors.Is(err, unix.EROFS)
 }
 
 // Unused takes the locks of manifests that nobody uses, until release: who removes

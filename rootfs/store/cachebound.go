@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rootfs
+package store
 
 import (
 	"context"
@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // CacheDropped is what BoundCache has dropped of the build cache.
@@ -107,14 +105,14 @@ func exists(path string) bool {
 
 // cacheParts lists what there is of this variant. Objects that images need are left out.
 func cacheParts(s *Store) ([]cachePart, error) {
-	idx, err := s.readIndex()
+	idx, err := s.Index()
 	if err != nil {
 		return nil, err
 	}
-	needed := live{blobs: make(map[string]bool), layers: make(map[string]bool)}
+	needed := NewObjects()
 	for _, m := range idx.Manifests {
-		if isImage(m) {
-			err = errors.Join(err, s.markImage(needed, m))
+		if IsImage(m) {
+			err = errors.Join(err, needed.addEntry(s, m))
 		}
 	}
 	if err != nil {
@@ -129,10 +127,10 @@ func cacheParts(s *Store) ([]cachePart, error) {
 		p := cachePart{path: path, used: modified(path)}
 		e, err := readCacheEntry(path)
 		if err == nil && !e.Layer.Empty {
-			if name := e.Layer.Descriptor.Digest.Encoded(); !needed.blobs[name] {
-				p.objects = append(p.objects, s.path("oci", v1.ImageBlobsDir, "sha256", name))
+			if name := e.Layer.Descriptor.Digest.Encoded(); !needed.Blobs[name] {
+				p.objects = append(p.objects, s.path(blobDir, name))
 			}
-			if name := e.Layer.DiffID.Encoded(); !needed.layers[name] {
+			if name := e.Layer.DiffID.Encoded(); !needed.Layers[name] {
 				p.objects = append(p.objects, s.path("layers", s.variant, name))
 			}
 		}
