@@ -188,9 +188,18 @@ func (p *saved) addEntry(idx *v1.Index, d v1.Descriptor, names []string) error {
 	if err != nil {
 		return err
 	}
+	if len(members) == 0 {
+		return fmt.Errorf("%w: nothing of %s is here", ErrNotFound, d.Digest)
+	}
+	// docker's list knows no platforms, and a tag in it is one image: the one that
+	// this host would run, or else the first.
+	listed := members[0].Digest
+	if fitting := best(members, HostPlatform()); len(fitting) > 0 {
+		listed = fitting[0].Digest
+	}
 	var written []v1.Descriptor
 	for _, m := range members {
-		w, err := p.addImage(m, names, len(members) == 1)
+		w, err := p.addImage(m, names, m.Digest == listed)
 		if err != nil {
 			return err
 		}
@@ -244,7 +253,7 @@ func sameDigests(a, b []v1.Descriptor) bool {
 }
 
 // addImage plans the blobs of one image and returns what its manifest is.
-func (p *saved) addImage(d v1.Descriptor, names []string, only bool) (v1.Descriptor, error) {
+func (p *saved) addImage(d v1.Descriptor, names []string, listed bool) (v1.Descriptor, error) {
 	img, err := store.LoadImage(p.s, d)
 	if err != nil {
 		return d, err
@@ -266,8 +275,7 @@ func (p *saved) addImage(d v1.Descriptor, names []string, only bool) (v1.Descrip
 	for _, n := range names {
 		entry.RepoTags = append(entry.RepoTags, Familiar(n))
 	}
-	// docker's list knows no platforms: the host's stands for all.
-	if only || img.Platform().Architecture == HostPlatform().Architecture {
+	if listed {
 		p.docker = append(p.docker, entry)
 	}
 	return out, nil

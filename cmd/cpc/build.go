@@ -64,9 +64,9 @@ tar or a Dockerfile from standard input.`,
 			if a.inside == nil {
 				return a.inU0(os.Args[1:])
 			}
-			before := a.cacheChanged()
+			before := cacheChanged(a)
 			err := a.build(cmd, f, args[0])
-			a.boundCache(cmd.Context(), before, f.silent())
+			boundCache(cmd.Context(), a, before, f.silent())
 			return err
 		},
 	}

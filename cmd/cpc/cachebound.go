@@ -16,7 +16,7 @@ import (
 )
 
 // cacheChanged is when the build cache changed last. What cannot be known, a build will find out.
-func (a *app) cacheChanged() time.Time {
+func cacheChanged(a *app) time.Time {
 	images, err := a.inside.store()
 	if err != nil {
 		return time.Time{}
@@ -28,8 +28,8 @@ func (a *app) cacheChanged() time.Time {
 // boundCache keeps the build cache within its bound after a build that has added
 // to it, and says what was dropped. The build has ended well or not; a cache that
 // cannot be bounded is a warning.
-func (a *app) boundCache(ctx context.Context, before time.Time, quiet bool) {
-	limit, err := a.cacheLimit()
+func boundCache(ctx context.Context, a *app, before time.Time, quiet bool) {
+	limit, err := cacheLimit(a)
 	if err != nil || limit == 0 || ctx.Err() != nil {
 		return // an error of the configuration has been told by the build
 	}
@@ -53,7 +53,7 @@ func (a *app) boundCache(ctx context.Context, before time.Time, quiet bool) {
 }
 
 // cacheLimit is the bound in bytes; the user's file goes before the administrator's.
-func (a *app) cacheLimit() (int64, error) {
+func cacheLimit(a *app) (int64, error) {
 	c, err := a.configuration()
 	if err != nil {
 		return 0, err

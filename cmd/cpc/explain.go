@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/rootfs"
@@ -81,6 +82,7 @@ func hints() []remedy {
 		{errStillRunning, defaultFailure, "Stop them with: cpc stop NAME; or end and remove them too, with: cpc system reset --force"},
 		{errForeignIDs, defaultFailure, "Files of ids that you do not have now, only root can remove: sudo rm -rf DIRECTORY, with the data directory that cpc info names."},
 		{store.ErrBusy, defaultFailure, "Wait for it to end (a build, a pull, a load), or end it. Then try again."},
+		{idmap.ErrOutside, defaultFailure, "Give the file another owner where the image is built: COPY --chown=USER, or chown in a RUN step."},
 		{sbom.ErrNoProgram, defaultFailure, "Install cpc-scan beside cpc (make install). cpc build --sbom=false works without it."},
 		{netns.ErrUnavailable, defaultFailure, networkHint},
 		{sandbox.ErrNoDecisions, defaultFailure, "Only sandboxes with --network allowlist (the default) have decisions."},

@@ -8,10 +8,16 @@
 // calling process sees, so a process inside U0 uses U0's ids.
 package idmap
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Size is the number of ids a sandbox has: 0 to 65535, as in the host.
 const Size = 65536
+
+// ErrOutside reports an id of an image that no sandbox can have.
+var ErrOutside = errors.New("outside of the ids that an image may use")
 
 // Mode is how the ids of a sandbox are backed on this host.
 type Mode string
@@ -57,7 +63,7 @@ func (m Mapping) ToStore(id uint32) (uint32, error) {
 		return 0, nil
 	}
 	if id >= m.Size {
-		return 0, fmt.Errorf("id %d: outside of the %d ids that an image may use", id, m.Size)
+		return 0, fmt.Errorf("id %d: %w, 0 to %d", id, ErrOutside, m.Size-1)
 	}
 	if m.Mode == Root {
 		return id, nil

@@ -111,12 +111,12 @@ func cacheParts(s *Store) ([]cachePart, error) {
 	}
 	needed := NewObjects()
 	for _, m := range idx.Manifests {
-		if IsImage(m) {
-			err = errors.Join(err, needed.addEntry(s, m))
+		if !IsImage(m) {
+			continue
 		}
-	}
-	if err != nil {
-		return nil, err
+		if err := needed.addEntry(s, m); err != nil {
+			return nil, err
+		}
 	}
 	var parts []cachePart
 	steps, err := filepath.Glob(s.path("cache", s.variant, "*.json"))
