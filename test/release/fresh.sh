@@ -5,8 +5,7 @@
 # fresh.sh PACKAGES SUITE: installs the package in a minimal Debian of that suite
 # (bookworm, trixie) with its dependencies, runs a sandbox in it, upgrades the package
 # while the sandbox runs, and purges it: nothing is left. PACKAGES is what packages.sh has
-# made. It needs root and Debian's packages, takes two minutes, and is run by hand: in the
-# test run this is the VM's (test/vm/package.sh), for Debian 13.
+# made. It needs root and Debian's packages, takes two minutes, and is run by hand.
 set -eu -o pipefail
 packages=$(realpath "$1") suite=$2
 cd "$(dirname "$0")/../.."

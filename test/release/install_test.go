@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package release tests what is installed: by make install, and by the packages
-// (packages.sh builds those, test/vm/package.sh installs them).
+// (packages.sh builds those, fresh.sh installs them; both are run by hand).
 package release
 
 import (
