@@ -58,11 +58,17 @@ func (p *spool) read(ctx context.Context, tr *tar.Reader) error {
 	left := p.s.Options().Limits.Total()
 	for n := 0; ; n++ {
 		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) && n == 0 {
+			return fmt.Errorf("%w: it is empty", ErrNoArchive)
+		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil && n == 0 {
-			return fmt.Errorf("%w (%w)", ErrNoArchive, err)
+		if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) && n == 0 {
+			return fmt.Errorf("%w: it is no tar", ErrNoArchive)
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("read archive: it ends too early, after %d files: %w", n, err)
 		}
 		if err == nil {
 			err = ctx.Err()

@@ -18,8 +18,10 @@ import (
 // packLayout writes an OCI image layout's files, and no others, as a tar. The
 // directory is another program's: links in it stay inside of it.
 func packLayout(root *os.Root, w io.Writer) error {
-	if _, err := root.Stat(v1.ImageLayoutFile); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoArchive, err)
+	if _, err := root.Stat(v1.ImageLayoutFile); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: there is no file %s in the directory", ErrNoArchive, v1.ImageLayoutFile)
+	} else if err != nil {
+		return err
 	}
 	tw := tar.NewWriter(w)
 	if err := packLayoutFiles(tw, root, true); err != nil {

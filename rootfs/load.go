@@ -40,7 +40,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) (_ []*Imag
 	defer func() { err = errors.Join(err, b.Close()) }()
 	p, err := newSpool(ctx, s, b, r)
 	if err != nil {
-		return nil, fmt.Errorf("load: %w", err)
+		return nil, err
 	}
 	p.platform = o.Platform
 	found, err := p.images()
@@ -48,7 +48,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) (_ []*Imag
 		err = unpackEntered(ctx, b, found, store.OneAtATime(o.Progress))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("load: %w", err)
+		return nil, err
 	}
 	return enter(ctx, b, found)
 }
@@ -57,11 +57,11 @@ func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) (_ []*Imag
 func (s *Store) LoadDir(ctx context.Context, dir string, o LoadOptions) (_ []*Image, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, fmt.Errorf("load: %w", err)
+		return nil, err
 	}
 	defer root.Close()
 	if err := countDir(ctx, root); err != nil {
-		return nil, fmt.Errorf("load: %w", err)
+		return nil, err
 	}
 	r, w := io.Pipe()
 	done := make(chan error, 1)
@@ -129,7 +129,7 @@ func unpackEntered(ctx context.Context, b *store.Batch, all []entered, tell func
 // enter commits a batch with images, and with what is kept about them.
 func enter(ctx context.Context, b *store.Batch, all []entered) ([]*Image, error) {
 	if len(all) == 0 {
-		return nil, fmt.Errorf("load: %w: no image in it", ErrNoArchive)
+		return nil, fmt.Errorf("%w: no image in it", ErrNoArchive)
 	}
 	var out []*Image
 	return out, b.Commit(ctx, func(idx *v1.Index) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/notation"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
@@ -24,7 +25,7 @@ func (p *spool) docker() ([]entered, error) {
 	}
 	var all []dockerImage
 	if err := json.Unmarshal(data, &all); err != nil {
-		return nil, fmt.Errorf("%s: %w", dockerManifestFile, err)
+		return nil, fmt.Errorf("%s: %w", dockerManifestFile, notation.JSON(err))
 	}
 	var out []entered
 	for _, img := range all {

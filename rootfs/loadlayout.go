@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/notation"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
@@ -24,7 +25,7 @@ func (p *spool) layout() ([]entered, error) {
 	}
 	var idx v1.Index
 	if err := json.Unmarshal(data, &idx); err != nil {
-		return nil, fmt.Errorf("%s: %w", v1.ImageIndexFile, err)
+		return nil, fmt.Errorf("%s: %w", v1.ImageIndexFile, notation.JSON(err))
 	}
 	const most = 10_000
 	if len(idx.Manifests) > most {

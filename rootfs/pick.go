@@ -16,6 +16,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/notation"
 	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
@@ -45,7 +46,7 @@ func (s *Store) LoadFrom(ctx context.Context, dir, which string) (_ *Image, err 
 func pickIndex(root *os.Root, which string) ([]byte, error) {
 	f, err := root.Open(v1.ImageIndexFile)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoArchive, err)
+		return nil, fmt.Errorf("%w: there is no file %s in the directory", ErrNoArchive, v1.ImageIndexFile)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, store.MaxDocument))
 	if err := errors.Join(err, f.Close()); err != nil {
@@ -53,7 +54,7 @@ func pickIndex(root *os.Root, which string) ([]byte, error) {
 	}
 	var idx v1.Index
 	if err := json.Unmarshal(data, &idx); err != nil {
-		return nil, fmt.Errorf("%s: %w", v1.ImageIndexFile, err)
+		return nil, fmt.Errorf("%s: %w", v1.ImageIndexFile, notation.JSON(err))
 	}
 	d, err := pick(idx.Manifests, which)
 	if err != nil {

@@ -185,7 +185,7 @@ const maxAnswer = 600
 type answerError struct{ error }
 
 func (e answerError) Error() string {
-	return visible.Bounded(registry.Addresses(e.error.Error()), maxAnswer)
+	return visible.Bounded(registry.Addresses(remoteWords(e.error)), maxAnswer)
 }
 func (e answerError) Unwrap() error { return e.error }
 

@@ -222,8 +222,11 @@ func (a *app) tagCommand() *cobra.Command {
 }
 
 func openInput(ctx context.Context, name string) (io.ReadCloser, error) {
-	if name != "-" {
-		return os.Open(filepath.Clean(name))
+	if name == "-" {
+		return stdin(ctx), nil
 	}
-	return stdin(ctx), nil
+	if strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://") {
+		return nil, fmt.Errorf("%s: a URL is not fetched: pipe it in, with curl -fL URL | cpc", name)
+	}
+	return os.Open(filepath.Clean(name))
 }

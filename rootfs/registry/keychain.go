@@ -19,6 +19,7 @@ import (
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/notation"
 	"github.com/claude-pocket-console/cpc/internal/visible"
@@ -117,7 +118,7 @@ func (k *Keychain) file(path string) authFile {
 const maxAuthFile = 4 << 20
 
 func readAuthFile(path string) authFile {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(filepath.Clean(path), os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO that nobody writes to is empty
 	if err != nil {
 		if _, hidden := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || hidden != nil {
 			return authFile{}

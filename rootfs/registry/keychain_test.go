@@ -5,14 +5,17 @@ package registry
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	dockerconfig "github.com/docker/cli/cli/config"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"golang.org/x/sys/unix"
 )
 
 func auths(entries ...string) string {
@@ -138,6 +141,36 @@ func TestKeychainReadsOnce(t *testing.T) {
 		}
 		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(auths("other.com=second", "example.com=second")), 0o600); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What is wrong with docker's configuration, or with a helper that it names, is said with
+// the file's name, and nothing is waited for.
+func TestBrokenDockerFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), dockerconfig.ConfigFileName)
+	was := dockerconfig.Dir()
+	dockerconfig.SetDir(filepath.Dir(path))
+	t.Cleanup(func() { dockerconfig.SetDir(was) })
+	for content, want := range map[string]string{
+		`{"auths":`:                             "not JSON: it ends too early",
+		`{"auths":[]}`:                          "auths: want an object, not a list",
+		`{"auths":{"a.example":{"auth":"%%"}}}`: "base64",
+		`{"credsStore":"nosuch"}`:               "docker-credential-nosuch, which",
+		"FIFO":                                  "not a regular file",
+	} {
+		_ = os.Remove(path) // there may be none
+		err := os.WriteFile(path, []byte(content), 0o600)
+		if content == "FIFO" {
+			err = errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, err := range map[string]error{"login": Store("r.example", Credentials{"me", "pw"}), "logout": func() error { _, err := Erase("r.example"); return err }()} {
+			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "out:") {
+				t.Errorf("%s, %s: %v, want %s", what, content, err, want)
+			}
 		}
 	}
 }

@@ -4,12 +4,14 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -108,11 +110,27 @@ func denied(err error) error {
 
 // dockerFile reads docker's configuration, which is to be written again.
 func dockerFile() (*configfile.ConfigFile, error) {
+	path := filepath.Join(dockerconfig.Dir(), dockerconfig.ConfigFileName)
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
 	cf, err := dockerconfig.Load(dockerconfig.Dir())
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dockerconfig.Dir(), dockerconfig.ConfigFileName), wrongAuthFile(err))
+		return nil, fmt.Errorf("%s: %w: mend the file, or move it away", path, wrongAuthFile(err))
 	}
 	return cf, nil
+}
+
+// helperFault says what is wrong with a credential helper, without what it prints, which may
+// be a secret.
+func helperFault(cf *configfile.ConfigFile, err error) error {
+	said, _, _ := strings.Cut(err.Error(), ", out:")
+	if _, name, ok := strings.Cut(said, `exec: "`); ok {
+		name, why, _ := strings.Cut(name, `": `)
+		return fmt.Errorf("%s, which %s names, cannot be run: %s: install it, or take it out of that file", name, cf.Filename, why)
+	}
+	_, reason, _ := strings.Cut(said, "- err: ")
+	return fmt.Errorf("the credential helper that %s names does not work: %s", cf.Filename, cmp.Or(reason, said))
 }
 
 // Store keeps credentials as docker does: with the credential helper that its
@@ -126,7 +144,7 @@ func Store(host string, cred Credentials) error {
 	key := configKey(host)
 	err = cf.GetCredentialsStore(key).Store(types.AuthConfig{ServerAddress: key, Username: cred.Username, Password: cred.Password})
 	if err != nil {
-		return fmt.Errorf("keep credentials: %w", err)
+		return fmt.Errorf("keep credentials: %w", helperFault(cf, err))
 	}
 	return nil
 }
@@ -140,7 +158,7 @@ func Erase(host string) (had bool, err error) {
 	key := configKey(host)
 	old, err := cf.GetAuthConfig(key)
 	if err != nil {
-		return false, fmt.Errorf("credentials for %s: %w", host, err)
+		return false, fmt.Errorf("credentials for %s: %w", host, helperFault(cf, err))
 	}
 	if old.Username == "" && old.Password == "" && old.Auth == "" && old.IdentityToken == "" && old.RegistryToken == "" {
 		return false, nil
