@@ -74,18 +74,17 @@ func TestCVE_2024_21626_Created(t *testing.T) {
 	})
 }
 
-// Where the quick way gives up, libcontainer makes the container, or says why
-// not, and nothing of the first try is left.
+// What only libcontainer does, it does; and where a plan fails, it says why, and
+// nothing of the first try is left.
 func TestStartGivesUp(t *testing.T) {
 	inSettings(t, func(b *bench) {
 		t := b.t
-		b.link("tmp", "var")
 		b.file("bin/plain", "", 0o644)
 		spec := b.spec("probe", "sleep")
-		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/var/run", Type: "tmpfs", Source: "tmpfs"})
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/bin/../tmp", Type: "tmpfs", Source: "tmpfs"})
 		b.create("c1", spec)
 		if got := initThreads(b.state("c1").Pid); got != "more" {
-			t.Errorf("a mount point behind a link: init has %s threads", got)
+			t.Errorf("a mount point that is to be cleaned: init has %s threads", got)
 		}
 		b.must("start", "c1")
 		if r := b.must("exec", "c1", "probe", "echo", "alive"); r.stdout != "alive\n" {

@@ -139,7 +139,7 @@ func TestFromDockerRefuses(t *testing.T) {
 	rule := func(r string) string { return `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[` + r + `]}` }
 	for profile, want := range map[string]string{
 		``:                                      "it ends too early",
-		`[]`:                                    "want an object, not a list",
+		`[]`:                                    "must be an object, not a list",
 		`{}`:                                    `unknown action ""`,
 		`{"defaultAction":"X"}`:                 `unknown action "X"`,
 		`{"defaultActoin":"X"}`:                 "unknown field",

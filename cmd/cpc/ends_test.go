@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,7 +46,8 @@ func TestMain(m *testing.M) {
 // than one line for those that wait for different things. BOX is a sandbox whose
 // monitor never answers, IMG an image, HOST a registry that never answers, FIFO
 // a pipe that nobody writes to. What a command does with standard input or output
-// is shown by a pipe that nobody writes to (input), or reads from (output).
+// is shown by a pipe that nobody writes to (input; alone: and no sandbox runs), or
+// reads from (output).
 const waits = `
 monitor attach BOX
 monitor exec BOX true
@@ -76,7 +78,7 @@ input   load
 input   load -i FIFO
 input   login -u me --password-stdin HOST
 input   system prune
-input   system reset
+alone   system reset
 network login -u me -p secret HOST
 network net learn HOST/a
 network pull HOST/a
@@ -226,11 +228,14 @@ func (w *waiting) end(how string, args []string, sig unix.Signal) error {
 		return err
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Args[0], cmd.Env, cmd.Dir = "cpc", w.env, w.dir
+	cmd.Args[0], cmd.Env, cmd.Dir = "cpc", slices.Clone(w.env), w.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var said bytes.Buffer
 	switch how {
-	case "input":
+	case "input", "alone":
+		if how == "alone" {
+			cmd.Env = append(cmd.Env, "CPC_STATE_DIR="+filepath.Join(w.dir, "alone", "state"), "CPC_DATA_DIR="+filepath.Join(w.dir, "alone", "data"))
+		}
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			return err

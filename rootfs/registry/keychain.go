@@ -72,6 +72,19 @@ func (k *Keychain) Resolve(r authn.Resource) (authn.Authenticator, error) {
 	return authn.Anonymous, nil
 }
 
+// dockerDir is the directory of docker's configuration, "" without one. (docker's own
+// function looks at the environment once in a process.)
+func dockerDir() string {
+	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".docker")
+}
+
 // authFiles are the files that may have credentials, in order.
 func authFiles() []string {
 	var all []string
@@ -84,11 +97,7 @@ func authFiles() []string {
 			all = append(all, filepath.Join(append([]string{dir}, path...)...))
 		}
 	}
-	if dir := os.Getenv("DOCKER_CONFIG"); dir != "" {
-		under(dir, dockerconfig.ConfigFileName)
-	} else {
-		under(home, ".docker", dockerconfig.ConfigFileName)
-	}
+	under(dockerDir(), dockerconfig.ConfigFileName)
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		under(dir, "containers/auth.json")
 	} else {

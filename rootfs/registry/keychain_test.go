@@ -149,12 +149,10 @@ func TestKeychainReadsOnce(t *testing.T) {
 // the file's name, and nothing is waited for.
 func TestBrokenDockerFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), dockerconfig.ConfigFileName)
-	was := dockerconfig.Dir()
-	dockerconfig.SetDir(filepath.Dir(path))
-	t.Cleanup(func() { dockerconfig.SetDir(was) })
+	t.Setenv("DOCKER_CONFIG", filepath.Dir(path))
 	for content, want := range map[string]string{
 		`{"auths":`:                             "not JSON: it ends too early",
-		`{"auths":[]}`:                          "auths: want an object, not a list",
+		`{"auths":[]}`:                          "auths: must be an object, not a list",
 		`{"auths":{"a.example":{"auth":"%%"}}}`: "base64",
 		`{"credsStore":"nosuch"}`:               "docker-credential-nosuch, which",
 		"FIFO":                                  "not a regular file",

@@ -108,13 +108,20 @@ func denied(err error) error {
 	return err
 }
 
+// errNoHome is the lack of a place for logins.
+var errNoHome = errors.New("no directory for logins: neither DOCKER_CONFIG nor HOME is set")
+
 // dockerFile reads docker's configuration, which is to be written again.
 func dockerFile() (*configfile.ConfigFile, error) {
-	path := filepath.Join(dockerconfig.Dir(), dockerconfig.ConfigFileName)
+	dir := dockerDir()
+	if dir == "" {
+		return nil, errNoHome
+	}
+	path := filepath.Join(dir, dockerconfig.ConfigFileName)
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file", path)
 	}
-	cf, err := dockerconfig.Load(dockerconfig.Dir())
+	cf, err := dockerconfig.Load(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: mend the file, or move it away", path, wrongAuthFile(err))
 	}
