@@ -136,10 +136,10 @@ func TestDiskSizes(t *testing.T) {
 	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		for _, c := range []struct{ flag, value, says string }{
 			{"--disk", "0", "the minimum is 16m"},
-			{"--disk", "1x", "want a number"},
+			{"--disk", "1x", "must be a number"},
 			{"--disk", "100t", "maximum"},
 			{"--storage-opt", "overlay2.size=1g", "only size=BYTES is known"},
-			{"--storage-opt", "size=", "want a number"},
+			{"--storage-opt", "size=", "must be a number"},
 		} {
 			if _, stderr, code := w.run(t, "run", "--rm", c.flag, c.value, base, "true"); code != 125 || !strings.Contains(stderr, c.says) {
 				t.Errorf("%s %s: exit status %d: %q", c.flag, c.value, code, stderr)
