@@ -33,6 +33,7 @@ func hostState(t *testing.T, w *who) map[string]int {
 func TestManyInARow(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		w.in(t, "true")
+		w.leftovers(t) // its monitor has ended, too
 		before := hostState(t, w)
 		for range 30 {
 			if got := w.in(t, "echo hello"); got != "hello\n" {
