@@ -141,7 +141,7 @@ checkpoint() {
 }
 nothing_left() {
 	[ ! -e /sys/fs/cgroup/cpcfields ] || return # create made it, delete takes it away
-	[ -z "$(ls "$work/state")" ] && ! pgrep -f "$work"
+	[ -z "$(find "$work/state" -mindepth 1 ! -name @longway)" ] && ! pgrep -f "$work"
 }
 
 finish() {
