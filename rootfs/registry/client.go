@@ -168,10 +168,10 @@ func (c *Client) transport(reg name.Registry) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", host, err)
 	}
-	t := literals{&waiter{
+	t := &late{reg: reg, keychain: c.o.Keychain, next: literals{&waiter{
 		next:  decoder{&guard{next: watcher{base, c.o.Stall}, allowed: c.plainHosts()}},
 		pause: c.o.Pause, tell: c.o.Tell,
-	}}
+	}}}
 	c.transports[host] = t
 	return t, nil
 }
