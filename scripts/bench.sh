@@ -44,5 +44,14 @@ echo "== with cgroup v2 only, no limits"
 
 echo
 echo "== the network of a sandbox"
-scripts/go build -o "$open/net" ./test/bench/net
+CGO_ENABLED=0 scripts/go build -o "$open/net" ./test/bench/net # it runs in a sandbox, too
 "$open/net" -n "$(((rounds + 3) / 4))"
+
+echo
+echo "== a connection from a sandbox of cpc run"
+image=debian:trixie-slim
+if bin/cpc inspect "$image" >/dev/null 2>&1; then
+	"$open/net" -n "$(((rounds + 3) / 4))" -cpc bin/cpc -image "$image"
+else
+	echo "left out: no image $image (cpc pull $image)"
+fi

@@ -39,8 +39,16 @@ func main() {
 	rounds := flag.Int("n", 5, "rounds")
 	length := flag.Duration("t", time.Second, "length of one measurement")
 	only := flag.String("only", "", "measure only what has this in its name")
+	cpc := flag.String("cpc", "", "a cpc, of which a sandbox is compared with the host, and nothing else")
+	image := flag.String("image", "debian:trixie-slim", "the image of that sandbox")
 	flag.Parse()
-	if err := run(*rounds, *length, *only, flag.Args()); err != nil {
+	var err error
+	if *cpc != "" {
+		err = runCompare(*rounds, *cpc, *image)
+	} else {
+		err = run(*rounds, *length, *only, flag.Args())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:forbidigo // this is main
 	}
@@ -68,6 +76,18 @@ func run(rounds int, length time.Duration, only string, args []string) error {
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1 << 16}}
 	cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids, ids
 	cmd.SysProcAttr.GidMappingsEnableSetgroups = true
+	cmd.Stdout = os.Stdout
+	return cmd.Run()
+}
+
+// runCompare has compare run in namespaces of its own, as root of the host.
+func runCompare(rounds int, cpc, image string) error {
+	if os.Getenv(envRole) == asHost {
+		runtime.LockOSThread() // children end with the thread that starts them
+		return compare(rounds, cpc, image)
+	}
+	cmd := self(asHost, os.Args[1:]...)
+	cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWNET | unix.CLONE_NEWNS
 	cmd.Stdout = os.Stdout
 	return cmd.Run()
 }
