@@ -5,6 +5,7 @@ package netns
 
 import (
 	"net"
+	"net/netip"
 	"os"
 	goruntime "runtime"
 	"slices"
@@ -35,7 +36,14 @@ func TestManyConns(t *testing.T) {
 			return used(t.T)
 		}
 		before := round(1000)
+		start := processTime(t.T)
 		after := round(10_000)
+		each := (processTime(t.T) - start) / 10_000
+		if plain := plainConn(t.T, w); each > 4*plain {
+			t.Errorf("a connection costs %v of processor time, and %v without the gateway", each, plain)
+		} else {
+			t.Logf("a connection costs %v of processor time, and %v without the gateway", each, plain)
+		}
 		// Pipes of splice(2) are kept for a while, and ended threads' stacks.
 		for end := time.Now().Add(soon); after.more(before) && time.Now().Before(end); after = used(t.T) {
 			time.Sleep(100 * time.Millisecond)
@@ -45,6 +53,27 @@ func TestManyConns(t *testing.T) {
 		}
 		t.Logf("after 1,000 connections %+v, after 10,000 more %+v", before, after)
 	})
+}
+
+// plainConn is the processor time of a connection to the world without a gateway,
+// both of its ends: the measure of what one with a gateway may cost on this machine,
+// as busy as it is.
+func plainConn(t *testing.T, w *world) time.Duration {
+	t.Helper()
+	const conns = 1000
+	at, dial, start := netip.MustParseAddrPort(public+":22"), w.host().Dial, processTime(t)
+	for range conns {
+		c, err := dial(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte("x"))
+		if n, err := c.Read(make([]byte, 1)); n != 1 {
+			t.Error(err)
+		}
+		_ = c.Close()
+	}
+	return (processTime(t) - start) / conns
 }
 
 // usage is what a process holds.
