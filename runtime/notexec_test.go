@@ -102,7 +102,8 @@ func TestNotExecutableLongWay(t *testing.T) {
 					t.Errorf("%s %s: %+v", verb, name, r)
 				}
 			}
-			// Who is init's parent may have reaped it before start looks.
+			// runc's start ends with 0. Who is init's parent may have reaped it before start
+			// looks; nobody but the parent knows then whether it executed the command.
 			if r := b.cli("start", "c2"); r.code != 126 && r.code != 0 {
 				t.Errorf("start %s: %+v", name, r)
 			}

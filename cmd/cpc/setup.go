@@ -36,7 +36,9 @@ func (a *app) setupCommand() *cobra.Command {
 		Use: "setup [OPTIONS]", Short: "Prepare this machine for sandboxes (once, as root)", Args: wants(0, 0),
 		Long: `Prepare this machine for the sandboxes of a user. The command does what only an
 administrator can do: it makes systemd delegate cgroup controllers to users, gives
-the user a range of subordinate ids, and loads the AppArmor profiles of cpc.
+the user a range of subordinate ids, and loads the AppArmor profiles of cpc. All
+sandboxes of the user share that range, and with it some quotas of the kernel
+(SECURITY.md); as root each sandbox has its own ids.
 
 The changes are shown first. Settings that exist are kept, and no file is
 overwritten. The changes are recorded, and --undo reverts exactly those. cpc doctor
