@@ -6,7 +6,7 @@ package registry
 import (
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -22,7 +22,8 @@ import (
 // lateRegistry lets everybody ask /v2/, and wants a token for all else. Anybody may
 // read public/; the user me with the password pass may do everything.
 func lateRegistry(t *testing.T) string {
-	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	t.Helper()
+	images := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	var srv *httptest.Server
 	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, named := r.BasicAuth()
@@ -112,8 +113,10 @@ func TestLateToken(t *testing.T) {
 		fails bool
 	}{
 		{nobody, "public/a:1", push, true},
-		{me, "public/a:1", push, false}, {me, "team/b:1", push, false},
-		{nobody, "public/a:1", pull, false}, {me, "team/b:1", pull, false},
+		{me, "public/a:1", push, false},
+		{me, "team/b:1", push, false},
+		{nobody, "public/a:1", pull, false},
+		{me, "team/b:1", pull, false},
 		{nobody, "team/b:1", pull, true},
 		{user{authn.AuthConfig{Username: "me", Password: "wrong"}}, "team/b:1", pull, true},
 	} {
