@@ -70,7 +70,7 @@ works() {
 # norange has no session here: runuser makes none.
 as_norange() (
 	echo "$BASHPID" >$dir/start/cgroup.procs
-	exec runuser -u norange -- env -i "PATH=$PATH" HOME=/home/norange CPC_VM_DELEGATED=yes CPC_VM_RUNS=5 "VERBOSE=${VERBOSE:-}" "$@"
+	exec runuser -u norange -- env -i "PATH=$PATH" HOME=/home/norange CPC_VM_DELEGATED=yes CPC_VM_RUNS=5 "VERBOSE=${VERBOSE:-}" "SLOW=${SLOW:-1}" "$@"
 )
 dir=/sys/fs/cgroup/delegated
 

@@ -46,13 +46,13 @@ says() { [[ $(cpc logs "$1" 2>/dev/null) == *"$2"* ]]; }
 host_kept() {
 	[ "$tier" != tmpfs ] || return 0
 	cpc run -d --name filled --disk 16m "$image" sh -c 'head -c 24m /dev/zero >/var/tmp/f; sync; echo full; sleep 300' >/dev/null || return
-	local took
-	eventually says filled full || return
+	local took status=0
+	eventually says filled full || status=1
 	took=$(du -sk "$data/scratch" | cut -f1)
 	echo "of the host's disk: $took KiB"
 	cpc logs filled
 	cpc rm -f filled
-	[ "$took" -gt 12000 ] && [ "$took" -le 16500 ]
+	[ $status = 0 ] && [ "$took" -gt 12000 ] && [ "$took" -le 16500 ]
 }
 
 on_record() {
