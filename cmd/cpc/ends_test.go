@@ -287,7 +287,7 @@ func (w *waiting) end(how string, args []string, sig unix.Signal) error {
 
 // overInTime reports whether a command ends within the second that is promised.
 // A busy machine has as long on top as it takes, now, to run cpc version, the least
-// that cpc does, three times; on an idle one that is a tenth of a second.
+// that cpc does, ten times; on an idle one that is a third of a second.
 func (w *waiting) overInTime(over <-chan struct{}) bool {
 	select {
 	case <-over:
@@ -298,7 +298,7 @@ func (w *waiting) overInTime(over <-chan struct{}) bool {
 	if err != nil {
 		return false
 	}
-	for range 3 {
+	for range 10 {
 		cmd := exec.Command(self, "version")
 		cmd.Args[0], cmd.Env = "cpc", w.env
 		if cmd.Run() != nil {
