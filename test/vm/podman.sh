@@ -242,7 +242,7 @@ left_out() {
 
 core() {
 	[ -z "${STEPS:-}" ] || { echo "$STEPS" && return; }
-	echo run missing terminal inside limits detached exec exec_terminal pause update kill remove left
+	echo run missing terminal inside limits detached exec exec_terminal pause update kill start remove left
 }
 
 finish() {
