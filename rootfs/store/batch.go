@@ -222,35 +222,37 @@ const manyFiles = 8
 // settle is the one place where anything comes to its place: one sync, the renames,
 // and the directories. It gives up the locks of the layers, also if it fails.
 func (s *Store) settle(blobs map[digest.Digest]string, layers []*staged, large bool) error {
-	var errs []error
-	if err := s.syncStaged(blobs, large || len(layers) > 0); err != nil {
-		errs = append(errs, fmt.Errorf("sync store: %w", err))
+	err := s.syncStaged(blobs, large || len(layers) > 0)
+	if err != nil {
+		err = fmt.Errorf("sync store: %w", err)
 		clear(blobs)
 	}
 	s.step("synced")
 	for d, path := range blobs {
-		if err := os.Rename(path, s.blobPath(d)); err != nil {
-			errs = append(errs, fmt.Errorf("write blob %s: %w", d, err))
+		if e := os.Rename(path, s.blobPath(d)); e != nil {
+			err = errors.Join(err, fmt.Errorf("write blob %s: %w", d, e))
 		}
 		s.step("blob placed")
 	}
 	for _, l := range layers {
-		if len(errs) == 0 {
-			errs = append(errs, s.adopt(l))
+		if err == nil {
+			err = s.adopt(l)
 			s.step("layer placed")
 		}
 		if l.lock != nil {
-			errs = append(errs, l.lock.Remove())
+			err = errors.Join(err, l.lock.Remove())
 		}
 	}
 	if len(blobs) > 0 {
-		errs = append(errs, atomicfile.SyncDir(s.path(blobDir)))
+		e := atomicfile.SyncDir(s.path(blobDir)) // what is in its place stays there
+		err = errors.Join(err, e)
 	}
 	if len(layers) > 0 {
-		errs = append(errs, atomicfile.SyncDir(s.path("layers", s.variant)))
+		e := atomicfile.SyncDir(s.path("layers", s.variant))
+		err = errors.Join(err, e)
 	}
 	s.step("places synced")
-	return errors.Join(errs...)
+	return err
 }
 
 // syncStaged makes what is staged durable.

@@ -242,6 +242,43 @@ func afterCrash(t modetest.T, o Options, step string, want []string) {
 	}
 }
 
+// Each of several unpacked layers comes to its place, not the first one only.
+func TestManyLayersArePlaced(t *testing.T) {
+	single(t, func(t modetest.T, s *Store) {
+		b, err := s.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		var layers []LayerDescriptor
+		coming := map[digest.Digest][]byte{}
+		for _, content := range []string{"first", "second", "third"} {
+			l, data := download(t, content)
+			layers, coming[l.Descriptor.Digest] = append(layers, l), data
+		}
+		if err := b.Claim(t.Context(), layers); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range layers {
+			_, err := b.Layer(t.Context(), l, LayerOptions{Unpack: true}, func(_ context.Context, p *Part) error {
+				_, err := p.Write(coming[l.Descriptor.Digest])
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Keep(); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range layers {
+			if !s.HaveLayer(l.DiffID) || !s.Stored(l.Descriptor.Digest) {
+				t.Errorf("layer %s: unpacked: %v, stored: %v", l.DiffID, s.HaveLayer(l.DiffID), s.Stored(l.Descriptor.Digest))
+			}
+		}
+	})
+}
+
 // What is not committed is gone with the batch, of every writer.
 func TestCloseDrops(t *testing.T) {
 	single(t, func(t modetest.T, s *Store) {
