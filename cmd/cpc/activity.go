@@ -18,8 +18,12 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
-// quickly is how long a step may take without a word.
-const quickly = time.Second
+// A step takes this long without a word: on a terminal, and elsewhere, where a
+// line remains and a script that looks at standard error finds it there.
+const (
+	quickly   = time.Second
+	inSilence = 10 * time.Second
+)
 
 // activity says what a command does that takes more than a moment: on a terminal
 // in a line that lives as long as the work, elsewhere in a line of its own for each
@@ -145,7 +149,7 @@ func (t *activity) show(now time.Time) {
 	}
 	text := visible.Line(t.what)
 	if t.width == nil {
-		if t.shown || took < quickly {
+		if t.shown || took < inSilence {
 			return
 		}
 		if t.total > 0 {

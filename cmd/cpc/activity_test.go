@@ -33,14 +33,14 @@ func TestActivityWithoutTerminal(t *testing.T) {
 	after(900 * time.Millisecond)
 	a.now("Unpacking\x1b[2J a layer\nforged")
 	a.at(1, 30e6)
-	after(999 * time.Millisecond)
+	after(9900 * time.Millisecond)
 	if out.Len() > 0 {
 		t.Errorf("of what was quick: %q", out)
 	}
-	after(time.Second)
-	after(9 * time.Second)
+	after(10 * time.Second)
+	after(20 * time.Second)
 	a.now("Removing")
-	after(2 * time.Second)
+	after(12 * time.Second)
 	a.now("Quick")
 	a.end()
 	if want := "Unpacking a layer forged (30MB)\nRemoving\n"; out.String() != want {

@@ -92,7 +92,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	busy := working("Starting the sandbox", false)
+	busy := working("Starting the sandbox", a.quiet)
 	req.Busy = busy.step
 	s, err := f.start(cmd.Context(), e, req)
 	busy.end()

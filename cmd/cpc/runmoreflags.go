@@ -35,7 +35,7 @@ func (f *moreFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.logDriver, "log-driver", logLocal, "`DRIVER`: local (a file of bounded size, for cpc logs) or none")
 	fs.StringArrayVar(&f.logOpts, "log-opt", nil, "Accepted for compatibility with docker: max-size, max-file; the log is always bounded")
 	_ = fs.MarkHidden("log-opt") // it is there
-	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Do not show progress while the image is pulled")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Do not show progress of a pull or of a slow start")
 }
 
 const logLocal = "local"
