@@ -20,7 +20,7 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
-func (a *app) saveCommand() *cobra.Command {
+func (a imageCommands) saveCommand() *cobra.Command {
 	var output, format, platform string
 	var referrers bool
 	cmd := &cobra.Command{
@@ -80,7 +80,7 @@ func writeOutput(name string, mode fs.FileMode, write func(io.Writer) error) err
 	return atomicfile.Named(name, atomicfile.Options{Mode: mode}, func(f *os.File) error { return write(f) })
 }
 
-func (a *app) loadCommand() *cobra.Command {
+func (a imageCommands) loadCommand() *cobra.Command {
 	var input, platform string
 	var quiet bool
 	cmd := &cobra.Command{
@@ -114,7 +114,7 @@ loaded, so that the first run starts without delay.`,
 	return cmd
 }
 
-func (a *app) loadImages(ctx context.Context, store *rootfs.Store, input string, quiet bool, platform *v1.Platform) ([]*rootfs.Image, error) {
+func (a imageCommands) loadImages(ctx context.Context, store *rootfs.Store, input string, quiet bool, platform *v1.Platform) ([]*rootfs.Image, error) {
 	busy := working("Reading the archive", quiet)
 	defer busy.end()
 	a.inside.warn = busy.say

@@ -50,7 +50,7 @@ type buildFlags struct {
 	call                            string
 }
 
-func (a *app) buildCommand() *cobra.Command {
+func (a buildCommands) buildCommand() *cobra.Command {
 	f := &buildFlags{}
 	cmd := &cobra.Command{
 		Use: "build [OPTIONS] CONTEXT", Short: "Build an image from a Dockerfile", Args: wants(1, 1),
@@ -64,9 +64,9 @@ tar or a Dockerfile from standard input.`,
 			if a.inside == nil {
 				return a.inU0(os.Args[1:])
 			}
-			before := cacheChanged(a)
+			before := cacheChanged(a.app)
 			err := a.build(cmd, f, args[0])
-			boundCache(cmd.Context(), a, before, f.silent())
+			boundCache(cmd.Context(), a.app, before, f.silent())
 			return err
 		},
 	}
@@ -131,7 +131,7 @@ func (r stepRunner) Run(ctx context.Context, s build.Process) error {
 	return nil
 }
 
-func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error {
+func (a buildCommands) build(cmd *cobra.Command, f *buildFlags, contextDir string) error {
 	ctx := cmd.Context()
 	if err := f.canExamine(); err != nil {
 		return err
@@ -193,7 +193,7 @@ func (a *app) build(cmd *cobra.Command, f *buildFlags, contextDir string) error 
 // ready does what can fail before an image has its names in the store: what is
 // named or reported afterwards is complete. What is pushed comes last, as nothing
 // takes it back.
-func (a *app) ready(cmd *cobra.Command, f *buildFlags, outs []output, images []*rootfs.Image, o *build.Options) error {
+func (a buildCommands) ready(cmd *cobra.Command, f *buildFlags, outs []output, images []*rootfs.Image, o *build.Options) error {
 	if err := a.examineAll(cmd, f, o.Store, images); err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (a *app) ready(cmd *cobra.Command, f *buildFlags, outs []output, images []*
 	return nil
 }
 
-func (a *app) examineAll(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, images []*rootfs.Image) error {
+func (a buildCommands) examineAll(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, images []*rootfs.Image) error {
 	for _, img := range images {
 		if err := a.examine(cmd, f, store, img); err != nil {
 			return err
@@ -219,7 +219,7 @@ func (a *app) examineAll(cmd *cobra.Command, f *buildFlags, store *rootfs.Store,
 }
 
 // equip gives a build what it works with.
-func (a *app) equip(cmd *cobra.Command, f *buildFlags, o *build.Options, net network.Options, inUse []string) error {
+func (a buildCommands) equip(cmd *cobra.Command, f *buildFlags, o *build.Options, net network.Options, inUse []string) error {
 	f.net.tell("cpc build")
 	limits, err := f.steps.options(cmd.Flags())
 	if err != nil {
@@ -312,24 +312,24 @@ func (f *buildFlags) canExamine() error {
 
 // examine records what a new image contains, and looks it up as asked. A
 // rebuild that gave the image that was there finds its bill there, too.
-func (a *app) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, img *rootfs.Image) error {
+func (a buildCommands) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.Store, img *rootfs.Image) error {
 	ctx := cmd.Context()
 	recorded, err := store.Artifacts(ctx, img.Digest, sbom.SPDXType)
 	if err != nil || !f.scan && (!f.sbom || len(recorded) > 0) || len(img.Manifest.Layers) == 0 {
 		return err
 	}
-	found, err := a.inventory(ctx, store, img, f.silent())
+	found, err := contentCommands{a.app}.inventory(ctx, store, img, f.silent())
 	if err == nil && f.sbom && len(recorded) == 0 {
 		err = recordMaterials(ctx, store, img, found)
 	}
 	if err != nil || !f.scan {
 		return err
 	}
-	return a.scan(cmd, &f.scanning, listing{}, found.Inventory.Packages)
+	return contentCommands{a.app}.scan(cmd, &f.scanning, listing{}, found.Inventory.Packages)
 }
 
 // stepNetwork is what RUN steps may reach, and what they find there.
-func (a *app) stepNetwork(cmd *cobra.Command, f *buildFlags) (o network.Options, err error) {
+func (a buildCommands) stepNetwork(cmd *cobra.Command, f *buildFlags) (o network.Options, err error) {
 	if f.net.config, err = a.configuration(); err != nil {
 		return o, err
 	}

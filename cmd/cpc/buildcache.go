@@ -91,7 +91,7 @@ func parseCaches(flag string, given []string) ([]cachePlace, error) {
 
 // importCaches reads --cache-from. One that is not there is no error, as in
 // docker: the first build of many has none.
-func (a *app) importCaches(ctx context.Context, f *buildFlags, o *build.Options) (err error) {
+func (a buildCommands) importCaches(ctx context.Context, f *buildFlags, o *build.Options) (err error) {
 	if f.cachesTo, err = parseCaches("cache-to", f.cacheTo); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (a *app) importCaches(ctx context.Context, f *buildFlags, o *build.Options)
 	return nil
 }
 
-func (a *app) openCache(ctx context.Context, o *build.Options, ref string) error {
+func (a buildCommands) openCache(ctx context.Context, o *build.Options, ref string) error {
 	client, err := a.registryClient(tellStderr)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (a *app) openCache(ctx context.Context, o *build.Options, ref string) error
 }
 
 // exportCaches writes --cache-to: mode=min what the images are made of, max all.
-func (a *app) exportCaches(ctx context.Context, f *buildFlags, o *build.Options, images []*rootfs.Image) error {
+func (a buildCommands) exportCaches(ctx context.Context, f *buildFlags, o *build.Options, images []*rootfs.Image) error {
 	for _, to := range f.cachesTo {
 		if to.kind == "inline" {
 			continue
@@ -146,7 +146,7 @@ func (a *app) exportCaches(ctx context.Context, f *buildFlags, o *build.Options,
 	return nil
 }
 
-func (a *app) exportCache(ctx context.Context, f *buildFlags, o *build.Options, to cachePlace, images []*rootfs.Image) error {
+func (a buildCommands) exportCache(ctx context.Context, f *buildFlags, o *build.Options, to cachePlace, images []*rootfs.Image) error {
 	if to.all {
 		images = nil
 	}

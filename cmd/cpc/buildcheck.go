@@ -35,7 +35,7 @@ const configTime = 30 * time.Second
 
 // checkOnly prints what the checks find; that there is something is a failure.
 // Of base images that are not here it asks their registries for the configurations.
-func (a *app) checkOnly(ctx context.Context, o *build.Options) error {
+func (a buildCommands) checkOnly(ctx context.Context, o *build.Options) error {
 	o.BaseConfig = func(ctx context.Context, ref string, platform v1.Platform) (rootfs.Config, error) {
 		client, err := a.registryClient(tellStderr)
 		if err != nil {

@@ -14,16 +14,16 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
-func (a *app) builderGroup() *cobra.Command {
+func (a buildCommands) builderGroup() *cobra.Command {
 	return group("builder", "Manage the build cache", a.buildCommand(), a.builderPruneCommand())
 }
 
 // buildxGroup has the words of docker's buildx. There is one builder: cpc.
-func (a *app) buildxGroup() *cobra.Command {
+func (a buildCommands) buildxGroup() *cobra.Command {
 	return group("buildx", "Build images with the commands of docker buildx", a.buildCommand(), a.builderPruneCommand(), a.buildxListCommand(), a.buildxVersionCommand())
 }
 
-func (a *app) buildxListCommand() *cobra.Command {
+func (a buildCommands) buildxListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Short: "List the builders; cpc is the only one", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -34,7 +34,7 @@ func (a *app) buildxListCommand() *cobra.Command {
 	}
 }
 
-func (a *app) buildxVersionCommand() *cobra.Command {
+func (a buildCommands) buildxVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Show the version of the builder, which is that of cpc", Args: wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,7 +44,7 @@ func (a *app) buildxVersionCommand() *cobra.Command {
 	}
 }
 
-func (a *app) builderPruneCommand() *cobra.Command {
+func (a buildCommands) builderPruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
 		Use: "prune [OPTIONS]", Short: "Remove the build cache (the results of steps and the cache mounts)", Args: wants(0, 0),

@@ -128,7 +128,7 @@ type built struct {
 
 // write writes all outputs but those that a registry gets. The image has no name
 // in the store yet; an archive has the first of those that it is to get.
-func (a *app) write(ctx context.Context, outs []output, images []*rootfs.Image, o *build.Options) error {
+func (a buildCommands) write(ctx context.Context, outs []output, images []*rootfs.Image, o *build.Options) error {
 	for _, out := range outs {
 		if err := a.writeOne(ctx, out, images, o); err != nil {
 			return err
@@ -137,7 +137,7 @@ func (a *app) write(ctx context.Context, outs []output, images []*rootfs.Image, 
 	return nil
 }
 
-func (a *app) writeOne(ctx context.Context, out output, images []*rootfs.Image, o *build.Options) error {
+func (a buildCommands) writeOne(ctx context.Context, out output, images []*rootfs.Image, o *build.Options) error {
 	so := rootfs.SaveOptions{Format: rootfs.OCIArchive, Names: o.Tags[:min(1, len(o.Tags))]}
 	refs := []string{builtDigest(images).String()}
 	switch {
@@ -163,7 +163,7 @@ func builtDigest(images []*rootfs.Image) digest.Digest {
 	return images[0].Digest
 }
 
-func (a *app) pushAll(ctx context.Context, images []*rootfs.Image, o *build.Options) error {
+func (a buildCommands) pushAll(ctx context.Context, images []*rootfs.Image, o *build.Options) error {
 	client, err := a.registryClient(tellStderr)
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ func connectCommand() (string, error) {
 }
 
 // gitConnectCommand is for git, not for people.
-func (a *app) gitConnectCommand() *cobra.Command {
+func (a buildCommands) gitConnectCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: connectName + " HOST PORT", Short: "Connect git to a host, within a build", Hidden: true, Args: wants(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -32,7 +32,7 @@ const endsSandbox = "the sandbox is ended"
 
 // connect connects the session to this process's standard streams until it
 // ends. The terminal is as it was when connect returns, however that is.
-func (a *app) connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
+func (a sandboxCommands) connect(s *sandbox.Session, c connection) (wire.ExitBody, error) {
 	st := sandbox.Streams{Out: os.Stdout, Err: os.Stderr}
 	if c.out != nil {
 		st.Out = c.out

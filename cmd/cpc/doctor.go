@@ -16,7 +16,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 )
 
-func (a *app) doctorCommand() *cobra.Command {
+func (a systemCommands) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor [OPTIONS]", Short: "Check whether this machine is ready to run sandboxes", Args: wants(0, 0),

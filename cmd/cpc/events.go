@@ -26,7 +26,7 @@ type eventsFlags struct {
 	json                 bool
 }
 
-func (a *app) eventsCommand() *cobra.Command {
+func (a systemCommands) eventsCommand() *cobra.Command {
 	f := &eventsFlags{}
 	cmd := &cobra.Command{
 		Use:   "events [OPTIONS]",
@@ -54,7 +54,7 @@ A TIME is a date, a number of seconds since 1970, or a duration before now.`,
 	return cmd
 }
 
-func (a *app) events(cmd *cobra.Command, f *eventsFlags) error {
+func (a systemCommands) events(cmd *cobra.Command, f *eventsFlags) error {
 	now := time.Now()
 	since, until, err := timeFrame(f.since, f.until)
 	if err != nil {

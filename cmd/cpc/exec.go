@@ -22,7 +22,7 @@ type execFlags struct {
 	env, envFiles             []string
 }
 
-func (a *app) execCommand() *cobra.Command {
+func (a sandboxCommands) execCommand() *cobra.Command {
 	f := &execFlags{}
 	cmd := &cobra.Command{
 		Use:   "exec [OPTIONS] SANDBOX COMMAND [ARG...]",
@@ -43,7 +43,7 @@ func (a *app) execCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) exec(ctx context.Context, f *execFlags, args []string) error {
+func (a sandboxCommands) exec(ctx context.Context, f *execFlags, args []string) error {
 	req := wire.ExecRequest{Args: args[1:], User: f.user, Workdir: f.workdir, TTY: f.tty, Detach: f.detach}
 	for _, file := range f.envFiles {
 		env, err := readEnvFile(file)
@@ -99,7 +99,7 @@ type attachFlags struct {
 	noStdin    bool
 }
 
-func (a *app) attachCommand() *cobra.Command {
+func (a sandboxCommands) attachCommand() *cobra.Command {
 	f := &attachFlags{}
 	cmd := &cobra.Command{
 		Use:   "attach [OPTIONS] SANDBOX",
@@ -113,7 +113,7 @@ func (a *app) attachCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) attach(ctx context.Context, f *attachFlags, name string) error {
+func (a sandboxCommands) attach(ctx context.Context, f *attachFlags, name string) error {
 	keys, err := parseKeys(f.detachKeys)
 	if err != nil {
 		return usageError{err}

@@ -15,7 +15,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
-func (a *app) exportCommand() *cobra.Command {
+func (a imageCommands) exportCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use: "export [OPTIONS] NAME", Short: "Export the file system of a running sandbox or of an image as a tar",
@@ -54,7 +54,7 @@ exited sandbox cannot be exported.`,
 }
 
 // exportSandbox exports a sandbox, if there is one of that name.
-func (a *app) exportSandbox(ctx context.Context, name, output string) (done bool, err error) {
+func (a imageCommands) exportSandbox(ctx context.Context, name, output string) (done bool, err error) {
 	e, err := a.engine()
 	if err != nil {
 		return false, err

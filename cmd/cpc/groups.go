@@ -30,29 +30,29 @@ func called(cmd *cobra.Command, name string, aliases ...string) *cobra.Command {
 	return cmd
 }
 
-func (a *app) imageGroup() *cobra.Command {
+func (a imageCommands) imageGroup() *cobra.Command {
 	return group(
 		"image", "Manage images",
 		called(a.imagesCommand(), "ls", "list"), called(a.rmiCommand(), "rm", "remove"), a.imagePruneCommand(),
-		a.buildCommand(), a.pullCommand(), a.pushCommand(), a.importCommand(), a.tagCommand(), a.historyCommand(),
-		a.saveCommand(), a.loadCommand(), a.inspectKind("image"),
+		buildCommands{a.app}.buildCommand(), a.pullCommand(), registryCommands{a.app}.pushCommand(), a.importCommand(), a.tagCommand(), a.historyCommand(),
+		a.saveCommand(), a.loadCommand(), inspectCommands{a.app}.inspectKind("image"),
 	)
 }
 
-func (a *app) containerGroup() *cobra.Command {
+func (a sandboxCommands) containerGroup() *cobra.Command {
 	cmd := group(
 		"container", "Manage sandboxes",
 		called(a.psCommand(), "ls", "ps", "list"), a.runCommand(), a.execCommand(), a.attachCommand(), a.logsCommand(),
 		a.stopCommand(), a.killCommand(), a.waitCommand(), called(a.rmCommand(), "rm", "remove"),
-		a.containerPruneCommand(), a.inspectKind("sandbox"), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
-		a.statsCommand(), a.topCommand(), a.exportCommand(),
+		a.containerPruneCommand(), inspectCommands{a.app}.inspectKind("sandbox"), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
+		a.statsCommand(), a.topCommand(), imageCommands{a.app}.exportCommand(),
 	)
 	cmd.AddCommand(strangersOf(sandboxCommandsNotOffered())...)
 	return cmd
 }
 
 // inspectKind is inspect for one kind of things.
-func (a *app) inspectKind(kind string) *cobra.Command {
+func (a inspectCommands) inspectKind(kind string) *cobra.Command {
 	cmd := a.inspectCommand()
 	cmd.Short = "Show detailed information on " + map[string]string{"image": "images", "sandbox": "sandboxes"}[kind]
 	f := cmd.Flags().Lookup("type")

@@ -27,7 +27,7 @@ type historyRow struct {
 	Comment      string
 }
 
-func (a *app) historyCommand() *cobra.Command {
+func (a imageCommands) historyCommand() *cobra.Command {
 	var l listing
 	var human bool
 	var platform string

@@ -66,7 +66,7 @@ type imageRow struct {
 	noImageRowFields
 }
 
-func (a *app) imagesCommand() *cobra.Command {
+func (a imageCommands) imagesCommand() *cobra.Command {
 	var l listing
 	var filters []string
 	var digests bool
@@ -176,7 +176,7 @@ func shortDigest(d string) string {
 	return hex
 }
 
-func (a *app) rmiCommand() *cobra.Command {
+func (a imageCommands) rmiCommand() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: wants(1, many),
@@ -212,7 +212,7 @@ func removeImages(cmd *cobra.Command, store *rootfs.Store, names []string, force
 	return failed
 }
 
-func (a *app) tagCommand() *cobra.Command {
+func (a imageCommands) tagCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "tag IMAGE NAME", Short: "Create a tag NAME that refers to IMAGE", Args: wants(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

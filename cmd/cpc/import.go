@@ -18,7 +18,7 @@ type importFlags struct {
 	changes           []string
 }
 
-func (a *app) importCommand() *cobra.Command {
+func (a imageCommands) importCommand() *cobra.Command {
 	f := &importFlags{}
 	cmd := &cobra.Command{
 		Use: "import [OPTIONS] FILE|- [NAME]", Short: "Create an image from a tar of a root file system",
@@ -37,7 +37,7 @@ compressed with gzip, zstd or bzip2. "-" reads it from standard input.`,
 	return cmd
 }
 
-func (a *app) importImage(cmd *cobra.Command, store *rootfs.Store, args []string, f *importFlags) error {
+func (a imageCommands) importImage(cmd *cobra.Command, store *rootfs.Store, args []string, f *importFlags) error {
 	o := rootfs.ImportOptions{Comment: f.message, Change: func(c rootfs.Config) (rootfs.Config, error) { return dockerfile.Change(c, f.changes) }}
 	var err error
 	if o.Platform, err = optionalPlatform(f.platform); err != nil {

@@ -38,7 +38,7 @@ type information struct {
 	noInfoFields
 }
 
-func (a *app) infoCommand() *cobra.Command {
+func (a systemCommands) infoCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
 		Use: "info [OPTIONS]", Short: "Show information about the system", Args: wants(0, 0),
@@ -58,7 +58,7 @@ func (a *app) infoCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) information(cmd *cobra.Command) (information, error) {
+func (a systemCommands) information(cmd *cobra.Command) (information, error) {
 	e, err := a.engine()
 	if err != nil {
 		return information{}, err

@@ -322,7 +322,7 @@ func inspectImage(img *rootfs.Image) inspectedImage {
 	return v
 }
 
-func (a *app) inspectCommand() *cobra.Command {
+func (a inspectCommands) inspectCommand() *cobra.Command {
 	var l listing
 	var kind string
 	cmd := &cobra.Command{
@@ -359,7 +359,7 @@ func (a *app) inspectCommand() *cobra.Command {
 // errNoSuchThing reports a name that neither a sandbox nor an image has.
 var errNoSuchThing = errors.New("no such sandbox or image")
 
-func (a *app) inspectOne(cmd *cobra.Command, name, kind string) (any, error) {
+func (a inspectCommands) inspectOne(cmd *cobra.Command, name, kind string) (any, error) {
 	if kind != "image" {
 		e, err := a.engine()
 		if err != nil {

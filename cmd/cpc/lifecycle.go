@@ -30,7 +30,7 @@ func (a *app) engine() (*sandbox.Engine, error) {
 
 // each does something to every named sandbox, side by side, and prints the names
 // for which it worked; errors do not keep it from the rest.
-func (a *app) each(cmd *cobra.Command, names []string, do func(e *sandbox.Engine, name string) error) error {
+func (a sandboxCommands) each(cmd *cobra.Command, names []string, do func(e *sandbox.Engine, name string) error) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func (a *app) each(cmd *cobra.Command, names []string, do func(e *sandbox.Engine
 	return sideBySide(cmd.OutOrStdout(), names, func(name string) (string, error) { return name, do(e, name) })
 }
 
-func (a *app) stopCommand() *cobra.Command {
+func (a sandboxCommands) stopCommand() *cobra.Command {
 	var timeout int
 	var signalName string
 	cmd := &cobra.Command{
@@ -79,7 +79,7 @@ func stopSignal(asked string, r *record.Record) (unix.Signal, error) {
 	return dockerflag.ParseSignal(asked)
 }
 
-func (a *app) killCommand() *cobra.Command {
+func (a sandboxCommands) killCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use: "kill [OPTIONS] SANDBOX...", Short: "Kill running sandboxes, or send them a signal",
@@ -96,7 +96,7 @@ func (a *app) killCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) waitCommand() *cobra.Command {
+func (a sandboxCommands) waitCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "wait SANDBOX...", Short: "Wait until sandboxes exit and print their exit statuses",
 		Args: wants(1, many),
@@ -113,7 +113,7 @@ func (a *app) waitCommand() *cobra.Command {
 	}
 }
 
-func (a *app) rmCommand() *cobra.Command {
+func (a sandboxCommands) rmCommand() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use: "rm [OPTIONS] SANDBOX...", Short: "Remove exited sandboxes (their records and logs)",

@@ -25,7 +25,7 @@ type logsFlags struct {
 	tail, since, until string
 }
 
-func (a *app) logsCommand() *cobra.Command {
+func (a sandboxCommands) logsCommand() *cobra.Command {
 	f := &logsFlags{}
 	cmd := &cobra.Command{
 		Use: "logs [OPTIONS] SANDBOX", Short: "Show the logs of a sandbox", Args: wants(1, 1),
@@ -41,7 +41,7 @@ func (a *app) logsCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) logs(cmd *cobra.Command, f *logsFlags, name string) error {
+func (a sandboxCommands) logs(cmd *cobra.Command, f *logsFlags, name string) error {
 	lines, err := parseTail(f.tail)
 	if err != nil {
 		return usageError{err}

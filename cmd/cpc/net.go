@@ -26,7 +26,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
-func (a *app) netCommand() *cobra.Command {
+func (a netCommands) netCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "net COMMAND", Short: "Manage the network policy of sandboxes", Args: unknownCommand,
 		Long: `Show and change which hosts sandboxes can reach.
@@ -54,7 +54,7 @@ type netState struct {
 	netns.Status
 }
 
-func (a *app) netShowCommand() *cobra.Command {
+func (a netCommands) netShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "show [OPTIONS] SANDBOX...", Short: "Show the policy of sandboxes, with a counter for each rule", Args: wants(1, many),
@@ -115,7 +115,7 @@ func (s netState) print(w io.Writer) error {
 	return format.Table(w, rows)
 }
 
-func (a *app) netChangeCommand(do, short string) *cobra.Command {
+func (a netCommands) netChangeCommand(do, short string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: do + " [OPTIONS] SANDBOX RULE...", Short: short, Args: wants(2, many),
@@ -173,7 +173,7 @@ type netAnswer struct {
 	gateway.Answer
 }
 
-func (a *app) netTestCommand() *cobra.Command {
+func (a netCommands) netTestCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "test [OPTIONS] SANDBOX HOST[:PORT]|URL...", Short: "Test whether a sandbox can reach hosts, and which rule decides", Args: wants(2, many),
@@ -238,7 +238,7 @@ func printAnswers(w io.Writer, answers []netAnswer, asJSON bool) error {
 	return err
 }
 
-func (a *app) netLogCommand() *cobra.Command {
+func (a netCommands) netLogCommand() *cobra.Command {
 	var follow, asJSON, denied bool
 	cmd := &cobra.Command{
 		Use: "log [OPTIONS] SANDBOX", Short: "Show the connections that the network of a sandbox allowed and denied", Args: wants(1, 1),
@@ -312,7 +312,7 @@ func bytesOf(d event.Event) string {
 	return fmt.Sprintf(", %d bytes sent, %d received in %v", d.Sent, d.Received, d.Duration)
 }
 
-func (a *app) netPresetsCommand() *cobra.Command {
+func (a netCommands) netPresetsCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
 		Use: "presets [OPTIONS]", Short: "List the presets that rules can refer to", Args: wants(0, 0),

@@ -16,7 +16,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 )
 
-func (a *app) netLearnCommand() *cobra.Command {
+func (a netCommands) netLearnCommand() *cobra.Command {
 	f := &runFlags{}
 	f.net.learn = true
 	var asJSON bool
@@ -43,11 +43,11 @@ the policy so far until the policy no longer grows.`,
 	return cmd
 }
 
-func (a *app) learn(cmd *cobra.Command, f *runFlags, args []string, asJSON bool) error {
+func (a netCommands) learn(cmd *cobra.Command, f *runFlags, args []string, asJSON bool) error {
 	if f.detach || f.dryRun {
 		return usageError{errors.New("it waits for the command's end: leave out --detach and --dry-run")}
 	}
-	e, req, err := a.prepareRun(cmd, f, args)
+	e, req, err := sandboxCommands{a.app}.prepareRun(cmd, f, args)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (a *app) learn(cmd *cobra.Command, f *runFlags, args []string, asJSON bool)
 	}
 	defer func() { _ = e.Remove(context.WithoutCancel(cmd.Context()), s.ID, true) }()
 	defer s.Close()
-	exit, err := a.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr, left: endsSandbox})
+	exit, err := sandboxCommands{a.app}.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr, left: endsSandbox})
 	if err != nil {
 		return ended(err)
 	}

@@ -52,7 +52,7 @@ func (p *pruning) confirm(ctx context.Context, warning string) error {
 	return nil
 }
 
-func (a *app) imagePruneCommand() *cobra.Command {
+func (a imageCommands) imagePruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
 		Use: "prune [OPTIONS]", Short: "Remove dangling images, or all unused images", Args: wants(0, 0),
@@ -100,7 +100,7 @@ func tellFreed(cmd *cobra.Command, freed int64) error {
 	return err
 }
 
-func (a *app) containerPruneCommand() *cobra.Command {
+func (a sandboxCommands) containerPruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
 		Use: "prune [OPTIONS]", Short: "Remove all exited sandboxes", Args: wants(0, 0),
@@ -116,7 +116,7 @@ func (a *app) containerPruneCommand() *cobra.Command {
 }
 
 // pruneSandboxes removes the records of sandboxes that have ended.
-func (a *app) pruneSandboxes(cmd *cobra.Command, p *pruning) error {
+func (a sandboxCommands) pruneSandboxes(cmd *cobra.Command, p *pruning) error {
 	keep, err := sandboxFilter(p.filters)
 	if err != nil {
 		return usageError{err}
@@ -166,7 +166,7 @@ func sandboxFilter(filters []string) (func(*record.Record) bool, error) {
 	return func(r *record.Record) bool { return keep(r) && r.Created.Before(limit) }, nil
 }
 
-func (a *app) systemPruneCommand() *cobra.Command {
+func (a systemCommands) systemPruneCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
 		Use: "prune [OPTIONS]", Short: "Remove unused data: exited sandboxes, images and the build cache", Args: wants(0, 0),
@@ -182,7 +182,7 @@ for you, for example before uninstalling it, use cpc system reset.`,
 				if err := p.confirm(cmd.Context(), warning); err != nil {
 					return err
 				}
-				if err := a.pruneSandboxes(cmd, &p); err != nil {
+				if err := (sandboxCommands{a.app}).pruneSandboxes(cmd, &p); err != nil {
 					return err
 				}
 				args := []string{"system", "prune", "--force", "--all=" + strconv.FormatBool(p.all)}

@@ -46,7 +46,7 @@ type psFlags struct {
 	filters     []string
 }
 
-func (a *app) psCommand() *cobra.Command {
+func (a sandboxCommands) psCommand() *cobra.Command {
 	f := &psFlags{}
 	cmd := &cobra.Command{
 		Use: "ps [OPTIONS]", Aliases: []string{"list"}, Short: "List sandboxes", Args: wants(0, 0),
@@ -68,7 +68,7 @@ several labels must all match.`,
 	return cmd
 }
 
-func (a *app) ps(cmd *cobra.Command, f *psFlags) error {
+func (a sandboxCommands) ps(cmd *cobra.Command, f *psFlags) error {
 	e, err := a.engine()
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ type filterSources struct {
 }
 
 // filterSources looks in the caller's store and among the caller's sandboxes.
-func (a *app) filterSources(ctx context.Context, e *sandbox.Engine) filterSources {
+func (a sandboxCommands) filterSources(ctx context.Context, e *sandbox.Engine) filterSources {
 	return filterSources{
 		built: func(image string) (digests map[string]bool) {
 			// That the store cannot be read leaves the names.

@@ -103,7 +103,7 @@ func stdout() io.Writer { return visible.Writer(os.Stdout) }
 
 func tellStderr(line string) { fmt.Fprintln(stderr(), line) }
 
-func (a *app) pullCommand() *cobra.Command {
+func (a imageCommands) pullCommand() *cobra.Command {
 	var quiet, all, forRun, referrers bool
 	var platform string
 	cmd := &cobra.Command{

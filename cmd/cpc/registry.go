@@ -51,7 +51,7 @@ type pushFlags struct {
 	platform                string
 }
 
-func (a *app) pushCommand() *cobra.Command {
+func (a registryCommands) pushCommand() *cobra.Command {
 	f := &pushFlags{}
 	cmd := &cobra.Command{
 		Use: "push [OPTIONS] IMAGE", Short: "Push an image to a registry", Args: wants(1, 1),
@@ -67,7 +67,7 @@ other referrers. All platforms of a multi-platform image are pushed.`,
 	return cmd
 }
 
-func (a *app) push(cmd *cobra.Command, ref string, f *pushFlags) error {
+func (a registryCommands) push(cmd *cobra.Command, ref string, f *pushFlags) error {
 	p := newProgress(os.Stderr, f.quiet)
 	client, err := a.registryClient(p.say)
 	if err != nil {
@@ -130,7 +130,7 @@ type loginFlags struct {
 	stdin          bool
 }
 
-func (a *app) loginCommand() *cobra.Command {
+func (a registryCommands) loginCommand() *cobra.Command {
 	f := &loginFlags{}
 	cmd := &cobra.Command{
 		Use: "login [OPTIONS] [SERVER]", Short: "Log in to a registry", Args: wants(0, 1),
@@ -152,7 +152,7 @@ one, in that file. docker and cpc can therefore use each other's logins.`,
 	return cmd
 }
 
-func (a *app) login(cmd *cobra.Command, server string, f *loginFlags) error {
+func (a registryCommands) login(cmd *cobra.Command, server string, f *loginFlags) error {
 	host, err := registry.ServerName(server)
 	if err != nil {
 		return usageError{err}
@@ -240,7 +240,7 @@ func askCredentials(ctx context.Context, host string, c registry.Credentials) (r
 	return c, nil
 }
 
-func (a *app) logoutCommand() *cobra.Command {
+func (a registryCommands) logoutCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "logout [SERVER]", Short: "Log out from a registry", Args: wants(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -272,7 +272,7 @@ type tagRow struct {
 	noSearchFields
 }
 
-func (a *app) searchCommand() *cobra.Command {
+func (a registryCommands) searchCommand() *cobra.Command {
 	var l listing
 	var limit int
 	cmd := &cobra.Command{
@@ -311,7 +311,7 @@ type referrerRow struct {
 	Annotations                map[string]string
 }
 
-func (a *app) referrersCommand() *cobra.Command {
+func (a registryCommands) referrersCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
 		Use: "referrers [OPTIONS] IMAGE", Short: "List the referrers of an image: bills of materials, signatures", Args: wants(1, 1),

@@ -35,7 +35,7 @@ const resetWarning = `all of your sandboxes
         - the build cache and its cache mounts
         - logs, events, and fetched advisories`
 
-func (a *app) resetCommand() *cobra.Command {
+func (a systemCommands) resetCommand() *cobra.Command {
 	var p pruning
 	cmd := &cobra.Command{
 		Use: "reset [OPTIONS]", Short: "Remove everything that cpc keeps for you: sandboxes, images, the build cache", Args: wants(0, 0),
@@ -60,7 +60,7 @@ and ends them.`,
 
 // reset ends and removes the sandboxes, has a copy in U0 remove the data, and
 // removes the state.
-func (a *app) reset(cmd *cobra.Command, p *pruning) error {
+func (a systemCommands) reset(cmd *cobra.Command, p *pruning) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func runningNames(all []*record.Entry) []string {
 }
 
 // resetStore is the part of it in U0.
-func (a *app) resetStore(cmd *cobra.Command) error {
+func (a systemCommands) resetStore(cmd *cobra.Command) error {
 	all, err := record.Set{Dirs: a.inside.Dirs}.List()
 	if err != nil {
 		return err

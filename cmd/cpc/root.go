@@ -122,27 +122,9 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: "sandbox", Title: "Sandboxes:"},
 		&cobra.Group{ID: "image", Title: "Images:"},
 	)
-	for _, c := range []*cobra.Command{
-		a.runCommand(), a.execCommand(), a.attachCommand(), a.psCommand(), a.logsCommand(), a.stopCommand(),
-		a.killCommand(), a.waitCommand(), a.rmCommand(), a.inspectCommand(), a.netCommand(), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
-		a.eventsCommand(), a.statsCommand(), a.topCommand(),
-	} {
-		c.GroupID = "sandbox"
-		root.AddCommand(c)
-	}
-	for _, c := range []*cobra.Command{
-		a.buildCommand(), a.imagesCommand(), a.pullCommand(), a.importCommand(), a.tagCommand(), a.rmiCommand(),
-		a.sbomCommand(), a.scanCommand(),
-		a.historyCommand(), a.saveCommand(), a.loadCommand(), a.exportCommand(),
-		a.pushCommand(), a.loginCommand(), a.logoutCommand(), a.searchCommand(), a.referrersCommand(),
-	} {
-		c.GroupID = "image"
-		root.AddCommand(c)
-	}
-	root.AddCommand(
-		a.imageGroup(), a.builderGroup(), a.buildxGroup(), a.containerGroup(), a.systemGroup(),
-		a.doctorCommand(), a.setupCommand(), a.sweepCommand(), a.infoCommand(), a.versionCommand(), a.gitConnectCommand(),
-	)
+	addGroup(root, "sandbox", sandboxMembers(a))
+	addGroup(root, "image", imageMembers(a))
+	root.AddCommand(otherMembers(a)...)
 	root.AddCommand(strangersOf(commandsNotOffered())...)
 	registerStrange(root, strangeFlags())
 	root.DisableFlagsInUseLine = true
@@ -150,4 +132,38 @@ func newRoot(a *app) *cobra.Command {
 		c.DisableFlagsInUseLine = true // they all say [OPTIONS] where it belongs
 	}
 	return root
+}
+
+// addGroup adds commands under a heading of the help.
+func addGroup(root *cobra.Command, id string, members []*cobra.Command) {
+	for _, c := range members {
+		c.GroupID = id
+	}
+	root.AddCommand(members...)
+}
+
+func sandboxMembers(a *app) []*cobra.Command {
+	s := sandboxCommands{a}
+	return []*cobra.Command{
+		s.runCommand(), s.execCommand(), s.attachCommand(), s.psCommand(), s.logsCommand(), s.stopCommand(),
+		s.killCommand(), s.waitCommand(), s.rmCommand(), inspectCommands{a}.inspectCommand(), netCommands{a}.netCommand(),
+		s.updateCommand(), s.pauseCommand(), s.unpauseCommand(), systemCommands{a}.eventsCommand(), s.statsCommand(), s.topCommand(),
+	}
+}
+
+func imageMembers(a *app) []*cobra.Command {
+	i, r, c := imageCommands{a}, registryCommands{a}, contentCommands{a}
+	return []*cobra.Command{
+		buildCommands{a}.buildCommand(), i.imagesCommand(), i.pullCommand(), i.importCommand(), i.tagCommand(), i.rmiCommand(),
+		c.sbomCommand(), c.scanCommand(), i.historyCommand(), i.saveCommand(), i.loadCommand(), i.exportCommand(),
+		r.pushCommand(), r.loginCommand(), r.logoutCommand(), r.searchCommand(), r.referrersCommand(),
+	}
+}
+
+func otherMembers(a *app) []*cobra.Command {
+	b, s := buildCommands{a}, systemCommands{a}
+	return []*cobra.Command{
+		imageCommands{a}.imageGroup(), b.builderGroup(), b.buildxGroup(), sandboxCommands{a}.containerGroup(), s.systemGroup(),
+		s.doctorCommand(), s.setupCommand(), s.sweepCommand(), s.infoCommand(), s.versionCommand(), b.gitConnectCommand(),
+	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
-func (a *app) runCommand() *cobra.Command {
+func (a sandboxCommands) runCommand() *cobra.Command {
 	f := &runFlags{}
 	cmd := &cobra.Command{
 		Use:   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
@@ -49,7 +49,7 @@ cannot be executed, and 127 if the command is not found.`,
 
 // prepareRun makes sense of the command line and finds the image, and warns of
 // what a person should know before a sandbox runs.
-func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *sandbox.Engine, req sandbox.RunRequest, err error) {
+func (a sandboxCommands) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *sandbox.Engine, req sandbox.RunRequest, err error) {
 	if f.net.config, err = a.configuration(); err != nil {
 		return nil, req, err
 	}
@@ -83,7 +83,7 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *san
 	return e, req, nil
 }
 
-func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
+func (a sandboxCommands) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	keys, err := f.keys()
 	if err != nil {
 		return usageError{err}
@@ -106,13 +106,13 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		a.tellReady(s, req)
 		defer a.tellEnd(req)
 	}
-	return f.follow(a, e, s, req, keys)
+	return f.follow(a.app, e, s, req, keys)
 }
 
 // tellReady tells systemd that the program runs and, where this process is not
 // going to stay, who looks after it from now on. That nobody listens is no
 // reason to end a sandbox; systemd does that, if it waits.
-func (a *app) tellReady(s *sandbox.Session, req sandbox.RunRequest) {
+func (a sandboxCommands) tellReady(s *sandbox.Session, req sandbox.RunRequest) {
 	told := []string{"READY=1", fmt.Sprintf("STATUS=sandbox %s of %s is running, process %d", s.Name, req.Image, s.PID)}
 	if req.Detach {
 		told = append(told, fmt.Sprintf("MAINPID=%d", s.MonitorPID))
@@ -123,7 +123,7 @@ func (a *app) tellReady(s *sandbox.Session, req sandbox.RunRequest) {
 }
 
 // tellEnd tells systemd that this process ends with its sandbox.
-func (a *app) tellEnd(req sandbox.RunRequest) {
+func (a sandboxCommands) tellEnd(req sandbox.RunRequest) {
 	if !req.Detach {
 		_ = a.systemd.Send("STOPPING=1") // the exit status says the same
 	}
@@ -151,7 +151,7 @@ func (f *runFlags) start(ctx context.Context, e *sandbox.Engine, req sandbox.Run
 }
 
 // warn says what a person should know before the sandbox runs.
-func (a *app) warn(e *sandbox.Engine, req sandbox.RunRequest) {
+func (a sandboxCommands) warn(e *sandbox.Engine, req sandbox.RunRequest) {
 	if req.Options.Network == bundle.NetworkHost {
 		fmt.Fprintln(stderr(), "cpc run: warning: --network host lets the sandbox reach everything that this host reaches")
 	}
@@ -177,7 +177,7 @@ func (f *runFlags) follow(a *app, e *sandbox.Engine, s *sandbox.Session, req san
 	}
 	defer done()
 	c.keys, c.left = keys, endsSandbox
-	exit, err := a.connect(s, c)
+	exit, err := sandboxCommands{a}.connect(s, c)
 	if errors.Is(err, sandbox.ErrMonitorGone) {
 		return errors.Join(err, e.SweepDead(s.ID))
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sbom"
 )
 
-func (a *app) sbomCommand() *cobra.Command {
+func (a contentCommands) sbomCommand() *cobra.Command {
 	var format, pull, output string
 	cmd := &cobra.Command{
 		Use: "sbom [OPTIONS] IMAGE", Short: "Print the bill of materials (SBOM) of an image",
@@ -61,7 +61,7 @@ the image.`,
 }
 
 // materials returns a bill of materials that was recorded, or records one.
-func (a *app) materials(ctx context.Context, store *rootfs.Store, img *rootfs.Image, kind string) ([]byte, error) {
+func (a contentCommands) materials(ctx context.Context, store *rootfs.Store, img *rootfs.Image, kind string) ([]byte, error) {
 	found, err := store.Artifacts(ctx, img.Digest, kind)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (a *app) materials(ctx context.Context, store *rootfs.Store, img *rootfs.Im
 }
 
 // inventory looks what is in an image, and tells of what it could not read.
-func (a *app) inventory(ctx context.Context, store *rootfs.Store, img *rootfs.Image, quiet bool) (found *sbom.Response, err error) {
+func (a contentCommands) inventory(ctx context.Context, store *rootfs.Store, img *rootfs.Image, quiet bool) (found *sbom.Response, err error) {
 	program, err := sbom.Find()
 	if err != nil {
 		return nil, err

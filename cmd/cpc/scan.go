@@ -39,7 +39,7 @@ func (f *scanFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.ignore, "ignore", nil, "Ignore the advisory with this `ID` or alias")
 }
 
-func (a *app) scanCommand() *cobra.Command {
+func (a contentCommands) scanCommand() *cobra.Command {
 	f := &scanFlags{}
 	var l listing
 	var pull string
@@ -103,7 +103,7 @@ func isURL(s string) bool {
 }
 
 // scan looks the inventory up and prints what was found.
-func (a *app) scan(cmd *cobra.Command, f *scanFlags, l listing, packages []sbom.Package) error {
+func (a contentCommands) scan(cmd *cobra.Command, f *scanFlags, l listing, packages []sbom.Package) error {
 	failOn, maxAge, err := f.parse()
 	if err != nil {
 		return usageError{err}

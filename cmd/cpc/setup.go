@@ -30,7 +30,7 @@ type setupFlags struct {
 	linger, yes, dryRun, undo bool
 }
 
-func (a *app) setupCommand() *cobra.Command {
+func (a systemCommands) setupCommand() *cobra.Command {
 	f := &setupFlags{}
 	cmd := &cobra.Command{
 		Use: "setup [OPTIONS]", Short: "Prepare this machine for sandboxes (once, as root)", Args: wants(0, 0),

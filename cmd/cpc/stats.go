@@ -44,7 +44,7 @@ type statsFlags struct {
 	all, noStream bool
 }
 
-func (a *app) statsCommand() *cobra.Command {
+func (a sandboxCommands) statsCommand() *cobra.Command {
 	f := &statsFlags{}
 	cmd := &cobra.Command{
 		Use:   "stats [OPTIONS] [SANDBOX...]",
@@ -72,7 +72,7 @@ const (
 	statsOnce = 500 * time.Millisecond
 )
 
-func (a *app) stats(cmd *cobra.Command, f *statsFlags, names []string) error {
+func (a sandboxCommands) stats(cmd *cobra.Command, f *statsFlags, names []string) error {
 	e, err := a.engine()
 	if err != nil {
 		return err

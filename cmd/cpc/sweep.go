@@ -13,7 +13,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox"
 )
 
-func (a *app) sweepCommand() *cobra.Command {
+func (a systemCommands) sweepCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "sweep", Short: "Clean up after sandboxes whose monitor was killed", Args: wants(0, 0),
 		Long: `Remove the cgroup, the scratch space and the state of sandboxes whose monitor was

@@ -18,7 +18,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
-func (a *app) systemGroup() *cobra.Command {
+func (a systemCommands) systemGroup() *cobra.Command {
 	return group("system", "Manage disk space and show information about the system", a.dfCommand(), a.systemPruneCommand(), a.resetCommand(), a.checkCommand(), a.eventsCommand(), a.infoCommand())
 }
 
@@ -31,7 +31,7 @@ type dfRow struct {
 	Reclaimable string
 }
 
-func (a *app) dfCommand() *cobra.Command {
+func (a systemCommands) dfCommand() *cobra.Command {
 	var l listing
 	var verbose bool
 	cmd := &cobra.Command{
@@ -65,7 +65,7 @@ cannot remove the files of a user's images).`,
 	return cmd
 }
 
-func (a *app) dfRows(ctx context.Context, store *rootfs.Store) ([]dfRow, error) {
+func (a systemCommands) dfRows(ctx context.Context, store *rootfs.Store) ([]dfRow, error) {
 	u, err := store.Usage(ctx)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ type dfImage struct {
 	InUse                             bool
 }
 
-func (a *app) dfVerbose(cmd *cobra.Command, store *rootfs.Store, l listing) error {
+func (a systemCommands) dfVerbose(cmd *cobra.Command, store *rootfs.Store, l listing) error {
 	busy := working("Measuring the images", false)
 	usages, err := store.ImageUsages(cmd.Context())
 	busy.end()
@@ -133,7 +133,7 @@ func (a *app) dfVerbose(cmd *cobra.Command, store *rootfs.Store, l listing) erro
 // errDamaged reports that the store is not sound; what is wrong has been said.
 var errDamaged = errors.New("the image store is damaged")
 
-func (a *app) checkCommand() *cobra.Command {
+func (a systemCommands) checkCommand() *cobra.Command {
 	var repair bool
 	var l listing
 	cmd := &cobra.Command{

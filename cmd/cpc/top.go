@@ -18,7 +18,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/format"
 )
 
-func (a *app) topCommand() *cobra.Command {
+func (a sandboxCommands) topCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [OPTIONS] SANDBOX [PS-OPTION...]",
 		Short: "Show the running processes of a sandbox",

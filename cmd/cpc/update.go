@@ -10,7 +10,7 @@ import (
 	"github.com/claude-pocket-console/cpc/sandbox"
 )
 
-func (a *app) updateCommand() *cobra.Command {
+func (a sandboxCommands) updateCommand() *cobra.Command {
 	f := &limitFlags{}
 	cmd := &cobra.Command{
 		Use:   "update [OPTIONS] SANDBOX...",
@@ -37,7 +37,7 @@ stay.`,
 	return cmd
 }
 
-func (a *app) pauseCommand() *cobra.Command {
+func (a sandboxCommands) pauseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "pause SANDBOX...", Short: "Pause all processes of sandboxes", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,7 +46,7 @@ func (a *app) pauseCommand() *cobra.Command {
 	}
 }
 
-func (a *app) unpauseCommand() *cobra.Command {
+func (a sandboxCommands) unpauseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "unpause SANDBOX...", Short: "Unpause sandboxes", Args: wants(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -62,7 +62,7 @@ func versionsOf(m host.Machine) versions {
 	return versions{c, serverVersion{clientVersion: c, KernelVersion: m.Kernel}}
 }
 
-func (a *app) versionCommand() *cobra.Command {
+func (a systemCommands) versionCommand() *cobra.Command {
 	var l listing
 	cmd := &cobra.Command{
 		Use: "version [OPTIONS]", Short: "Show the version of cpc", Args: wants(0, 0),
