@@ -13,11 +13,14 @@ import (
 	"strings"
 
 	oci "github.com/opencontainers/cgroups"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 // ErrNoCgroup says that a sandbox has no cgroup of its own, so that its use of
 // a resource cannot be told from its starter's.
-var ErrNoCgroup = errors.New("no cgroup of its own")
+var ErrNoCgroup = hint.New("no cgroup of its own",
+	"The sandbox runs without enforced limits, so it has no cgroup. See: cpc inspect NAME")
 
 // Check reads back, from the files of the cgroup that pid is in, each limit that
 // the plan enforces. Any difference is an error: the sandbox must not start.

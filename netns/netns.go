@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/cpubudget"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/gateway"
 	"github.com/claude-pocket-console/cpc/netns/names"
@@ -90,9 +91,15 @@ type serving struct {
 	linked bool
 }
 
+const unavailableHint = `The kernel must have network namespaces, veth and nf_tables, and this user must be allowed to use them. As root:
+  sysctl -w user.max_net_namespaces=65536
+  modprobe -a veth nf_tables nft_ct nft_nat nft_log nft_limit nft_reject_inet nf_nat nfnetlink_log
+Or use --network none, or --network host, with which the sandbox reaches everything that this host reaches.`
+
 // ErrUnavailable reports that the kernel, or what it allows this user, does not
 // do for the network of a sandbox.
-var ErrUnavailable = errors.New("the network of a sandbox cannot be made on this host")
+var ErrUnavailable = hint.New("the network of a sandbox cannot be made on this host",
+	unavailableHint)
 
 // Open makes the gateway's namespace R with its packet filter. Nothing is
 // connected to it yet.

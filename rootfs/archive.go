@@ -14,12 +14,14 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
 // ErrNoArchive reports a file that holds no images.
-var ErrNoArchive = errors.New("no image archive: neither an OCI image layout nor what docker save writes")
+var ErrNoArchive = hint.New("no image archive: neither an OCI image layout nor what docker save writes",
+	"Use an archive from cpc save, docker save, podman save or skopeo. Import the tar of a root file system with: cpc import FILE NAME")
 
 // maxArchiveFiles bounds the files of an archive.
 const maxArchiveFiles = 100_000

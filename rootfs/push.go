@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
@@ -119,7 +120,8 @@ func explainPush(err error) error {
 
 // ErrPushDenied is the error where one may not write, or to a place that does
 // not exist.
-var ErrPushDenied = errors.New("the registry does not let you push there")
+var ErrPushDenied = hint.New("the registry does not let you push there",
+	"Log in with: cpc login SERVER, as a user who may push there. In some registries the repository must exist first.")
 
 type pusher struct {
 	s      *Store

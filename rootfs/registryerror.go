@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
@@ -28,7 +29,8 @@ import (
 )
 
 // ErrRateLimit is the error where the registry has been asked too often.
-var ErrRateLimit = errors.New("too many requests")
+var ErrRateLimit = hint.New("too many requests",
+	"Wait, or log in with: cpc login (users have higher limits), or set a mirror in config.toml; see docs/registry.md.")
 
 // ownFault reports an error that no other place to pull from would mend.
 func ownFault(err error) bool {

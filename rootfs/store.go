@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
@@ -30,27 +31,35 @@ var (
 	ErrMember = errors.New("it is not an image by itself")
 	// ErrNotInRegistry: the registry has no such image, or does not show it.
 	// It is ErrNotFound, too.
-	ErrNotInRegistry = fmt.Errorf("%w in the registry", ErrNotFound)
+	ErrNotInRegistry = hint.Beside(fmt.Errorf("%w in the registry", ErrNotFound),
+		"Check the name. List the tags of the repository with: cpc search REPOSITORY")
 	// ErrNoPlatform: the image is there, for other platforms. It is
 	// ErrNotFound, too.
-	ErrNoPlatform = fmt.Errorf("%w for this platform", ErrNotFound)
+	ErrNoPlatform = hint.Beside(fmt.Errorf("%w for this platform", ErrNotFound),
+		"Use a platform that the image has, with: --platform OS/ARCH. It runs by emulation.")
 	// ErrNoImage: the registry has something of that name, but no image that
 	// can be run.
 	ErrNoImage = errors.New("it is not an image that can be run")
 	// ErrUnreachable: the registry could not be reached at all.
-	ErrUnreachable = errors.New("registry unreachable")
+	ErrUnreachable = hint.New("registry unreachable",
+		"Check the name and the network. Without a network, import a tar with: cpc import FILE IMAGE")
 	// ErrNoRegistry: the host answers, and is no registry.
-	ErrNoRegistry = errors.New("there is no registry of images at this address")
+	ErrNoRegistry = hint.New("there is no registry of images at this address",
+		"Check the host and the port in the name of the image.")
 	// ErrFailing: the registry answers that it cannot do what it should.
-	ErrFailing = errors.New("the registry has a fault")
+	ErrFailing = hint.New("the registry has a fault",
+		"Try again later, or set a mirror in config.toml; see docs/registry.md.")
 	// ErrIncomplete: the registry has the image, but does not give all its parts.
-	ErrIncomplete = errors.New("the image in the registry is not complete")
+	ErrIncomplete = hint.New("the image in the registry is not complete",
+		"The image must be pushed again. Or set a mirror in config.toml; see docs/registry.md.")
 	// ErrSentAway: a registry sends one on to an address that is not the public
 	// internet's, nor of the registry's own network.
-	ErrSentAway = errors.New("the registry sends one to a private address")
+	ErrSentAway = hint.New("the registry sends one to a private address",
+		"If the storage or the token server of the registry is there, add that host to config.toml:\n  [registries.\"HOST:PORT\"]\nSee docs/registry.md.")
 	// ErrUntrusted: the registry is there, but it cannot be known that it is
 	// the right one. It is ErrUnreachable, too.
-	ErrUntrusted = fmt.Errorf("%w in a way that can be trusted", ErrUnreachable)
+	ErrUntrusted = hint.Beside(fmt.Errorf("%w in a way that can be trusted", ErrUnreachable),
+		"Set its certificate authority (ca = \"FILE\") or, if you accept the risk, set it as insecure in config.toml:\n  [registries.\"HOST:PORT\"]\n  insecure = true\nSee docs/registry.md.")
 )
 
 // What is in a store, and what is said of it, has the same names here.

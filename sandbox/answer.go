@@ -50,6 +50,15 @@ func (e *UnansweredError) Error() string {
 
 func (e *UnansweredError) Unwrap() error { return e.Err }
 
+// Hint says how to go on without an answer.
+func (e *UnansweredError) Hint() string {
+	hint := "Stop and remove the sandbox with: cpc rm -f " + e.Name
+	if e.Stopped {
+		return fmt.Sprintf("Continue the monitor with: kill -CONT %d\n%s", e.PID, hint)
+	}
+	return hint
+}
+
 // patience closes a session's connection when there is no more point in waiting
 // for its monitor, and says why.
 type patience struct {

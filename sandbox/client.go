@@ -12,13 +12,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
 // ErrNotRunning reports that the sandbox has ended.
-var ErrNotRunning = errors.New("sandbox is not running")
+var ErrNotRunning = hint.New("sandbox is not running",
+	"See how the sandbox ended with: cpc inspect NAME")
 
 // open sends a request to a sandbox's monitor. The connection ends with ctx, and
 // when there is no more point in waiting for an answer (patience).
@@ -198,7 +200,8 @@ func (e *Engine) awaitExit(ctx context.Context, id string) (wire.ExitBody, error
 }
 
 // ErrRunning reports that a sandbox has to end before it can be removed.
-var ErrRunning = errors.New("sandbox is running")
+var ErrRunning = hint.New("sandbox is running",
+	"Stop it first with: cpc stop NAME. Or stop and remove it with: cpc rm -f NAME")
 
 // Remove removes what is known of a sandbox that has ended. With force a
 // running one is killed first, and one that does not exist is no error. A

@@ -14,7 +14,6 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/beside"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/userns"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
@@ -39,7 +39,8 @@ type Engine struct {
 }
 
 // ErrNoRuntime reports that cpc-runtime is not where it should be.
-var ErrNoRuntime = errors.New("OCI runtime not found")
+var ErrNoRuntime = hint.New("OCI runtime not found",
+	"Install cpc-runtime beside cpc (make install), or give its path with --runtime PATH.")
 
 // Open finds the calling user's sandboxes. The runtime is the given path or
 // name, or, if empty, the cpc-runtime beside this program or in PATH.

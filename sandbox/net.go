@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -39,7 +40,8 @@ func (e *Engine) Network(ctx context.Context, name string, req wire.NetRequest, 
 }
 
 // ErrNoDecisions reports a sandbox whose network was no allowlist.
-var ErrNoDecisions = errors.New("the sandbox's network is not an allowlist: there are no decisions")
+var ErrNoDecisions = hint.New("the sandbox's network is not an allowlist: there are no decisions",
+	"Only sandboxes with --network allowlist (the default) have decisions.")
 
 // Decisions calls each with the decisions of a sandbox's network that are kept,
 // in order; with follow also with those that come, until the sandbox has ended.

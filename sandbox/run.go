@@ -50,6 +50,24 @@ func (e *LimitsError) Error() string {
 	return "limits that cannot be enforced here: " + strings.Join(missing, "; ")
 }
 
+// Hint says how to have them enforced, or how to do without.
+func (e *LimitsError) Hint() string {
+	var b strings.Builder
+	b.WriteString("To enforce them:")
+	said := map[string]bool{}
+	for _, m := range e.Missing {
+		if !said[m.Fix] {
+			said[m.Fix] = true
+			b.WriteString("\n  " + strings.ReplaceAll(m.Fix, "\n", "\n  "))
+		}
+	}
+	if e.Running {
+		return b.String()
+	}
+	b.WriteString("\nTo run without them, add one option (permanently: CPC_LIMITS=best-effort):\n  cpc run --limits best-effort ...\nTo see what this machine can enforce and what is missing: cpc doctor")
+	return b.String()
+}
+
 // PlanLimits says how the limits of a request are put on sandbox id. Limits
 // that cannot be enforced are an error unless the request is best effort.
 func (e *Engine) PlanLimits(id string, req RunRequest) (cgroups.Plan, error) {

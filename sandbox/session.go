@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
@@ -68,11 +69,13 @@ type SignalError struct {
 func (e *SignalError) Error() string { return "ended by signal: " + e.Signal.String() }
 
 // ErrMonitorGone reports that the monitor died; the sandbox died with it.
-var ErrMonitorGone = errors.New("the sandbox's monitor has died, and the sandbox with it")
+var ErrMonitorGone = hint.New("the sandbox's monitor has died, and the sandbox with it",
+	"The next command removes the remains of the sandbox, for example: cpc ps -a")
 
 // ErrCutOff reports that the monitor let go of a client that took no output for
 // too long. The sandbox goes on.
-var ErrCutOff = errors.New("this client did not read its output for too long and was disconnected; the sandbox is still running")
+var ErrCutOff = hint.New("this client did not read its output for too long and was disconnected; the sandbox is still running",
+	"Attach again with: cpc attach SANDBOX. See the output in between with: cpc logs SANDBOX")
 
 // ErrDetached reports that the person typed the detach keys.
 var ErrDetached = errors.New("detached")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/claude-pocket-console/cpc/internal/beside"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 // Request is what cpc-scan is asked: one of its fields.
@@ -59,7 +60,8 @@ const (
 )
 
 // ErrNoProgram reports that cpc-scan is not where it should be.
-var ErrNoProgram = errors.New("cpc-scan not found")
+var ErrNoProgram = hint.New("cpc-scan not found",
+	"Install cpc-scan beside cpc (make install). cpc build --sbom=false works without it.")
 
 // Program is cpc-scan.
 type Program struct{ path string }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
@@ -357,7 +358,8 @@ func (a inspectCommands) inspectCommand() *cobra.Command {
 }
 
 // errNoSuchThing reports a name that neither a sandbox nor an image has.
-var errNoSuchThing = errors.New("no such sandbox or image")
+var errNoSuchThing = hint.New("no such sandbox or image",
+	"List the sandboxes with: cpc ps -a. List the images with: cpc images")
 
 func (a inspectCommands) inspectOne(cmd *cobra.Command, name, kind string) (any, error) {
 	if kind != "image" {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/rootfs/store"
 	"github.com/claude-pocket-console/cpc/sandbox"
@@ -26,8 +27,10 @@ var besideStore = []string{"sandboxes", "osv", "doctor-*"} //nolint:gochecknoglo
 // errStillRunning reports that a reset would end sandboxes, errForeignIDs that
 // something has an owner of whom this user has no id.
 var (
-	errStillRunning = errors.New("sandboxes are running")
-	errForeignIDs   = errors.New("not everything could be removed")
+	errStillRunning = hint.New("sandboxes are running",
+		"Stop them with: cpc stop NAME; or end and remove them too, with: cpc system reset --force")
+	errForeignIDs = hint.New("not everything could be removed",
+		"Files of ids that you do not have now, only root can remove: sudo rm -rf DIRECTORY, with the data directory that cpc info names.")
 )
 
 const resetWarning = `all of your sandboxes

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sbom"
 )
@@ -135,7 +136,8 @@ func (a contentCommands) scan(cmd *cobra.Command, f *scanFlags, l listing, packa
 }
 
 // errOldAdvisories reports advisories that are too old to go by.
-var errOldAdvisories = errors.New("the advisories are too old")
+var errOldAdvisories = hint.New("the advisories are too old",
+	"Download them again, or accept them as they are with: --max-age 0")
 
 func (f *scanFlags) ignored(x sbom.Finding) bool {
 	return slices.ContainsFunc(f.ignore, func(id string) bool { return id == x.ID || slices.Contains(x.Aliases, id) })
@@ -185,11 +187,21 @@ func (f *scanFlags) advisories(ctx context.Context, data string, ecosystems []st
 	return paths, nil
 }
 
+// advisoriesHint says how to scan without a network.
+const advisoriesHint = "Without a network, download " + sbom.Source + `/ECOSYSTEM/all.zip
+on a machine that has one (ECOSYSTEM is Debian, PyPI, npm, Go, ...) and use the files:
+  cpc scan --db Debian.zip --db PyPI.zip IMAGE
+Or use a mirror with the same paths:
+  cpc scan --db https://MIRROR IMAGE
+See docs/sbom.md.`
+
 // Advisories that cannot be fetched: where there are none yet, and where there are
 // old ones.
 var (
-	errNotFetched      = errors.New("the advisories cannot be fetched")
-	errNotFetchedAgain = fmt.Errorf("%w again", errNotFetched)
+	errNotFetched = hint.New("the advisories cannot be fetched",
+		advisoriesHint)
+	errNotFetchedAgain = hint.Beside(fmt.Errorf("%w again", errNotFetched),
+		"Use the old ones with: cpc scan --offline --max-age 0 IMAGE\n"+advisoriesHint)
 )
 
 func notFetched(err error, missing bool) error {
@@ -203,7 +215,8 @@ func notFetched(err error, missing bool) error {
 }
 
 // errNoAdvisories reports that nothing can be said of an image.
-var errNoAdvisories = errors.New("no advisories")
+var errNoAdvisories = hint.New("no advisories",
+	"Run once without --offline to download them, or use --db PATH.")
 
 func printFindings(cmd *cobra.Command, l listing, result *sbom.Result, packages int) error {
 	for _, p := range result.Problems {

@@ -14,6 +14,7 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
@@ -131,7 +132,8 @@ func (a systemCommands) dfVerbose(cmd *cobra.Command, store *rootfs.Store, l lis
 }
 
 // errDamaged reports that the store is not sound; what is wrong has been said.
-var errDamaged = errors.New("the image store is damaged")
+var errDamaged = hint.New("the image store is damaged",
+	"Repair it with: cpc system check --repair")
 
 func (a systemCommands) checkCommand() *cobra.Command {
 	var repair bool

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claude-pocket-console/cpc/internal/format"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 func (a sandboxCommands) topCommand() *cobra.Command {
@@ -51,7 +52,8 @@ those of ps; the default is -ef. Process and user ids are those of the host.`,
 }
 
 // errNoPS reports a host without ps.
-var errNoPS = errors.New("the host has no ps program")
+var errNoPS = hint.New("the host has no ps program",
+	"Install it: sudo apt-get install procps")
 
 // ps asks for the processes alone, as most options select those of the caller's
 // terminal; a ps that cannot do that says all that it would.

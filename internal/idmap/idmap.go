@@ -9,15 +9,17 @@
 package idmap
 
 import (
-	"errors"
 	"fmt"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 // Size is the number of ids a sandbox has: 0 to 65535, as in the host.
 const Size = 65536
 
 // ErrOutside reports an id of an image that no sandbox can have.
-var ErrOutside = errors.New("outside of the ids that an image may use")
+var ErrOutside = hint.New("outside of the ids that an image may use",
+	"Give the file another owner where the image is built: COPY --chown=USER, or chown in a RUN step.")
 
 // Mode is how the ids of a sandbox are backed on this host.
 type Mode string

@@ -13,14 +13,17 @@ import (
 
 	moby "github.com/moby/sys/user"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
 // Reasons why only one id can be mapped. Each is a state of the host that an
 // administrator can mend.
 var (
-	ErrNoHelper = errors.New("newuidmap and newgidmap are not installed")
-	ErrNoRange  = errors.New("no subordinate id range of 65536 ids in /etc/subuid and /etc/subgid")
+	ErrNoHelper = hint.New("newuidmap and newgidmap are not installed",
+		"Install them: sudo apt-get install uidmap")
+	ErrNoRange = hint.New("no subordinate id range of 65536 ids in /etc/subuid and /etc/subgid",
+		"Assign a range to your user: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\"")
 )
 
 // Range is a subordinate id range of the user.

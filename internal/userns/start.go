@@ -28,12 +28,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/handoff"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
 
+const disabledHint = `Allow them, as root:
+  sysctl -w user.max_user_namespaces=65536
+  sysctl -w kernel.unprivileged_userns_clone=1                # Debian's switch, where it exists
+  cpc setup                                                   # AppArmor's profile for cpc (Ubuntu 24.04)
+  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # or all programs, where it exists
+To see what is missing on this machine: cpc doctor`
+
 // ErrDisabled reports that the kernel or its configuration refuses new user
 // namespaces to this user.
-var ErrDisabled = errors.New("the host does not let this user create user namespaces")
+var ErrDisabled = hint.New("the host does not let this user create user namespaces",
+	disabledHint)
 
 // Child describes the copy of cpc to start.
 type Child struct {

@@ -21,11 +21,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 // ErrDenied is the answer to a user that the registry does not know, or to a
 // wrong password.
-var ErrDenied = errors.New("the registry refuses the user name or the password")
+var ErrDenied = hint.New("the registry refuses the user name or the password",
+	"Check the user name and the password. Some registries need a token instead of the password; see docs/registry.md.")
 
 // ServerName is the host in what people call a registry: a URL, docker.io, or
 // nothing for that.

@@ -35,9 +35,12 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("blob %s: corrupt: %s (%s): remove the image and pull, import or build it again", e.Digest, e.Why, e.Path)
 }
 
-// Is makes the error ErrCorrupt and, for a blob from a registry, ErrArrival.
-func (e *CorruptError) Is(target error) bool {
-	return target == ErrCorrupt || target == ErrArrival && e.Path == ""
+// Unwrap makes the error ErrArrival for a blob from a registry, else ErrCorrupt.
+func (e *CorruptError) Unwrap() error {
+	if e.Path == "" {
+		return ErrArrival
+	}
+	return ErrCorrupt
 }
 
 // CheckDigest refuses what is no digest, or not of SHA-256, which names all blobs here.

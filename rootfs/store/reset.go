@@ -16,11 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/filelock"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 )
 
 // ErrBusy reports that another command is at work in the store.
-var ErrBusy = errors.New("another cpc command is using the image store")
+var ErrBusy = hint.New("another cpc command is using the image store",
+	"Wait for it to end (a build, a pull, a load), or end it. Then try again.")
 
 // Reset removes all that a store keeps in dir, damaged or not: images, unpacked
 // layers of every mapping, the build cache, scratch space. It is no method, since

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/deploy/apparmor"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 const (
@@ -35,12 +36,15 @@ const (
 var (
 	// ErrNoAppArmor reports a profile that was asked for by name on a host
 	// without AppArmor.
-	ErrNoAppArmor = errors.New("AppArmor is not enabled on this host")
+	ErrNoAppArmor = hint.New("AppArmor is not enabled on this host",
+		"Remove the option: profiles need a kernel with AppArmor enabled.")
 	// ErrNotLoaded reports a profile that the kernel does not know.
-	ErrNotLoaded = errors.New("the AppArmor profile is not loaded")
+	ErrNotLoaded = hint.New("the AppArmor profile is not loaded",
+		"Load the profile as root with: apparmor_parser -r FILE. List the loaded profiles with: aa-status")
 	// ErrNotConfined reports a program that runs under another label than the
 	// one it was to have.
-	ErrNotConfined = errors.New("the program is not confined as it was to be")
+	ErrNotConfined = hint.New("the program is not confined as it was to be",
+		"See the kernel log (dmesg) for denials by the policy of the host. Or the runtime ignores the profile or label.")
 )
 
 // AppArmorEnabled reports whether the kernel has AppArmor at work.

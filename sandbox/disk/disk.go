@@ -29,6 +29,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
 // Tier is what a disk is made of.
@@ -68,7 +70,8 @@ type Disk struct {
 }
 
 // ErrNone reports that no tier can be had.
-var ErrNone = errors.New("no disk of limited size can be made")
+var ErrNone = hint.New("no disk of limited size can be made",
+	"Install e2fsprogs and, for users other than root, fuse2fs. docs/disk.md describes the tiers.")
 
 // Open makes and mounts a disk.
 //

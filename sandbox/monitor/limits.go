@@ -17,6 +17,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/cpubudget"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -25,7 +26,8 @@ import (
 
 var (
 	// ErrPaused reports a sandbox that has to go on before it can do something.
-	ErrPaused = errors.New("sandbox is paused")
+	ErrPaused = hint.New("sandbox is paused",
+		"Unpause the sandbox with: cpc unpause NAME")
 	// ErrNotPaused reports one that is not paused.
 	ErrNotPaused = errors.New("sandbox is not paused")
 )

@@ -5,7 +5,6 @@ package network
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 )
@@ -110,7 +110,8 @@ func readBounded(path string, most int64) ([]byte, error) {
 }
 
 // ErrNoCA reports a host on which no CA bundle was found.
-var ErrNoCA = errors.New("no CA bundle found on this host")
+var ErrNoCA = hint.New("no CA bundle found on this host",
+	"Give the path of the bundle with: --host-ca=FILE")
 
 // FindCA returns the host's CA bundle: what SSL_CERT_FILE names,
 // else where distributions have it.

@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
@@ -38,17 +39,21 @@ type Runtime struct {
 
 var (
 	// ErrNotFound is what a shell reports as 127.
-	ErrNotFound = errors.New("command not found")
+	ErrNotFound = hint.New("command not found",
+		"See which commands the image has, for example with: cpc run --rm IMAGE ls /usr/bin")
 	// ErrNotExecutable is what a shell reports as 126.
-	ErrNotExecutable = errors.New("command cannot be executed")
+	ErrNotExecutable = hint.New("command cannot be executed",
+		"The file exists but cannot be executed. Check its mode and, for a script, its first line.")
 	// ErrNoAnswer reports that the runtime had to be killed, because it took too
 	// long or because its sandbox has ended.
 	ErrNoAnswer = errors.New("the runtime did not come to an end")
 	// ErrStopped reports that what runs in the sandbox has stopped a process that
 	// was to join it. It was killed.
-	ErrStopped = errors.New("the sandbox has stopped a process that was to join it")
+	ErrStopped = hint.New("the sandbox has stopped a process that was to join it",
+		"A process of user 0 in the sandbox stopped it. End the sandbox with: cpc kill NAME")
 	// ErrWorkdir reports a working directory that cannot be entered.
-	ErrWorkdir = errors.New("working directory")
+	ErrWorkdir = hint.New("working directory",
+		"Use --workdir with a directory that exists, or create the directory with WORKDIR in the Dockerfile.")
 )
 
 const pidFile = "pid"

@@ -98,7 +98,7 @@ func (s *Stdio) listenConsole(dir, name string) error {
 // it has reported success.
 const consoleTimeout = 5 * time.Second
 
-// takeConsole receives the terminal's master (runc's docs/terminals.md).
+// takeConsole receives the terminal's master (terminals.md of runc's documentation).
 func (s *Stdio) takeConsole() error {
 	defer s.console.Close()
 	if err := s.console.SetDeadline(time.Now().Add(consoleTimeout)); err != nil {

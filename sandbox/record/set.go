@@ -16,16 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
 
 var (
 	// ErrNotFound reports that no sandbox has the name or id.
-	ErrNotFound = errors.New("no such sandbox")
+	ErrNotFound = hint.New("no such sandbox",
+		"List the sandboxes with: cpc ps -a")
 	// ErrNameInUse reports that another sandbox has the name.
-	ErrNameInUse = errors.New("name is in use")
+	ErrNameInUse = hint.New("name is in use",
+		"Use another --name, or remove the other sandbox with: cpc rm -f NAME")
 	// ErrAmbiguous reports an id prefix that several sandboxes share.
-	ErrAmbiguous = errors.New("more than one sandbox has an id that begins so")
+	ErrAmbiguous = hint.New("more than one sandbox has an id that begins so",
+		"Use more characters of the id. List the sandboxes with: cpc ps -a")
 )
 
 // Set is all sandboxes of one user.
