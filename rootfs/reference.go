@@ -54,6 +54,19 @@ func Familiar(canonical string) string {
 	return reference.FamiliarString(named)
 }
 
+// SplitTag takes a name apart, the familiar one or the canonical. The tag of a name
+// without one, or with a digest, is "<none>", as docker shows it.
+func SplitTag(familiar string) (repository, tag string) {
+	if name, _, pinned := strings.Cut(familiar, "@"); pinned {
+		repository, _ = SplitTag(name)
+		return repository, "<none>"
+	}
+	if i := strings.LastIndexByte(familiar, ':'); i > strings.LastIndexByte(familiar, '/') {
+		return familiar[:i], familiar[i+1:]
+	}
+	return familiar, "<none>"
+}
+
 // splitDigest returns repository and digest of a canonical name@digest.
 func splitDigest(canonical string) (repo string, d digest.Digest) {
 	name, d0, ok := strings.Cut(canonical, "@")

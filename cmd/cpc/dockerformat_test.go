@@ -18,6 +18,7 @@ import (
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/inspect"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
@@ -148,8 +149,8 @@ func rowsOf(t *testing.T) map[string]func(text string) (string, error) {
 		"df":      printer(dfRow{Type: "Images"}),
 		"version": printer(versionsOf(host.Machine{Kernel: "6.1"})),
 		"info":    printer(information{}),
-		"sandbox": printer[any](inspectSandbox(entry)),
-		"image":   printer[any](inspectImage(exampleImage())),
+		"sandbox": printer[any](inspect.OfSandbox(entry)),
+		"image":   printer[any](inspect.OfImage(exampleImage())),
 	}
 }
 
@@ -162,7 +163,7 @@ func printer[T any](row T) func(string) (string, error) {
 }
 
 // goText is what Go prints where something was forgotten.
-var goText = regexp.MustCompile(`<no value>|<nil>|0x[0-9a-f]{6}|%!|main\.|UTC`)
+var goText = regexp.MustCompile(`<no value>|<nil>|0x[0-9a-f]{6}|%!|main\.|inspect\.|UTC`)
 
 // TestDockerFields: what is documented has a value or is empty, in templates and
 // in tables.

@@ -17,7 +17,6 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/format"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
-	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
 type eventsFlags struct {
@@ -191,18 +190,4 @@ func eventLine(e journal.Event) string {
 	slices.Sort(more)
 	return fmt.Sprintf("%s %s %s %s (%s)", e.At().Local().Format("2006-01-02T15:04:05.000000000Z07:00"), e.Type, visible.Line(e.Action),
 		e.Actor.ID, strings.Join(more, ", "))
-}
-
-// kept are the latest events of a sandbox, for inspect.
-func kept(e *record.Entry) []journal.Event {
-	const most = 100
-	var events []journal.Event
-	err := journal.Of(e).Read(func(e journal.Event) error {
-		events = append(events, e)
-		return nil
-	})
-	if err != nil {
-		return nil // they are an extra
-	}
-	return events[max(0, len(events)-most):]
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claude-pocket-console/cpc/sandbox/inspect"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -63,19 +64,6 @@ func TestParseFilters(t *testing.T) {
 	}
 }
 
-func TestFamiliarName(t *testing.T) {
-	for name, want := range map[string]string{
-		"docker.io/library/debian:trixie-slim": "debian:trixie-slim",
-		"docker.io/user/app:1":                 "user/app:1",
-		"ghcr.io/user/app:1":                   "ghcr.io/user/app:1",
-		"localhost:5000/library/x:1":           "localhost:5000/library/x:1",
-	} {
-		if got := familiarName(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-}
-
 func TestBuildArgs(t *testing.T) {
 	t.Setenv("CPC_TEST_ARG", "from env")
 	got, err := buildArgs([]string{"A=1", "B=", "C=x=y", "CPC_TEST_ARG", "CPC_TEST_UNSET", "A=2"})
@@ -121,7 +109,7 @@ func TestRow(t *testing.T) {
 
 // TestTemplateFieldNames: fields go by their names in Go and in JSON.
 func TestTemplateFieldNames(t *testing.T) {
-	row := inspected{ID: "x", State: inspectedState{Pid: 12345678}}
+	row := inspect.OfSandbox(&record.Entry{Record: &record.Record{ID: "x", PID: 12345678}, Dir: t.TempDir(), DataDir: t.TempDir()})
 	for format, want := range map[string]string{
 		"{{.ID}}": "x\n", "{{.Id}}": "x\n", "{{.Id}} {{.State.Pid}}": "x 12345678\n", "{{.IDMapping.size}}": "0\n", "{{.Nope}}": "",
 	} {

@@ -116,8 +116,8 @@ func parseUntil(value string, now time.Time) (time.Time, error) {
 // matchReference reports whether a name is meant by a pattern as docker has
 // them: of the familiar name, with or without its tag.
 func matchReference(pattern, name string) bool {
-	for _, whole := range []string{familiarName(name), name, strings.TrimPrefix(name, "docker.io/")} {
-		repository, _ := splitTag(whole)
+	for _, whole := range []string{rootfs.Familiar(name), name, strings.TrimPrefix(name, "docker.io/")} {
+		repository, _ := rootfs.SplitTag(whole)
 		for _, candidate := range []string{whole, repository} {
 			if ok, err := path.Match(pattern, candidate); err == nil && ok {
 				return true
@@ -125,16 +125,4 @@ func matchReference(pattern, name string) bool {
 		}
 	}
 	return false
-}
-
-// splitTag takes a familiar name apart.
-func splitTag(familiar string) (repository, tag string) {
-	if name, _, pinned := strings.Cut(familiar, "@"); pinned {
-		repository, _ = splitTag(name)
-		return repository, "<none>"
-	}
-	if i := strings.LastIndexByte(familiar, ':'); i > strings.LastIndexByte(familiar, '/') {
-		return familiar[:i], familiar[i+1:]
-	}
-	return familiar, "<none>"
 }

@@ -63,17 +63,3 @@ func TestImageFilters(t *testing.T) {
 		}
 	}
 }
-
-func TestSplitTag(t *testing.T) {
-	for name, want := range map[string][2]string{
-		"debian:x":          {"debian", "x"},
-		"host:5000/a":       {"host:5000/a", "<none>"},
-		"host:5000/a:b":     {"host:5000/a", "b"},
-		"a@sha256:00":       {"a", "<none>"},
-		"host:1/a:b@sha256": {"host:1/a", "<none>"},
-	} {
-		if repository, tag := splitTag(name); repository != want[0] || tag != want[1] {
-			t.Errorf("%s: %s and %s, want %s", name, repository, tag, want)
-		}
-	}
-}

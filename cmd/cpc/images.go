@@ -135,7 +135,7 @@ func imageRows(img *rootfs.Image, want imageTest, noTrunc bool) []imageRow {
 		if !want(img, name) {
 			continue
 		}
-		repository, tag := splitTag(familiarName(name))
+		repository, tag := rootfs.SplitTag(rootfs.Familiar(name))
 		r := imageRow{
 			Repository: repository, Tag: tag, Digest: cmp.Or(img.Index, img.Digest).String(), ID: img.ConfigDigest.String(),
 			Size: units.HumanSize(float64(img.Size)), Bytes: img.Size, Platform: rootfs.FormatPlatform(img.Platform()),
@@ -152,18 +152,10 @@ func imageRows(img *rootfs.Image, want imageTest, noTrunc bool) []imageRow {
 	return rows
 }
 
-// familiarName leaves out what docker leaves out of names on Docker Hub.
-func familiarName(name string) string {
-	if rest, ok := strings.CutPrefix(name, "docker.io/"); ok {
-		return strings.TrimPrefix(rest, "library/")
-	}
-	return name
-}
-
 func familiarNames(names []string) []string {
 	familiar := make([]string, len(names))
 	for i, name := range names {
-		familiar[i] = familiarName(name)
+		familiar[i] = rootfs.Familiar(name)
 	}
 	return familiar
 }

@@ -155,7 +155,7 @@ pulls exactly the image with that digest.`,
 }
 
 func allTags(ctx context.Context, o rootfs.PullOptions, repository string) ([]string, error) {
-	if r, tag := splitTag(repository); tag != "<none>" {
+	if r, tag := rootfs.SplitTag(repository); tag != "<none>" {
 		return nil, usageError{fmt.Errorf("--all-tags takes a repository without a tag: %s", r)}
 	}
 	tags, err := rootfs.RemoteTags(ctx, o.Client, repository)

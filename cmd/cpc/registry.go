@@ -108,7 +108,7 @@ func tellPushed(w io.Writer, ref string, done rootfs.Pushed, quiet bool) error {
 		_, err := fmt.Fprintln(w, done.Digest)
 		return err
 	}
-	_, tag := splitTag(rootfs.Familiar(canonicalOr(ref)))
+	_, tag := rootfs.SplitTag(rootfs.Familiar(canonicalOr(ref)))
 	_, err := fmt.Fprintf(w, "%s: digest: %s size: %d\n", tag, done.Digest, done.Size)
 	return err
 }
@@ -121,7 +121,7 @@ func canonicalOr(ref string) string {
 }
 
 func repositoryOf(ref string) string {
-	repository, _ := splitTag(canonicalOr(ref))
+	repository, _ := rootfs.SplitTag(canonicalOr(ref))
 	return repository
 }
 
@@ -294,7 +294,7 @@ does, is not offered, because only Docker Hub can do that.`,
 			}
 			var rows []tagRow
 			for _, t := range tags {
-				rows = append(rows, tagRow{Name: familiarName(repositoryOf(args[0])), Tag: visible.Line(t)})
+				rows = append(rows, tagRow{Name: rootfs.Familiar(repositoryOf(args[0])), Tag: visible.Line(t)})
 			}
 			return printRows(cmd.OutOrStdout(), l, []column{{"NAME", "{{.Name}}"}, {"TAG", "{{.Tag}}"}}, rows)
 		},

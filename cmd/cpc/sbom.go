@@ -101,7 +101,7 @@ func (a contentCommands) inventory(ctx context.Context, store *rootfs.Store, img
 	if img.Config.Created != nil {
 		about.Created = *img.Config.Created
 	}
-	looking := "Looking through " + familiarName(about.Name)
+	looking := "Looking through " + rootfs.Familiar(about.Name)
 	busy := working(looking, quiet)
 	defer busy.end()
 	a.inside.progress = busy.unpacking()

@@ -114,6 +114,10 @@ func Shape() Bounds {
 	return Bounds{Methods: 51, RootfsMethods: 40, Fields: 15, InstructionSwitches: 0, StoreWriters: 0, SandboxTests: 3900}
 }
 
+// IsFormPackage says whether a package holds forms only: what is asked on command lines
+// and what is shown of things, with a field for each.
+func IsFormPackage(dir string) bool { return dir == "cmd/cpc" || dir == "sandbox/inspect" }
+
 // IsFormStruct says whether a struct of that name holds what somebody else asks or
 // is told, one field a thing: flags, options, records, documents.
 func IsFormStruct(name string) bool {

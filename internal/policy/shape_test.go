@@ -72,7 +72,7 @@ func (s *shape) add(f file) {
 				s.methods[f.dir()+"."+receiver(n.Recv.List[0].Type)]++
 			}
 		case *ast.TypeSpec:
-			if st, ok := n.Type.(*ast.StructType); ok && f.dir() != "cmd/cpc" && !policy.IsFormStruct(n.Name.Name) {
+			if st, ok := n.Type.(*ast.StructType); ok && !policy.IsFormPackage(f.dir()) && !policy.IsFormStruct(n.Name.Name) {
 				s.fields[f.dir()+"."+n.Name.Name] = st.Fields.NumFields()
 			}
 		case *ast.TypeSwitchStmt:

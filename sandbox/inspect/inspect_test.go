@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package inspect
 
 import (
 	"encoding/json"
@@ -36,7 +36,7 @@ func TestInspectIsComplete(t *testing.T) {
 	}
 	shown := func(r record.Record) string {
 		r.ID = "0123456789abcdef"
-		v := inspectSandbox(&record.Entry{Record: &r, Dir: t.TempDir(), DataDir: t.TempDir()})
+		v := OfSandbox(&record.Entry{Record: &r, Dir: t.TempDir(), DataDir: t.TempDir()})
 		if v.LogPath != "" {
 			v.LogPath = "kept"
 		}
