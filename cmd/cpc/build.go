@@ -330,10 +330,10 @@ func (a buildCommands) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.
 
 // stepNetwork is what RUN steps may reach, and what they find there.
 func (a buildCommands) stepNetwork(cmd *cobra.Command, f *buildFlags) (o network.Options, err error) {
-	if f.net.config, err = a.configuration(); err != nil {
+	if f.net.egress.Config, err = a.configuration(); err != nil {
 		return o, err
 	}
-	f.net.build = true
+	f.net.egress.Build = true
 	mode := f.network
 	if mode != bundle.NetworkNone && mode != bundle.NetworkHost {
 		mode = bundle.NetworkAllowlist
@@ -341,10 +341,10 @@ func (a buildCommands) stepNetwork(cmd *cobra.Command, f *buildFlags) (o network
 	if o, err = f.net.parse(cmd.Flags(), mode); err != nil {
 		return o, usageError{err}
 	}
-	o.Policy, err = f.net.policy("")
-	o.Asked = f.net.asked(o.Policy)
+	o.Policy, err = f.net.egress.Policy("")
+	o.Asked = f.net.egress.Asked(o.Policy)
 	if err == nil && mode == bundle.NetworkAllowlist {
-		f.net.noteHosts(o)
+		f.net.egress.NoteHosts(o)
 	}
 	return o, err
 }

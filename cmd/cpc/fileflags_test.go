@@ -19,6 +19,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/build"
 	"github.com/claude-pocket-console/cpc/netns/policy"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 )
 
 const (
@@ -112,22 +113,22 @@ func readEgress(t *testing.T) {
 		t.Error(err)
 		return
 	}
-	spec, err := f.policy("")
+	spec, err := f.egress.Policy("")
 	if err != nil || !slices.Equal(spec.Allow, []string{"one.test:80"}) || !slices.Equal(spec.Deny, []string{"two.test"}) {
 		t.Errorf("%+v, %v", spec, err)
 	}
 	for _, text := range []string{"", "# allow = ['one.test']\n", "\n\n", "allow = ['one.te", "allow"} {
-		f := netFlags{egressFiles: []string{pipe(t, text)}}
-		if spec, err := f.policy(""); err == nil {
+		e := network.Egress{Files: []string{pipe(t, text)}}
+		if spec, err := e.Policy(""); err == nil {
 			t.Errorf("%q is the policy %+v", text, spec)
 		}
 	}
-	f = netFlags{egressFiles: []string{pipe(t, "deny = ['two.test']\n")}}
-	if spec, err := f.policy(""); err != nil || !slices.Equal(spec.Allow, []string{policy.DefaultPreset}) || !strings.Contains(fmt.Sprint(f.notes), "allows nothing of its own") {
-		t.Errorf("%+v, %v, notes %q", spec, err, f.notes)
+	e := network.Egress{Files: []string{pipe(t, "deny = ['two.test']\n")}}
+	if spec, err := e.Policy(""); err != nil || !slices.Equal(spec.Allow, []string{policy.DefaultPreset}) || !strings.Contains(fmt.Sprint(e.Notes()), "allows nothing of its own") {
+		t.Errorf("%+v, %v, notes %q", spec, err, e.Notes())
 	}
-	f = netFlags{egressFiles: []string{pipe(t, "allow = []\n")}}
-	if spec, err := f.policy(""); err != nil || len(spec.Allow) != 0 {
+	e = network.Egress{Files: []string{pipe(t, "allow = []\n")}}
+	if spec, err := e.Policy(""); err != nil || len(spec.Allow) != 0 {
 		t.Errorf("%+v, %v", spec, err)
 	}
 }

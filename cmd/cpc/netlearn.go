@@ -18,7 +18,7 @@ import (
 
 func (a netCommands) netLearnCommand() *cobra.Command {
 	f := &runFlags{}
-	f.net.learn = true
+	f.net.egress.Learn = true
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "learn [OPTIONS] IMAGE [COMMAND] [ARG...]",

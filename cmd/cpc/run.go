@@ -50,7 +50,7 @@ cannot be executed, and 127 if the command is not found.`,
 // prepareRun makes sense of the command line and finds the image, and warns of
 // what a person should know before a sandbox runs.
 func (a sandboxCommands) prepareRun(cmd *cobra.Command, f *runFlags, args []string) (e *sandbox.Engine, req sandbox.RunRequest, err error) {
-	if f.net.config, err = a.configuration(); err != nil {
+	if f.net.egress.Config, err = a.configuration(); err != nil {
 		return nil, req, err
 	}
 	if req, err = f.request(cmd.Flags(), args); err != nil {
@@ -66,11 +66,11 @@ func (a sandboxCommands) prepareRun(cmd *cobra.Command, f *runFlags, args []stri
 	}
 	req.ImageDigest = img.Digest.String()
 	if req.Options.Network == bundle.NetworkAllowlist {
-		if req.Network.Policy, err = f.net.policy(img.Config.Config.Labels[policy.Label]); err != nil {
+		if req.Network.Policy, err = f.net.egress.Policy(img.Config.Config.Labels[policy.Label]); err != nil {
 			return nil, req, err
 		}
-		req.Network.Asked = f.net.asked(req.Network.Policy)
-		f.net.noteHosts(req.Network)
+		req.Network.Asked = f.net.egress.Asked(req.Network.Policy)
+		f.net.egress.NoteHosts(req.Network)
 	}
 	if req.Options.TTY && req.Stdin && !req.Detach && !terminal.Is(os.Stdin) {
 		return nil, req, errors.New("standard input is not a terminal; leave out -t to pipe into the sandbox")

@@ -127,7 +127,7 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 		return req, err
 	}
 	if note != "" {
-		f.net.notes = append(f.net.notes, note)
+		f.net.egress.Note(note)
 	}
 	o.Network = net
 	req.Network, err = f.net.parse(fs, net)

@@ -1,7 +1,7 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package network
 
 import (
 	"os"
@@ -12,7 +12,6 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/config"
 	"github.com/claude-pocket-console/cpc/netns"
 	"github.com/claude-pocket-console/cpc/netns/policy"
-	"github.com/claude-pocket-console/cpc/sandbox/network"
 )
 
 // TestLimit: whatever a user says where, the administrator's limit narrows it.
@@ -24,21 +23,21 @@ func TestLimit(t *testing.T) {
 	system := config.File{Path: "system", Egress: config.Egress{Allow: []string{"*.corp.example"}, Deny: []string{"no.corp.example"}, Limit: true}}
 	both := []string{"in.corp.example", "no.corp.example", "out.example"}
 	for name, c := range map[string]struct {
-		f     netFlags
+		f     Egress
 		label string
 	}{
-		"--egress":               {netFlags{egress: both}, ""},
-		"--egress-file":          {netFlags{egressFiles: []string{file}}, ""},
-		"label":                  {netFlags{}, "in.corp.example no.corp.example out.example"},
-		"user's file":            {netFlags{config: config.Config{User: config.File{Egress: config.Egress{Allow: both}}}}, ""},
-		"user's limit":           {netFlags{config: config.Config{User: config.File{Egress: config.Egress{Allow: both, Limit: true}}}}, ""},
-		"user's file, for build": {netFlags{build: true, config: config.Config{User: config.File{Build: config.Build{Egress: config.Rules{Allow: both}}}}}, ""},
-		"--egress of build":      {netFlags{build: true, egress: both}, ""},
-		"nobody":                 {netFlags{}, ""},
+		"--egress":               {Egress{Rules: both}, ""},
+		"--egress-file":          {Egress{Files: []string{file}}, ""},
+		"label":                  {Egress{}, "in.corp.example no.corp.example out.example"},
+		"user's file":            {Egress{Config: config.Config{User: config.File{Egress: config.Egress{Allow: both}}}}, ""},
+		"user's limit":           {Egress{Config: config.Config{User: config.File{Egress: config.Egress{Allow: both, Limit: true}}}}, ""},
+		"user's file, for build": {Egress{Build: true, Config: config.Config{User: config.File{Build: config.Build{Egress: config.Rules{Allow: both}}}}}, ""},
+		"--egress of build":      {Egress{Build: true, Rules: both}, ""},
+		"nobody":                 {Egress{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.f.config.System = system
-			spec, err := c.f.policy(c.label)
+			c.f.Config.System = system
+			spec, err := c.f.Policy(c.label)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,15 +68,15 @@ func TestBuildRules(t *testing.T) {
 		Build:  config.Build{Egress: config.Rules{Allow: []string{"build.example", "never.example", "not.example"}, Deny: []string{"not.example"}}},
 	}
 	for _, c := range []struct {
-		f    netFlags
+		f    Egress
 		want string
 	}{
-		{netFlags{}, "run.example"},
-		{netFlags{build: true}, "build.example"},
-		{netFlags{build: true, egress: []string{"run.example", "not.example"}}, "run.example"},
+		{Egress{}, "run.example"},
+		{Egress{Build: true}, "build.example"},
+		{Egress{Build: true, Rules: []string{"run.example", "not.example"}}, "run.example"},
 	} {
-		c.f.config.User = user
-		spec, err := c.f.policy("")
+		c.f.Config.User = user
+		spec, err := c.f.Policy("")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,11 +91,11 @@ func TestBuildRules(t *testing.T) {
 			}
 		}
 		if strings.Join(got, " ") != c.want {
-			t.Errorf("build %v, %q: %q, want %q", c.f.build, c.f.egress, got, c.want)
+			t.Errorf("build %v, %q: %q, want %q", c.f.Build, c.f.Rules, got, c.want)
 		}
 	}
-	bad := netFlags{build: true, config: config.Config{User: config.File{Path: "mine", Build: config.Build{Egress: config.Rules{Allow: []string{"a b"}}}}}}
-	if _, err := bad.policy(""); err == nil || !strings.Contains(err.Error(), "mine") {
+	bad := Egress{Build: true, Config: config.Config{User: config.File{Path: "mine", Build: config.Build{Egress: config.Rules{Allow: []string{"a b"}}}}}}
+	if _, err := bad.Policy(""); err == nil || !strings.Contains(err.Error(), "mine") {
 		t.Errorf("a rule that is none: %v", err)
 	}
 }
@@ -108,17 +107,17 @@ func TestAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, c := range map[string]struct {
-		f     netFlags
+		f     Egress
 		label string
 	}{
-		"--egress @default":                     {netFlags{}, ""},
-		"--egress a.test --egress '*.b.test:1'": {netFlags{egress: []string{"a.test", "*.b.test:1"}}, ""},
-		"--egress-file '" + file + "'":          {netFlags{egressFiles: []string{file}}, ""},
-		"--egress l.test":                       {netFlags{}, "l.test"},
-		"--egress u.test":                       {netFlags{config: config.Config{User: config.File{Egress: config.Egress{Allow: []string{"u.test"}}}}}, ""},
+		"--egress @default":                     {Egress{}, ""},
+		"--egress a.test --egress '*.b.test:1'": {Egress{Rules: []string{"a.test", "*.b.test:1"}}, ""},
+		"--egress-file '" + file + "'":          {Egress{Files: []string{file}}, ""},
+		"--egress l.test":                       {Egress{}, "l.test"},
+		"--egress u.test":                       {Egress{Config: config.Config{User: config.File{Egress: config.Egress{Allow: []string{"u.test"}}}}}, ""},
 	} {
-		spec, err := c.f.policy(c.label)
-		if got := strings.Join(c.f.asked(spec), " "); err != nil || got != want {
+		spec, err := c.f.Policy(c.label)
+		if got := strings.Join(c.f.Asked(spec), " "); err != nil || got != want {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}
 	}
@@ -132,8 +131,8 @@ func TestNoteHosts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := netFlags{}
-		f.noteHosts(network.Options{Policy: policy.Spec{Allow: []string{"192.0.2.7:25"}}, Hosts: []netns.AddHost{h}})
+		f := Egress{}
+		f.NoteHosts(Options{Policy: policy.Spec{Allow: []string{"192.0.2.7:25"}}, Hosts: []netns.AddHost{h}})
 		if (len(f.notes) > 0) != noted || noted && !strings.Contains(f.notes[0], "--egress 192.0.2.1:443") {
 			t.Errorf("%s: %q", text, f.notes)
 		}
