@@ -48,6 +48,20 @@ type Response struct {
 	Error string `json:"error,omitempty"`
 }
 
+// DocumentTypes are the media types that an image's bill of materials is kept in.
+func DocumentTypes() []string { return []string{SPDXType, CycloneDXType} }
+
+// Document returns the document of a type, of those that an inventory comes with.
+func (r *Response) Document(mediaType string) []byte {
+	switch mediaType {
+	case SPDXType:
+		return r.SPDX
+	case CycloneDXType:
+		return r.CycloneDX
+	}
+	return nil
+}
+
 // Version is the protocol's: cpc and cpc-scan are installed together.
 const Version = 1
 

@@ -4,13 +4,10 @@
 package main
 
 import (
-	"fmt"
 	goruntime "runtime"
 	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
@@ -110,44 +107,16 @@ func rates(l *cgroups.Limits, kind cgroups.RateKind, given []string) func() erro
 	return func() error {
 		l.Rates = slices.Clone(l.Rates)
 		for _, g := range given {
-			r, err := parseRate(kind, g)
+			device, rate, err := dockerflag.ParseRate(g, kind.Counts())
 			if err != nil {
 				return err
 			}
-			l.Rates = slices.DeleteFunc(l.Rates, func(o cgroups.Rate) bool {
-				return o.Kind == kind && o.Major == r.Major && o.Minor == r.Minor
-			})
-			l.Rates = append(l.Rates, r)
+			r, err := cgroups.RateOf(kind, device, rate)
+			if err != nil {
+				return err
+			}
+			l.SetRate(r)
 		}
 		return nil
 	}
-}
-
-func parseRate(kind cgroups.RateKind, s string) (cgroups.Rate, error) {
-	i := strings.LastIndexByte(s, ':')
-	if i <= 0 {
-		return cgroups.Rate{}, fmt.Errorf("%q: must be DEVICE:RATE, as /dev/sda:1mb", s)
-	}
-	device, rate := s[:i], s[i+1:]
-	if (kind == cgroups.ReadIOPS || kind == cgroups.WriteIOPS) && strings.Trim(rate, "0123456789") != "" {
-		return cgroups.Rate{}, fmt.Errorf("%q: must be DEVICE:NUMBER, as /dev/sda:1000", s)
-	}
-	n, err := dockerflag.ParseSize(rate)
-	if err != nil {
-		return cgroups.Rate{}, fmt.Errorf("%q: %w", s, err)
-	}
-	if n == 0 {
-		return cgroups.Rate{}, fmt.Errorf("%q: the rate must not be 0", s)
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(device, &st); err != nil {
-		return cgroups.Rate{}, fmt.Errorf("%s: %w", device, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
-		return cgroups.Rate{}, fmt.Errorf("%s: not a block device", device)
-	}
-	return cgroups.Rate{
-		Kind: kind, Device: device, Rate: uint64(n), //nolint:gosec // not negative
-		Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
-	}, nil
 }

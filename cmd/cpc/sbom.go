@@ -73,10 +73,7 @@ func (a contentCommands) materials(ctx context.Context, store *rootfs.Store, img
 		}
 		err = recordMaterials(ctx, store, img, made)
 		if errors.Is(err, unix.EROFS) { // it can be shown, and not be kept
-			if kind == sbom.SPDXType {
-				return made.SPDX, nil
-			}
-			return made.CycloneDX, nil
+			return made.Document(kind), nil
 		}
 		if err != nil {
 			return nil, err
@@ -122,11 +119,8 @@ func (a contentCommands) inventory(ctx context.Context, store *rootfs.Store, img
 
 // recordMaterials attaches the bill of materials in both formats.
 func recordMaterials(ctx context.Context, store *rootfs.Store, img *rootfs.Image, found *sbom.Response) error {
-	for _, document := range []struct {
-		kind string
-		data []byte
-	}{{sbom.SPDXType, found.SPDX}, {sbom.CycloneDXType, found.CycloneDX}} {
-		if _, err := store.Attach(ctx, img.Digest, document.kind, document.data, nil); err != nil {
+	for _, kind := range sbom.DocumentTypes() {
+		if _, err := store.Attach(ctx, img.Digest, kind, found.Document(kind), nil); err != nil {
 			return err
 		}
 	}

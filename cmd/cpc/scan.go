@@ -4,20 +4,14 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sbom"
 )
@@ -91,16 +85,11 @@ func (f *scanFlags) parse() (failOn sbom.Severity, maxAge time.Duration, err err
 		return 0, 0, fmt.Errorf("--max-age %q: must be a duration such as 72h", f.maxAge)
 	}
 	for _, db := range f.db {
-		if isURL(db) && f.offline {
+		if sbom.IsURL(db) && f.offline {
 			return 0, 0, fmt.Errorf("--db %s: cannot be fetched with --offline", db)
 		}
 	}
 	return failOn, maxAge, nil
-}
-
-func isURL(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http")
 }
 
 // scan looks the inventory up and prints what was found.
@@ -109,7 +98,11 @@ func (a contentCommands) scan(cmd *cobra.Command, f *scanFlags, l listing, packa
 	if err != nil {
 		return usageError{err}
 	}
-	paths, err := f.advisories(cmd.Context(), a.inside.Dirs.Data, sbom.Ecosystems(packages), maxAge)
+	from := sbom.Advisories{
+		Dir: filepath.Join(a.inside.Dirs.Data, "osv"), From: f.db, Offline: f.offline, MaxAge: maxAge,
+		Tell: func(line string) { fmt.Fprintln(stderr(), "cpc scan:", line) },
+	}
+	paths, err := from.Files(cmd.Context(), sbom.Ecosystems(packages))
 	if err != nil {
 		return err
 	}
@@ -121,8 +114,8 @@ func (a contentCommands) scan(cmd *cobra.Command, f *scanFlags, l listing, packa
 	if err != nil {
 		return err
 	}
-	if age := time.Since(result.Oldest); maxAge > 0 && age > maxAge {
-		return fmt.Errorf("%w: %s old, the limit is %s", errOldAdvisories, age.Round(time.Hour), maxAge)
+	if err := from.CheckAge(result); err != nil {
+		return err
 	}
 	result.Findings = slices.DeleteFunc(result.Findings, f.ignored)
 	if err := printFindings(cmd, l, result, len(packages)); err != nil {
@@ -135,88 +128,9 @@ func (a contentCommands) scan(cmd *cobra.Command, f *scanFlags, l listing, packa
 	return nil
 }
 
-// errOldAdvisories reports advisories that are too old to go by.
-var errOldAdvisories = hint.New("the advisories are too old",
-	"Download them again, or accept them as they are with: --max-age 0")
-
 func (f *scanFlags) ignored(x sbom.Finding) bool {
 	return slices.ContainsFunc(f.ignore, func(id string) bool { return id == x.ID || slices.Contains(x.Aliases, id) })
 }
-
-// advisories returns the files to look in, fetching those that are to be.
-func (f *scanFlags) advisories(ctx context.Context, data string, ecosystems []string, maxAge time.Duration) ([]string, error) {
-	var paths []string
-	for _, db := range f.db {
-		if !isURL(db) {
-			paths = append(paths, db)
-		}
-	}
-	if len(f.db) > 0 && len(paths) == len(f.db) {
-		return paths, nil
-	}
-	source, dir := sbom.Source, filepath.Join(data, "osv")
-	for _, db := range f.db {
-		if isURL(db) {
-			source, dir = db, filepath.Join(data, "osv", url.PathEscape(db))
-		}
-	}
-	m := sbom.Mirror{Dir: dir, Source: source, Tell: func(line string) { fmt.Fprintln(stderr(), "cpc scan:", line) }}
-	for _, e := range ecosystems {
-		path, err := m.Path(e)
-		if err != nil {
-			return nil, err
-		}
-		age, err := m.Age(e)
-		missing := errors.Is(err, fs.ErrNotExist)
-		if err != nil && !missing {
-			return nil, err
-		}
-		switch {
-		case f.offline && missing:
-			continue // reported as unchecked
-		case !f.offline && (missing || maxAge > 0 && age > maxAge):
-			if err := m.Update(ctx, e); err != nil {
-				return nil, notFetched(err, missing)
-			}
-		}
-		paths = append(paths, path)
-	}
-	if len(paths) == 0 && len(ecosystems) > 0 {
-		return nil, fmt.Errorf("%w for %s in %s", errNoAdvisories, strings.Join(ecosystems, ", "), dir)
-	}
-	return paths, nil
-}
-
-// advisoriesHint says how to scan without a network.
-const advisoriesHint = "Without a network, download " + sbom.Source + `/ECOSYSTEM/all.zip
-on a machine that has one (ECOSYSTEM is Debian, PyPI, npm, Go, ...) and use the files:
-  cpc scan --db Debian.zip --db PyPI.zip IMAGE
-Or use a mirror with the same paths:
-  cpc scan --db https://MIRROR IMAGE
-See docs/sbom.md.`
-
-// Advisories that cannot be fetched: where there are none yet, and where there are
-// old ones.
-var (
-	errNotFetched = hint.New("the advisories cannot be fetched",
-		advisoriesHint)
-	errNotFetchedAgain = hint.Beside(fmt.Errorf("%w again", errNotFetched),
-		"Use the old ones with: cpc scan --offline --max-age 0 IMAGE\n"+advisoriesHint)
-)
-
-func notFetched(err error, missing bool) error {
-	switch {
-	case errors.Is(err, context.Canceled):
-		return err
-	case missing:
-		return fmt.Errorf("%w: %w", errNotFetched, err)
-	}
-	return fmt.Errorf("%w: %w", errNotFetchedAgain, err)
-}
-
-// errNoAdvisories reports that nothing can be said of an image.
-var errNoAdvisories = hint.New("no advisories",
-	"Run once without --offline to download them, or use --db PATH.")
 
 func printFindings(cmd *cobra.Command, l listing, result *sbom.Result, packages int) error {
 	for _, p := range result.Problems {

@@ -1,27 +1,26 @@
 // Copyright the cpc authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package policy
 
 import (
 	"net/netip"
 	"testing"
 
 	"github.com/claude-pocket-console/cpc/internal/address"
-	"github.com/claude-pocket-console/cpc/netns/policy"
 )
 
-// TestAddRules: ADD reaches what is public, but for what is denied or outside
+// TestFetches: ADD reaches what is public, but for what is denied or outside
 // of a limit, and of what is not public only what a rule grants.
-func TestAddRules(t *testing.T) {
-	rules, err := newBuildRules(policy.Spec{
+func TestFetches(t *testing.T) {
+	rules, err := Spec{
 		Allow: []string{"127.0.0.1:9000", "10.1.0.0/16:80", "0.0.0.0/0:443"},
 		Deny:  []string{"evil.test", "203.0.113.0/24", "10.1.2.0/24"},
-	})
+	}.Fetches()
 	if err != nil {
 		t.Fatal(err)
 	}
-	limited, err := newBuildRules(policy.Spec{Limits: []policy.Spec{{Allow: []string{"in.test"}}}})
+	limited, err := Spec{Limits: []Spec{{Allow: []string{"in.test"}}}}.Fetches()
 	if err != nil {
 		t.Fatal(err)
 	}
