@@ -318,14 +318,14 @@ func (a buildCommands) examine(cmd *cobra.Command, f *buildFlags, store *rootfs.
 	if err != nil || !f.scan && (!f.sbom || len(recorded) > 0) || len(img.Manifest.Layers) == 0 {
 		return err
 	}
-	found, err := contentCommands{a.app}.inventory(ctx, store, img, f.silent())
+	found, err := contentCommands(a).inventory(ctx, store, img, f.silent())
 	if err == nil && f.sbom && len(recorded) == 0 {
 		err = recordMaterials(ctx, store, img, found)
 	}
 	if err != nil || !f.scan {
 		return err
 	}
-	return contentCommands{a.app}.scan(cmd, &f.scanning, listing{}, found.Inventory.Packages)
+	return contentCommands(a).scan(cmd, &f.scanning, listing{}, found.Inventory.Packages)
 }
 
 // stepNetwork is what RUN steps may reach, and what they find there.

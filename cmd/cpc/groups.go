@@ -34,8 +34,8 @@ func (a imageCommands) imageGroup() *cobra.Command {
 	return group(
 		"image", "Manage images",
 		called(a.imagesCommand(), "ls", "list"), called(a.rmiCommand(), "rm", "remove"), a.imagePruneCommand(),
-		buildCommands{a.app}.buildCommand(), a.pullCommand(), registryCommands{a.app}.pushCommand(), a.importCommand(), a.tagCommand(), a.historyCommand(),
-		a.saveCommand(), a.loadCommand(), inspectCommands{a.app}.inspectKind("image"),
+		buildCommands(a).buildCommand(), a.pullCommand(), registryCommands(a).pushCommand(), a.importCommand(), a.tagCommand(), a.historyCommand(),
+		a.saveCommand(), a.loadCommand(), inspectCommands(a).inspectKind("image"),
 	)
 }
 
@@ -44,8 +44,8 @@ func (a sandboxCommands) containerGroup() *cobra.Command {
 		"container", "Manage sandboxes",
 		called(a.psCommand(), "ls", "ps", "list"), a.runCommand(), a.execCommand(), a.attachCommand(), a.logsCommand(),
 		a.stopCommand(), a.killCommand(), a.waitCommand(), called(a.rmCommand(), "rm", "remove"),
-		a.containerPruneCommand(), inspectCommands{a.app}.inspectKind("sandbox"), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
-		a.statsCommand(), a.topCommand(), imageCommands{a.app}.exportCommand(),
+		a.containerPruneCommand(), inspectCommands(a).inspectKind("sandbox"), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
+		a.statsCommand(), a.topCommand(), imageCommands(a).exportCommand(),
 	)
 	cmd.AddCommand(strangersOf(sandboxCommandsNotOffered())...)
 	return cmd

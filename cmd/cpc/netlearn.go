@@ -47,7 +47,7 @@ func (a netCommands) learn(cmd *cobra.Command, f *runFlags, args []string, asJSO
 	if f.detach || f.dryRun {
 		return usageError{errors.New("it waits for the command's end: leave out --detach and --dry-run")}
 	}
-	e, req, err := sandboxCommands{a.app}.prepareRun(cmd, f, args)
+	e, req, err := sandboxCommands(a).prepareRun(cmd, f, args)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (a netCommands) learn(cmd *cobra.Command, f *runFlags, args []string, asJSO
 	}
 	defer func() { _ = e.Remove(context.WithoutCancel(cmd.Context()), s.ID, true) }()
 	defer s.Close()
-	exit, err := sandboxCommands{a.app}.connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr, left: endsSandbox})
+	exit, err := sandboxCommands(a).connect(s, connection{stdin: req.Stdin, keys: keys, proxy: true, out: os.Stderr, left: endsSandbox})
 	if err != nil {
 		return ended(err)
 	}

@@ -182,7 +182,7 @@ for you, for example before uninstalling it, use cpc system reset.`,
 				if err := p.confirm(cmd.Context(), warning); err != nil {
 					return err
 				}
-				if err := (sandboxCommands{a.app}).pruneSandboxes(cmd, &p); err != nil {
+				if err := sandboxCommands(a).pruneSandboxes(cmd, &p); err != nil {
 					return err
 				}
 				args := []string{"system", "prune", "--force", "--all=" + strconv.FormatBool(p.all)}
