@@ -38,12 +38,12 @@ type RunOptions struct {
 
 // Create makes a container and leaves it waiting for Start.
 func (r Runtime) Create(id string, o CreateOptions) error {
-	err := r.locked(id, makes, func() error {
+	err := r.states().locked(id, makes, func() error {
 		m, err := r.newContainer(id, &o, notifierFor(r.Root, id))
 		if err != nil {
 			return err
 		}
-		l := launch{container: m.container, dir: r.dir(id), spec: m.spec.Process, init: true, detach: true, options: o, plan: m.planner}
+		l := launch{container: m.container, dir: r.states().dir(id), spec: m.spec.Process, init: true, detach: true, options: o, plan: m.planner}
 		_, err = m.start(&l, (*libcontainer.Container).Start)
 		return err
 	})
@@ -66,7 +66,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 		s *supervisor
 	)
 	n := notifierFor(r.Root, id)
-	err := r.locked(id, makes, func() error {
+	err := r.states().locked(id, makes, func() error {
 		m, err := r.newContainer(id, &o.CreateOptions, n)
 		if err != nil {
 			return err
@@ -75,7 +75,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 			return m.runtime.discard(m.container, err)
 		}
 		l := launch{
-			container: m.container, dir: r.dir(id), spec: m.spec.Process, init: true, options: o.CreateOptions,
+			container: m.container, dir: r.states().dir(id), spec: m.spec.Process, init: true, options: o.CreateOptions,
 			detach: o.Detach, subreaper: !o.Detach && !o.NoSubreaper,
 		}
 		if op == "run" { // and not restore
@@ -107,7 +107,7 @@ func (r Runtime) run(op, id string, o RunOptions, how starter) (int, error) {
 	if o.Keep {
 		return status, nil
 	}
-	if err := r.locked(id, changes, func() error { return r.destroy(c) }); err != nil {
+	if err := r.states().locked(id, changes, func() error { return r.destroy(c) }); err != nil {
 		return status, fmt.Errorf("%s %s: %w", op, id, err)
 	}
 	return status, nil

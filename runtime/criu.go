@@ -89,7 +89,7 @@ func (o *CriuOptions) parsePageServer() error {
 // Checkpoint writes a container's processes to files and, unless told
 // otherwise, deletes it.
 func (r Runtime) Checkpoint(id string, o CriuOptions) error {
-	err := r.change(id, func(c *libcontainer.Container) error {
+	err := r.states().change(id, func(c *libcontainer.Container) error {
 		status, err := c.Status()
 		if err != nil {
 			return err

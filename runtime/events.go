@@ -21,7 +21,7 @@ type Event = types.Event
 
 // Stats returns what a container uses now.
 func (r Runtime) Stats(id string) (*Event, error) {
-	c, err := r.running(id)
+	c, err := r.states().running(id)
 	if err != nil {
 		return nil, fmt.Errorf("events %s: %w", id, err)
 	}
@@ -39,7 +39,7 @@ func (r Runtime) Watch(id string, interval time.Duration, emit func(*Event) erro
 	if interval <= 0 {
 		return fmt.Errorf("events %s: interval %v: duration interval must be greater than 0", id, interval)
 	}
-	c, err := r.running(id)
+	c, err := r.states().running(id)
 	if err != nil {
 		return fmt.Errorf("events %s: %w", id, err)
 	}
@@ -77,8 +77,8 @@ func watch(c *libcontainer.Container, interval time.Duration, emit func(*Event) 
 	}
 }
 
-func (r Runtime) running(id string) (*libcontainer.Container, error) {
-	c, err := r.load(id)
+func (d states) running(id string) (*libcontainer.Container, error) {
+	c, err := d.load(id)
 	if err != nil {
 		return nil, err
 	}

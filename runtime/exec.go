@@ -88,7 +88,7 @@ func (r Runtime) exec(id string, o ExecOptions) (int, error) {
 
 // execSlowly starts a process with libcontainer.
 func (r Runtime) execSlowly(id string, o *ExecOptions, l *launch) (*supervisor, error) {
-	c, err := r.load(id)
+	c, err := r.states().load(id)
 	if err != nil {
 		return nil, err
 	}

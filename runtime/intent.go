@@ -40,14 +40,14 @@ type intent struct {
 // processName is argv[0] of every init of this container until it executes the
 // user's program. Others in the container's pid namespace see it, so it is a digest
 // of ROOT/ID, which is a path of the host.
-func (r Runtime) processName(id string) string {
-	sum := sha256.Sum256([]byte(filepath.Join(r.Root, id)))
+func (d states) processName(id string) string {
+	sum := sha256.Sum256([]byte(filepath.Join(string(d), id)))
 	return "cpc-runtime:" + hex.EncodeToString(sum[:16])
 }
 
 // writeIntent comes before any process or cgroup of the container.
 func (r Runtime) writeIntent(c *libcontainer.Container, p poststart) error {
-	os.Args[0] = r.processName(c.ID()) // libcontainer gives this to init
+	os.Args[0] = r.states().processName(c.ID()) // libcontainer gives this to init
 	state, err := c.State()
 	if err != nil {
 		return err
@@ -68,15 +68,15 @@ func (r Runtime) writeIntent(c *libcontainer.Container, p poststart) error {
 }
 
 // readIntent is what create has noted of a container.
-func (r Runtime) readIntent(id string) (i intent, err error) {
-	err = readKeptJSON(filepath.Join(r.Root, id, intentFile), &i)
+func (d states) readIntent(id string) (i intent, err error) {
+	err = readKeptJSON(filepath.Join(string(d), id, intentFile), &i)
 	return i, err
 }
 
 // removeHalfMade removes all there is of a container without a usable state.
 // Preconditions: the container's lock is held.
-func (r Runtime) removeHalfMade(id string) error {
-	dir := filepath.Join(r.Root, id)
+func (d states) removeHalfMade(id string) error {
+	dir := filepath.Join(string(d), id)
 	data, err := readKept(filepath.Join(dir, intentFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return os.RemoveAll(dir)
@@ -84,7 +84,7 @@ func (r Runtime) removeHalfMade(id string) error {
 	if err != nil {
 		return err
 	}
-	err = r.killHalfMade(id)
+	err = d.killHalfMade(id)
 	var made intent
 	if json.Unmarshal(data, &made) == nil && made.Cgroup != nil {
 		err = errors.Join(err, made.remove(id))
@@ -97,12 +97,12 @@ func (r Runtime) removeHalfMade(id string) error {
 
 // killHalfMade kills the container's inits that wait for a parent which is no
 // more. Most of them end by themselves, when they see their pipe closed.
-func (r Runtime) killHalfMade(id string) error {
+func (d states) killHalfMade(id string) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return err
 	}
-	want := []byte(r.processName(id) + "\x00init\x00")
+	want := []byte(d.processName(id) + "\x00init\x00")
 	for _, e := range entries {
 		pid, nerr := strconv.Atoi(e.Name())
 		if nerr != nil || !runs(pid, want) {

@@ -27,8 +27,8 @@ func (r Runtime) Start(id string) error {
 	n := notifierFor(r.Root, id)
 	defer n.close()
 	var pid int
-	err := r.locked(id, makes, func() error {
-		c, err := r.load(id)
+	err := r.states().locked(id, makes, func() error {
+		c, err := r.states().load(id)
 		if err != nil {
 			return err
 		}
@@ -44,14 +44,14 @@ func (r Runtime) Start(id string) error {
 			return err
 		}
 		pid = state.InitProcessPid
-		hooks, err := r.poststartOf(id)
+		hooks, err := r.states().poststartOf(id)
 		if err != nil {
 			return err
 		}
 		if err := n.listen(); err != nil {
 			return err
 		}
-		if err := release(r.dir(id), pid); err != nil {
+		if err := release(r.states().dir(id), pid); err != nil {
 			return err
 		}
 		err = r.runPoststart(c, hooks)
@@ -99,7 +99,7 @@ func (r Runtime) kill(id, name string) error {
 	if err != nil {
 		return err
 	}
-	c, err := r.load(id)
+	c, err := r.states().load(id)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (r Runtime) Delete(id string, force bool) error {
 	if force {
 		as = forces
 	}
-	err := r.locked(id, as, func() error { return r.remove(id, force) })
+	err := r.states().locked(id, as, func() error { return r.remove(id, force) })
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
@@ -140,11 +140,11 @@ func (r Runtime) Delete(id string, force bool) error {
 }
 
 func (r Runtime) remove(id string, force bool) error {
-	c, err := r.load(id)
+	c, err := r.states().load(id)
 	switch {
 	case errors.Is(err, ErrNotExist):
 		// A create that was killed leaves a directory without a state.
-		rerr := r.removeHalfMade(id)
+		rerr := r.states().removeHalfMade(id)
 		if force {
 			err = nil
 		}
@@ -154,7 +154,7 @@ func (r Runtime) remove(id string, force bool) error {
 		if err := killDamaged(filepath.Join(r.Root, id, stateFile)); err != nil {
 			return err // what it says of the process is needed to try again
 		}
-		return r.removeHalfMade(id)
+		return r.states().removeHalfMade(id)
 	case errors.Is(err, ErrCorruptState):
 		return fmt.Errorf("%w (delete --force removes it)", err)
 	case err != nil:
@@ -185,7 +185,7 @@ func (r Runtime) destroy(c *libcontainer.Container) error {
 	for i, h := range hooks[configs.Poststop] {
 		hooks[configs.Poststop][i] = lenient{h}
 	}
-	made, err := r.readIntent(c.ID()) // of another version, or damaged: no parents
+	made, err := r.states().readIntent(c.ID()) // of another version, or damaged: no parents
 	if err := c.Destroy(); err != nil {
 		return err
 	}

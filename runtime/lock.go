@@ -34,17 +34,17 @@ type idLock struct{ file *os.File }
 
 // lock takes the lock of id, creating the state directory if need be. It gives
 // up after lockPatience, so that a hook which calls back cannot hang for ever.
-func (r Runtime) lock(id string, as lockUse) (*idLock, error) {
-	if err := r.checkRoot(); err != nil {
+func (d states) lock(id string, as lockUse) (*idLock, error) {
+	if err := d.checkRoot(); err != nil {
 		return nil, err
 	}
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(r.Root, 0o700); err != nil {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(r.Root, lockName(id))
+	path := filepath.Join(string(d), lockName(id))
 	begin := time.Now()
 	for deadline := begin.Add(lockPatience); ; {
 		l, err := tryLock(path)
@@ -119,11 +119,11 @@ func lockName(id string) string {
 }
 
 // locked runs op under the lock of id.
-func (r Runtime) locked(id string, as lockUse, op func() error) (err error) {
-	l, err := r.lock(id, as)
+func (d states) locked(id string, as lockUse, op func() error) (err error) {
+	l, err := d.lock(id, as)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.release(filepath.Join(r.Root, id))) }()
+	defer func() { err = errors.Join(err, l.release(filepath.Join(string(d), id))) }()
 	return op()
 }

@@ -96,7 +96,7 @@ func reasonOf(err error) Reason {
 // tookLongWay logs, counts and keeps why a container was started the long way.
 func (m *making) tookLongWay(why error) error {
 	m.runtime.countLongWay("start "+m.id, why)
-	i, err := m.runtime.readIntent(m.id)
+	i, err := m.runtime.states().readIntent(m.id)
 	if err != nil {
 		return err
 	}
@@ -110,8 +110,8 @@ func (m *making) tookLongWay(why error) error {
 }
 
 // longWayOf is why this container was started the long way; "" if it was not.
-func (r Runtime) longWayOf(id string) Reason {
-	i, err := r.readIntent(id)
+func (d states) longWayOf(id string) Reason {
+	i, err := d.readIntent(id)
 	if err != nil {
 		return "" // a container made by another version
 	}

@@ -13,16 +13,16 @@ import (
 
 // Pause stops every process of a container by its cgroup's freezer.
 func (r Runtime) Pause(id string) error {
-	return r.freeze("pause", id, (*libcontainer.Container).Pause)
+	return r.states().freeze("pause", id, (*libcontainer.Container).Pause)
 }
 
 // Resume lets the processes of a paused container go on.
 func (r Runtime) Resume(id string) error {
-	return r.freeze("resume", id, (*libcontainer.Container).Resume)
+	return r.states().freeze("resume", id, (*libcontainer.Container).Resume)
 }
 
-func (r Runtime) freeze(op, id string, do func(*libcontainer.Container) error) error {
-	err := r.change(id, do)
+func (d states) freeze(op, id string, do func(*libcontainer.Container) error) error {
+	err := d.change(id, do)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", op, id, err)
 	}
@@ -30,9 +30,9 @@ func (r Runtime) freeze(op, id string, do func(*libcontainer.Container) error) e
 }
 
 // change runs an operation on an existing container under its lock.
-func (r Runtime) change(id string, do func(*libcontainer.Container) error) error {
-	return r.locked(id, changes, func() error {
-		c, err := r.load(id)
+func (d states) change(id string, do func(*libcontainer.Container) error) error {
+	return d.locked(id, changes, func() error {
+		c, err := d.load(id)
 		if err != nil {
 			return err
 		}

@@ -33,8 +33,8 @@ func takePoststart(config *configs.Config) poststart {
 }
 
 // poststartOf reads what create has put aside.
-func (r Runtime) poststartOf(id string) (poststart, error) {
-	data, err := readKept(filepath.Join(r.Root, id, intentFile))
+func (d states) poststartOf(id string) (poststart, error) {
+	data, err := readKept(filepath.Join(string(d), id, intentFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -73,7 +73,7 @@ var errNotExecuted = classified{
 // the container is killed.
 func (r Runtime) runPoststart(c *libcontainer.Container, p poststart) error {
 	hooked := len(c.Config().Hooks[configs.StartContainer]) > 0
-	mayFail := hooked || !r.AsRunc && r.longWayOf(c.ID()) != "" // package enter's has told
+	mayFail := hooked || !r.AsRunc && r.states().longWayOf(c.ID()) != "" // package enter's has told
 	if len(p) == 0 && !mayFail {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (r Runtime) runPoststart(c *libcontainer.Container, p poststart) error {
 		return err
 	}
 	pid := loaded.InitProcessPid
-	init := []byte(r.processName(c.ID()) + "\x00init\x00")
+	init := []byte(r.states().processName(c.ID()) + "\x00init\x00")
 	for runs(pid, init) {
 		time.Sleep(time.Millisecond)
 	}

@@ -16,15 +16,15 @@ import (
 // Processes returns the ids of a container's processes, as this process sees
 // them; none when it has ended.
 func (r Runtime) Processes(id string) ([]int, error) {
-	pids, err := r.processes(id)
+	pids, err := r.states().processes(id)
 	if err != nil {
 		return nil, fmt.Errorf("ps %s: %w", id, err)
 	}
 	return pids, nil
 }
 
-func (r Runtime) processes(id string) ([]int, error) {
-	c, err := r.load(id)
+func (d states) processes(id string) ([]int, error) {
+	c, err := d.load(id)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (r Runtime) execQuickly(id string, o *ExecOptions, l *launch) (*supervisor,
 	case len(o.Cgroups) > 0:
 		return nil, because(ReasonSubCgroup)
 	}
-	if err := errors.Join(r.checkRoot(), checkID(id), checkPidFile(o.PidFile)); err != nil {
+	if err := errors.Join(r.states().checkRoot(), checkID(id), checkPidFile(o.PidFile)); err != nil {
 		return nil, err
 	}
 	var s quickState

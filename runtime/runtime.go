@@ -48,32 +48,39 @@ type Runtime struct {
 	TellLongWay bool
 }
 
+// states is the directory of the containers' states, a Runtime's Root: it finds, locks and
+// reads what is kept of a container, and removes what a killed create has left half made.
+// How a container is made and run is Runtime's.
+type states string
+
+func (r Runtime) states() states { return states(r.Root) }
+
 // dir is where the state of a container is.
-func (r Runtime) dir(id string) string { return filepath.Join(r.Root, id) }
+func (d states) dir(id string) string { return filepath.Join(string(d), id) }
 
 // checkRoot refuses a state directory that cannot be meant.
-func (r Runtime) checkRoot() error {
-	if !filepath.IsAbs(r.Root) || filepath.Clean(r.Root) == "/" {
-		return fmt.Errorf("state directory %q: must be an absolute path other than /", r.Root)
+func (d states) checkRoot() error {
+	if !filepath.IsAbs(string(d)) || filepath.Clean(string(d)) == "/" {
+		return fmt.Errorf("state directory %q: must be an absolute path other than /", string(d))
 	}
 	return nil
 }
 
 // load finds an existing container. The state is checked first, because
 // libcontainer dereferences what a damaged one lacks.
-func (r Runtime) load(id string) (*libcontainer.Container, error) {
-	if err := r.checkRoot(); err != nil {
+func (d states) load(id string) (*libcontainer.Container, error) {
+	if err := d.checkRoot(); err != nil {
 		return nil, err
 	}
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	if err := checkState(filepath.Join(r.Root, id, stateFile), id); err != nil {
+	if err := checkState(filepath.Join(string(d), id, stateFile), id); err != nil {
 		return nil, err
 	}
-	c, err := libcontainer.Load(r.Root, id)
+	c, err := libcontainer.Load(string(d), id)
 	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return nil, fmt.Errorf("%s: %w: %w", filepath.Join(r.Root, id, stateFile), ErrCorruptState, mistyped)
+		return nil, fmt.Errorf("%s: %w: %w", filepath.Join(string(d), id, stateFile), ErrCorruptState, mistyped)
 	}
 	return c, err
 }

@@ -42,7 +42,7 @@ func (r Runtime) State(id string) (State, error) {
 }
 
 func (r Runtime) state(id string) (State, error) {
-	c, err := r.load(id)
+	c, err := r.states().load(id)
 	if err != nil {
 		return State{}, err
 	}
@@ -69,7 +69,7 @@ func (r Runtime) state(id string) (State, error) {
 		s.Pid = 0
 	}
 	if !r.AsRunc {
-		s.LongWay = r.longWayOf(id)
+		s.LongWay = r.states().longWayOf(id)
 	}
 	return s, nil
 }
@@ -77,7 +77,7 @@ func (r Runtime) state(id string) (State, error) {
 // List returns the state of every container. One that cannot be read is
 // warned of and left out. mayLack says that no state directory means none.
 func (r Runtime) List(mayLack bool) ([]State, error) {
-	if err := r.checkRoot(); err != nil {
+	if err := r.states().checkRoot(); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(r.Root)

@@ -46,7 +46,7 @@ func ReadResources(from io.Reader) (specs.LinuxResources, error) {
 
 // Update changes the limits of a container. Device rules are left alone.
 func (r Runtime) Update(id string, l Limits) error {
-	err := r.change(id, func(c *libcontainer.Container) error {
+	err := r.states().change(id, func(c *libcontainer.Container) error {
 		config := c.Config()
 		resources := *config.Cgroups.Resources
 		group := *config.Cgroups
