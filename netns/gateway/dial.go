@@ -51,19 +51,28 @@ type target struct {
 	grant netip.Prefix
 }
 
+// dialer connects to hosts from the host's network: it asks for their addresses, refuses
+// those that no rule grants, and tries the others. It knows nothing of other connections.
+type dialer struct {
+	o     Options
+	known *memory // of names; nil with a Resolve of the caller's
+	late  bool    // Own may not know the newest address, see ownless
+	tokens
+}
+
 // dial connects to the connection's host: resolve, refuse, dial, check.
-func (g *Gateway) dial(ctx context.Context, c *conn) (*net.TCPConn, target, error) {
-	ctx, cancel := context.WithTimeout(ctx, g.o.Limits.Connect)
+func (d *dialer) dial(ctx context.Context, c *conn) (*net.TCPConn, target, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.o.Limits.Connect)
 	defer cancel()
-	if g.o.Proxy != nil {
-		p, err := g.o.Proxy(c.host, c.port)
+	if d.o.Proxy != nil {
+		p, err := d.o.Proxy(c.host, c.port)
 		if err != nil {
 			return nil, target{}, err
 		}
 		if p != nil {
 			// A name is the proxy's to resolve; an address is checked here.
 			if c.host.IsAddr() {
-				if _, err := g.targets(ctx, c); err != nil {
+				if _, err := d.targets(ctx, c); err != nil {
 					return nil, target{}, err
 				}
 			}
@@ -71,30 +80,30 @@ func (g *Gateway) dial(ctx context.Context, c *conn) (*net.TCPConn, target, erro
 			return up, target{}, err
 		}
 	}
-	up, t, err := g.reach(ctx, c)
-	if err != nil && g.known != nil && !c.host.IsAddr() && g.known.forget(c.host.Name) && ctx.Err() == nil {
-		up, t, err = g.reach(ctx, c) // where the host may have gone
+	up, t, err := d.reach(ctx, c)
+	if err != nil && d.known != nil && !c.host.IsAddr() && d.known.forget(c.host.Name) && ctx.Err() == nil {
+		up, t, err = d.reach(ctx, c) // where the host may have gone
 	}
 	return up, t, err
 }
 
 // reach connects to one of the addresses of the connection's host.
-func (g *Gateway) reach(ctx context.Context, c *conn) (*net.TCPConn, target, error) {
-	targets, err := g.targets(ctx, c)
+func (d *dialer) reach(ctx context.Context, c *conn) (*net.TCPConn, target, error) {
+	targets, err := d.targets(ctx, c)
 	if err != nil {
 		return nil, target{}, err
 	}
 	if len(targets) > 1 {
-		up, t, err := g.race(ctx, targets)
-		return g.ownless(up, t, err)
+		up, t, err := d.race(ctx, targets)
+		return d.ownless(up, t, err)
 	}
-	up, err := g.dialOne(ctx, targets[0])
-	return g.ownless(up, targets[0], err)
+	up, err := d.dialOne(ctx, targets[0])
+	return d.ownless(up, targets[0], err)
 }
 
 // dialOne connects to one target, and to nothing else.
-func (g *Gateway) dialOne(ctx context.Context, t target) (*net.TCPConn, error) {
-	up, err := g.o.Dial(ctx, t.addr)
+func (d *dialer) dialOne(ctx context.Context, t target) (*net.TCPConn, error) {
+	up, err := d.o.Dial(ctx, t.addr)
 	if err == nil && remote(up) != t.addr {
 		_ = up.Close()
 		err = refusal(fmt.Sprintf("connected to %s instead of %s", remote(up), t.addr))
@@ -104,8 +113,8 @@ func (g *Gateway) dialOne(ctx context.Context, t target) (*net.TCPConn, error) {
 
 // ownless refuses a connection of the host with itself, which no rule grants: its
 // addresses may have changed since they were asked for.
-func (g *Gateway) ownless(up *net.TCPConn, t target, err error) (*net.TCPConn, target, error) {
-	if err != nil || !g.late || t.grant.IsValid() {
+func (d *dialer) ownless(up *net.TCPConn, t target, err error) (*net.TCPConn, target, error) {
+	if err != nil || !d.late || t.grant.IsValid() {
 		return up, t, err
 	}
 	if local, ok := up.LocalAddr().(*net.TCPAddr); ok && local.AddrPort().Addr().Unmap() == t.addr.Addr() {
@@ -117,21 +126,21 @@ func (g *Gateway) ownless(up *net.TCPConn, t target, err error) (*net.TCPConn, t
 
 // targets returns the addresses to try, in order, of which there is at least
 // one.
-func (g *Gateway) targets(ctx context.Context, c *conn) ([]target, error) {
+func (d *dialer) targets(ctx context.Context, c *conn) ([]target, error) {
 	addrs := []netip.Addr{c.host.Addr}
 	if !c.host.IsAddr() {
 		var err error
-		if addrs, err = g.resolve(ctx, c.host.Name); err != nil {
+		if addrs, err = d.resolve(ctx, c.host.Name); err != nil {
 			return nil, fmt.Errorf("resolve: %w", err)
 		}
 	}
-	own, err := g.o.Own()
+	own, err := d.o.Own()
 	if err != nil {
 		return nil, fmt.Errorf("addresses of the host: %w", err)
 	}
 	var four, six []target
 	err = refusal("the name has no address")
-	p := g.o.Policy()
+	p := d.o.Policy()
 	for _, a := range addrs {
 		a = address.Canonical(a)
 		t, why := admit(p, a, c.port, own)
@@ -191,14 +200,14 @@ type dialled struct {
 
 // race tries the targets one after the other, the next when the one before
 // fails or takes long, and returns the first connection.
-func (g *Gateway) race(ctx context.Context, targets []target) (*net.TCPConn, target, error) {
+func (d *dialer) race(ctx context.Context, targets []target) (*net.TCPConn, target, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	results := make(chan dialled)
 	running := 0
-	dial := g.dialOne // the first; the others need a token
+	dial := d.dialOne // the first; the others need a token
 	start := func() {
 		t, try := targets[0], dial
-		targets, dial = targets[1:], g.dialBeside
+		targets, dial = targets[1:], d.dialBeside
 		running++
 		go func() {
 			up, err := try(ctx, t)

@@ -87,13 +87,10 @@ type Options struct {
 // Gateway serves the connections of one sandbox. Its methods are safe for
 // concurrent use.
 type Gateway struct {
-	o     Options
+	dialer
 	limit *rate.Limiter
 	// probes limits Probe as limit does what is accepted.
-	probes *rate.Limiter
-	known  *memory // of names; nil with a Resolve of the caller's
-	late   bool    // Own may not know the newest address, see ownless
-	tokens
+	probes   *rate.Limiter
 	maxEarly int
 	buffers  *sync.Pool
 
@@ -130,13 +127,12 @@ func New(o Options) *Gateway {
 	has := shareOf(descriptors())
 	o.Limits.Conns = min(o.Limits.Conns, has.conns)
 	return &Gateway{
-		known: known,
-		tokens: tokens{
+		dialer: dialer{o: o, known: known, late: late, tokens: tokens{
 			places: make(chan struct{}, o.Limits.Conns), beside: make(chan struct{}, has.beside),
 			pipes: make(chan struct{}, has.pipes), asking: make(chan struct{}, has.resolve),
-		},
+		}},
 		maxEarly: has.early, buffers: newBuffers(),
-		o: o, late: late, limit: rate.NewLimiter(rate.Limit(per), 2*per), probes: rate.NewLimiter(rate.Limit(per), 2*per),
+		limit: rate.NewLimiter(rate.Limit(per), 2*per), probes: rate.NewLimiter(rate.Limit(per), 2*per),
 		conns: map[*conn]struct{}{}, names: map[string]int{}, early: map[flow]early{},
 	}
 }

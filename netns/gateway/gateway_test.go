@@ -781,7 +781,7 @@ func TestOwnAddressLate(t *testing.T) {
 	defer l.Close()
 	at := netip.MustParseAddrPort(l.Addr().String())
 	for late, want := range map[bool]bool{true: false, false: true} {
-		g := &Gateway{o: Options{Dial: defaultDial}, late: late}
+		g := &Gateway{dialer: dialer{o: Options{Dial: defaultDial}, late: late}}
 		up, err := g.dialOne(t.Context(), target{addr: at})
 		if err != nil {
 			t.Fatal(err)

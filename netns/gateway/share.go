@@ -92,11 +92,11 @@ func hasEnded(c *net.TCPConn) bool {
 const ending = "the sandbox ends"
 
 // resolve asks for a name's addresses, with a bound on how many ask at a time.
-func (g *Gateway) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+func (d *dialer) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	select {
-	case g.asking <- struct{}{}:
-		defer func() { <-g.asking }()
-		return g.o.Resolve(ctx, name)
+	case d.asking <- struct{}{}:
+		defer func() { <-d.asking }()
+		return d.o.Resolve(ctx, name)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -104,11 +104,11 @@ func (g *Gateway) resolve(ctx context.Context, name string) ([]netip.Addr, error
 
 // dialBeside connects to a target beside another try, if there is a descriptor
 // for that.
-func (g *Gateway) dialBeside(ctx context.Context, t target) (*net.TCPConn, error) {
+func (d *dialer) dialBeside(ctx context.Context, t target) (*net.TCPConn, error) {
 	select {
-	case g.beside <- struct{}{}:
-		defer func() { <-g.beside }()
-		return g.dialOne(ctx, t)
+	case d.beside <- struct{}{}:
+		defer func() { <-d.beside }()
+		return d.dialOne(ctx, t)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
