@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,17 +71,31 @@ func likelyPlan(id string) (cgroups.Plan, error) {
 	return host.Plan(id, cgroups.Limits{})
 }
 
-// LoadPlan returns the plan that SavePlan has kept.
+// LoadPlan returns the plan that SavePlan has kept. Another sandbox's, to which a link
+// or a copy of a directory leads, is an error: what it names is in use.
 func LoadPlan(e *record.Entry) (cgroups.Plan, error) {
 	var p cgroups.Plan
 	raw, err := ownfile.Read(filepath.Join(e.Dir, planFile), maxPlan)
 	if err == nil {
 		err = json.Unmarshal(raw, &p)
 	}
+	if err == nil && !planOf(p, e.Record.ID) {
+		p, err = cgroups.Plan{}, errors.New("it is that of another sandbox")
+	}
 	if err != nil {
 		return p, fmt.Errorf("cgroup plan: %w", err)
 	}
 	return p, nil
+}
+
+// planOf reports whether all that a plan names is of the sandbox with this id.
+func planOf(p cgroups.Plan, id string) bool {
+	for _, name := range append([]string{p.Path, p.Scope}, p.Dirs...) {
+		if name != "" && !strings.Contains(name, id) {
+			return false
+		}
+	}
+	return true
 }
 
 // SweepMain is the sweeping process. It returns its exit status.
@@ -128,14 +143,17 @@ func (c cleaner) Orphan(id string) error {
 	return errors.Join(err, c.store.RemoveScratch(id), os.RemoveAll(filepath.Join(c.data, "sandboxes", id)))
 }
 
-// Step removes the cgroup of a build step.
-func (cleaner) Step(note []byte) error {
+// Step removes the cgroup of a build step. A note that names another's is of no use.
+func (cleaner) Step(id string, note []byte) error {
 	if len(note) == 0 {
 		return nil // the builder died before it began
 	}
 	var p cgroups.Plan
 	if err := json.Unmarshal(note, &p); err != nil {
 		return fmt.Errorf("cgroup plan: %w", err)
+	}
+	if !planOf(p, id) {
+		return nil
 	}
 	return p.Remove()
 }

@@ -237,7 +237,10 @@ func (w *witness) Sandbox(e *Entry) error {
 
 func (w *witness) Orphan(id string) error { w.saw = append(w.saw, "orphan "+id); return nil }
 
-func (w *witness) Step(note []byte) error { w.saw = append(w.saw, "step "+string(note)); return nil }
+func (w *witness) Step(_ string, note []byte) error {
+	w.saw = append(w.saw, "step "+string(note))
+	return nil
+}
 
 func sweep(t *testing.T, s Set, want []string) {
 	t.Helper()

@@ -83,8 +83,8 @@ type Cleaner interface {
 	Sandbox(e *Entry) error
 	// Orphan removes files of a sandbox without a record.
 	Orphan(id string) error
-	// Step cleans up after a build step; note is what AddStep was given.
-	Step(note []byte) error
+	// Step cleans up after a build step; note is what AddStep was given with this id.
+	Step(id string, note []byte) error
 }
 
 // Sweep has c clean up all that nobody looks after, while no sandbox can be

@@ -138,7 +138,7 @@ func (s Set) sweepStep(id string, c Cleaner) error {
 	case err != nil:
 		return fmt.Errorf("step %s: %w", Short(id), err)
 	}
-	if err := c.Step(note); err != nil {
+	if err := c.Step(id, note); err != nil {
 		return fmt.Errorf("step %s: %w", Short(id), err)
 	}
 	return os.Remove(file)
