@@ -34,6 +34,38 @@ func (p Plan) Change(to Limits) (Plan, *specs.LinuxResources, error) {
 	return p, r, nil
 }
 
+// Changes are the limits of l that other values had in from, as words that a shell
+// takes for flags of cpc update: what they were, and what they are.
+func (l Limits) Changes(from Limits) (was, is string) {
+	var before, now []string
+	have := l.words()
+	for i, w := range from.words() {
+		if w != have[i] {
+			before, now = append(before, w), append(now, have[i])
+		}
+	}
+	return strings.Join(before, " "), strings.Join(now, " ")
+}
+
+// words are all limits in words, in fixed order.
+func (l Limits) words() []string {
+	oom := "process"
+	if l.OOMGroup {
+		oom = "sandbox"
+	}
+	rates := make([]string, 0, len(l.Rates))
+	for _, r := range l.Rates {
+		rates = append(rates, fmt.Sprintf("%s:%s=%d", r.Device, r.Kind, r.Rate))
+	}
+	slices.Sort(rates)
+	return []string{
+		fmt.Sprintf("memory=%d", l.Memory), fmt.Sprintf("memory-swap=%d", l.Swap), fmt.Sprintf("memory-reservation=%d", l.Reservation),
+		fmt.Sprintf("memory-high=%d", l.High), "oom=" + oom, fmt.Sprintf("cpus=%g", l.Processors()), fmt.Sprintf("cpu-shares=%d", l.Shares),
+		"cpuset-cpus=" + l.CPUs, "cpuset-mems=" + l.Mems, fmt.Sprintf("pids-limit=%d", l.Pids), fmt.Sprintf("blkio-weight=%d", l.IOWeight),
+		"device-rates=" + strings.Join(rates, ","),
+	}
+}
+
 // reachable refuses what cannot be changed on a cgroup that is in use.
 func (p Plan) reachable(to Limits) error {
 	for _, part := range to.parts() {

@@ -106,8 +106,11 @@ func (c *checker) v2(l, from Limits) {
 	if l.Reservation > 0 {
 		c.number(ctrlMemory, "memory.low", wholePages(l.Reservation), 0, "")
 	}
-	if l.Memory > 0 {
+	switch {
+	case l.wholeEnds():
 		c.file(ctrlMemory, "1", exactly("1"), "memory.oom.group")
+	case l.Memory > 0 && c.has(ctrlMemory, "memory.oom.group"): // since Linux 4.19
+		c.file(ctrlMemory, "0", exactly("0"), "memory.oom.group")
 	}
 	// The file is absent where the kernel was told to account no swap.
 	if (l.Memory > 0 || from.Memory > 0) && c.has(ctrlMemory, "memory.swap.max") {

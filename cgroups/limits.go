@@ -26,6 +26,10 @@ type Limits struct {
 	// High is where the kernel begins to take memory back, and slows the
 	// sandbox down for it, in bytes (memory.high, v2 only).
 	High int64 `json:"high,omitempty"`
+	// OOMGroup: when the kernel kills a process for want of Memory, the whole sandbox
+	// ends (memory.oom.group; v1: its owner ends it, see [OOMKill]). Else only that
+	// process does.
+	OOMGroup bool `json:"oomGroup,omitempty"`
 
 	MilliCPU int64 `json:"milliCPU,omitempty"` // 1000 is one processor
 	// Quota of Period, both in microseconds, is the same said otherwise: not
@@ -154,6 +158,9 @@ func (l Limits) Processors() float64 {
 	return max(float64(quota)/float64(period), 0)
 }
 
+// wholeEnds reports whether the memory limit can end the whole sandbox.
+func (l Limits) wholeEnds() bool { return l.Memory > 0 && l.OOMGroup }
+
 func (l Limits) cpuLimited() bool { return l.MilliCPU > 0 || l.Quota > 0 || l.Period > 0 }
 
 // swapOnly is what memory.swap.max holds; -1 is max.
@@ -214,7 +221,7 @@ func (p Plan) resources(l, from Limits) *specs.LinuxResources {
 			r.Unified[file] = value
 		}
 	}
-	set("memory.oom.group", l.Memory > 0, false, "1", "")
+	set("memory.oom.group", l.wholeEnds(), from.wholeEnds(), "1", "0")
 	set("memory.high", l.High > 0, from.High > 0, strconv.FormatInt(l.High, 10), "max")
 	// Runtimes differ in how they translate shares; the weight is the weight.
 	set("cpu.weight", l.Shares > 0, from.Shares > 0, strconv.FormatUint(l.weight(), 10), strconv.Itoa(defaultWeight))

@@ -16,7 +16,7 @@ import (
 
 func everyLimit() Limits {
 	return Limits{
-		Memory: 2 << 30, Swap: 3 << 30, Reservation: 1 << 30, High: 1900 << 20, MilliCPU: 1500, Period: 50000, Shares: 512,
+		Memory: 2 << 30, Swap: 3 << 30, Reservation: 1 << 30, High: 1900 << 20, OOMGroup: true, MilliCPU: 1500, Period: 50000, Shares: 512,
 		CPUs: "0-1", Mems: "0", Pids: 100, IOWeight: 300, Rates: []Rate{
 			{Kind: ReadBps, Device: "/dev/vda", Major: 254, Rate: 1 << 20},
 			{Kind: WriteBps, Device: "/dev/vda", Major: 254, Rate: 2 << 20},

@@ -21,8 +21,9 @@ import (
 type Kind string
 
 const (
-	// OOMKill: the kernel killed a process for the sandbox's memory limit. On
-	// v2 the whole sandbox is killed with it; on v1 its owner has to.
+	// OOMKill: the kernel killed a process for the sandbox's memory limit. With
+	// Limits.OOMGroup the whole sandbox is to end: on v2 it is killed with the
+	// process; on v1, which has no such switch, its owner has to.
 	OOMKill Kind = "oom-kill"
 	// PidsMax: a fork failed for the limit of processes.
 	PidsMax Kind = "pids-max"
@@ -51,6 +52,9 @@ type Event struct {
 	Used uint64 `json:"used,omitempty"`
 	// Victim is whom the kernel killed, as far as that is known.
 	Victim *Victim `json:"victim,omitempty"`
+	// Files is what files in memory (tmpfs, /dev/shm) held after an OOMKill, in bytes: no
+	// kill gives that back.
+	Files uint64 `json:"files,omitempty"`
 }
 
 // Watch reports violations of the limits of the sandbox that pid, its init, is
@@ -313,7 +317,7 @@ func (w *watcher) look(last bool) bool {
 		}
 		e := Event{Kind: c.kind, Count: n, Limit: number(c.dir, c.limit), Used: number(c.dir, c.used)}
 		if c.kind == OOMKill {
-			e.Victim = w.victims.victim()
+			e.Victim, e.Files = w.victims.victim(), w.files(c.dir)
 		}
 		if w.emit(e) {
 			c.seen, c.told = n, time.Now()
@@ -321,4 +325,36 @@ func (w *watcher) look(last bool) bool {
 	}
 	_, err := os.Lstat(w.dir)
 	return err == nil
+}
+
+// files is what files in memory hold, in bytes.
+func (w *watcher) files(dir string) uint64 {
+	if w.layout == Unified {
+		return keyed(filepath.Join(dir, "memory.stat"), "shmem")
+	}
+	return keyed(filepath.Join(dir, "memory.stat"), "total_shmem")
+}
+
+// Hits are how often limits have struck since the sandbox was made.
+type Hits struct{ OOMKills, PidsMax uint64 }
+
+// Hits looks at the counters of the sandbox that pid, its init, is in. [Plan.Watch]
+// tells of the same a moment later, with more. What cannot be read is 0.
+func (p Plan) Hits(pid int) Hits {
+	at, err := p.locate(pid)
+	if err != nil {
+		return Hits{}
+	}
+	count := func(controller, file, key string) uint64 {
+		dir, err := at(controller)
+		if err != nil {
+			return 0
+		}
+		return keyed(filepath.Join(dir, file), key)
+	}
+	kills := "memory.events"
+	if p.Layout != Unified {
+		kills = "memory.oom_control"
+	}
+	return Hits{OOMKills: count(ctrlMemory, kills, "oom_kill"), PidsMax: count(ctrlPids, "pids.events", "max")}
 }

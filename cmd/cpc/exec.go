@@ -13,6 +13,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/sandbox"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
@@ -83,6 +84,10 @@ func (a sandboxCommands) exec(ctx context.Context, f *execFlags, args []string) 
 	if err != nil {
 		return ended(err)
 	}
+	tellReason(stderr(), "cpc exec", "the command in "+s.Name, exit.Reason)
+	network.TellRefusals(stderr(), exit.Refusals, network.Hint{
+		Who: "the sandbox", Command: "cpc net allow " + s.Name, Adds: true,
+	})
 	return status(exit)
 }
 
@@ -127,6 +132,10 @@ func (a sandboxCommands) attach(ctx context.Context, f *attachFlags, name string
 		return err
 	}
 	defer s.Close()
+	var asked []string // of the sandbox, whose record may be gone at its end
+	if entry, err := e.Set.Find(s.ID); err == nil {
+		asked = (&netFlags{}).asked(entry.Record.Asked.Network.Policy)
+	}
 	exit, err := a.connect(s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY, left: "it goes on"})
 	if errors.Is(err, sandbox.ErrDetached) {
 		fmt.Fprintf(stderr(), "cpc attach: detached; %s is still running. Attach again with: cpc attach %s\n", s.Name, s.Name)
@@ -135,5 +144,6 @@ func (a sandboxCommands) attach(ctx context.Context, f *attachFlags, name string
 		return ended(err)
 	}
 	tellReason(stderr(), "cpc attach", s.Name, exit.Reason)
+	network.TellRefusals(stderr(), exit.Refusals, network.Hint{Who: "the sandbox", Command: "cpc run", Asked: asked})
 	return status(exit)
 }

@@ -16,9 +16,10 @@ import (
 // limitFlags are the limits as they were typed. Only those that were given
 // count: the others are the defaults, or stay what they are.
 type limitFlags struct {
-	memory, reservation, swap, high, cpus, cpusetCPUs, cpusetMems, pids string
-	shares, period, quota, ioWeight                                     int64
-	readBps, writeBps, readIOPS, writeIOPS                              []string
+	memory, reservation, swap, high, oom   string
+	cpus, cpusetCPUs, cpusetMems, pids     string
+	shares, period, quota, ioWeight        int64
+	readBps, writeBps, readIOPS, writeIOPS []string
 }
 
 // register adds the flags; memory, cpus and pids are what their help shows as
@@ -42,6 +43,25 @@ func (f *limitFlags) register(fs *pflag.FlagSet, memory, cpus, pids string) {
 	fs.StringArrayVar(&f.writeIOPS, "device-write-iops", nil, "Maximum number of writes per second: `DEVICE:NUMBER`")
 }
 
+// What --oom can say.
+const (
+	oomProcess = "process"
+	oomSandbox = "sandbox"
+)
+
+// registerOOM adds the flag that is for sandboxes, not for steps of a build.
+func (f *limitFlags) registerOOM(fs *pflag.FlagSet, value string) {
+	fs.StringVar(&f.oom, "oom", value, "`WHAT` ends when memory runs out: process (the one that the kernel chooses) or sandbox (all of it)")
+}
+
+func (f *limitFlags) applyOOM(l *cgroups.Limits) error {
+	if f.oom != oomProcess && f.oom != oomSandbox {
+		return fmt.Errorf("invalid value %q: choose %s, %s", f.oom, oomProcess, oomSandbox)
+	}
+	l.OOMGroup = f.oom == oomSandbox
+	return nil
+}
+
 // apply puts what was given into l, which may then contradict itself: see
 // Limits.Validate.
 func (f *limitFlags) apply(fs *pflag.FlagSet, l *cgroups.Limits) error {
@@ -53,6 +73,7 @@ func (f *limitFlags) apply(fs *pflag.FlagSet, l *cgroups.Limits) error {
 		{"memory-reservation", bytesInto(&l.Reservation, f.reservation, dockerflag.ParseMemory)},
 		{"memory-high", bytesInto(&l.High, f.high, dockerflag.ParseMemory)},
 		{"memory-swap", bytesInto(&l.Swap, f.swap, parseSwap)},
+		{"oom", func() error { return f.applyOOM(l) }},
 		{"pids-limit", bytesInto(&l.Pids, f.pids, dockerflag.ParsePids)},
 		{"cpus", func() (err error) {
 			l.Quota = 0

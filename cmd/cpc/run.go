@@ -189,9 +189,8 @@ func (f *runFlags) follow(a *app, e *sandbox.Engine, s *sandbox.Session, req san
 	}
 	_ = s.AwaitEnd()
 	tellReason(stderr(), "cpc run", s.Name, exit.Reason)
-	if exit.Code != 0 {
-		network.TellRefusals(stderr(), exit.Refusals, network.Hint{Who: "the sandbox", Command: "cpc run", Asked: req.Network.Asked})
-	}
+	// Also after success: a shell, or a script that went on, ends well all the same.
+	network.TellRefusals(stderr(), exit.Refusals, network.Hint{Who: "the sandbox", Command: "cpc run", Asked: req.Network.Asked})
 	return status(exit)
 }
 

@@ -52,6 +52,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.rm, "rm", false, "Remove the sandbox (its record and log) when it exits")
 	fs.StringVar(&f.name, "name", "", "`NAME` of the sandbox")
 	f.limited.register(fs, "2g", "1.0", "100")
+	f.limited.registerOOM(fs, oomProcess)
 	fs.StringVar(&f.limits, "limits", defaultLimits(), "`MODE`: enforce, or best-effort to run even if limits cannot be enforced")
 	fs.BoolVar(&f.readOnly, "read-only", true, "Mount the root file system read-only")
 	f.disk.register(fs)
@@ -254,7 +255,8 @@ func (f *runFlags) parseMounts(req *sandbox.RunRequest) error {
 		}
 		given = append(given, mount)
 	}
-	req.Options.Tmpfs = bundle.MergeTmpfs(req.Options.Tmpfs, given)
+	o := &req.Options
+	o.Tmpfs = bundle.BoundTmpfs(bundle.MergeTmpfs(o.Tmpfs, given), given, o.Limits.Memory, o.ShmSize)
 	return nil
 }
 

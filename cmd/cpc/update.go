@@ -34,6 +34,7 @@ stay.`,
 		},
 	}
 	f.register(cmd.Flags(), "", "", "")
+	f.registerOOM(cmd.Flags(), "")
 	return cmd
 }
 

@@ -90,6 +90,16 @@ func (c *control) addWaiter(conn *wire.Conn) bool {
 	return true
 }
 
+// ordered reports whether somebody has ended the sandbox.
+func (c *control) ordered() bool {
+	select {
+	case <-c.hurry:
+		return true
+	default:
+		return false
+	}
+}
+
 // close takes no more connections and lets go of the sandbox.
 func (c *control) close() {
 	_ = c.listener.Close()

@@ -25,7 +25,7 @@ func action(k cgroups.Kind) string {
 // describe makes attributes of an event of the limits.
 func describe(e cgroups.Event) attributes {
 	a := attributes{"kind": string(e.Kind)}
-	for name, n := range map[string]uint64{"count": e.Count, "limit": e.Limit, "used": e.Used} {
+	for name, n := range map[string]uint64{"count": e.Count, "limit": e.Limit, "used": e.Used, "files": e.Files} {
 		if n > 0 {
 			a[name] = strconv.FormatUint(n, 10)
 		}
@@ -47,35 +47,35 @@ func (l *limits) onEvents(events <-chan cgroups.Event) {
 			if err := l.history.change(func(r *record.Record) { r.Outcome.PidsHits = e.Count }); err != nil {
 				complain(err)
 			}
+			l.struck.note(func() { l.struck.hits.PidsMax = e.Count })
 		case cgroups.Memory80, cgroups.Memory95, cgroups.CPUThrottled, cgroups.MemoryPressure, cgroups.IOPressure:
 		}
 		l.history.note(action(e.Kind), describe(e))
 	}
 }
 
-// outOfMemory ends the whole sandbox, one process of which the kernel has killed.
+// outOfMemory puts a kill on record, which docker calls OOMKilled whatever came of it.
+// A sandbox that is to end with the process that the kernel has killed is ended.
 func (l *limits) outOfMemory(e cgroups.Event) {
-	why := "killed: out of memory at the " + size(l.planned().Limits.Memory) + " limit"
-	l.history.set(func(r *record.Record) {
-		r.Outcome.OOMKilled = true
+	limits := l.planned().Limits
+	why := outOf(limits.Memory, e)
+	err := l.history.change(func(r *record.Record) {
+		r.Outcome.OOMKilled, r.Outcome.OOMKills, r.Outcome.Files = true, e.Count, e.Files
 		if e.Victim != nil {
 			r.Outcome.Victim = fmt.Sprintf("%s (process %d)", e.Victim.Name, e.Victim.PID)
-			why += ", which " + strconv.Quote(e.Victim.Name) + " used up"
 		}
 	})
-	l.history.blame(why)
+	if err != nil {
+		complain(err)
+	}
+	l.struck.note(func() { l.struck.hits.OOMKills, l.struck.oom = e.Count, why })
+	if !limits.OOMGroup {
+		return
+	}
+	l.history.blame("killed: " + why)
 	// Straight to the process: when it has ended, which the last look of the
 	// watcher finds, its clients must still be told.
 	_ = l.program.proc.Signal(unix.SIGKILL)
-}
-
-// blamePids says what a program may have failed for that did not get along with
-// the limit of processes.
-func (l *limits) blamePids(code int) {
-	hits, limit := l.history.record().Outcome.PidsHits, l.planned().Limits.Pids
-	if code != 0 && hits > 0 && limit > 0 {
-		l.history.blame(fmt.Sprintf("failed after the limit of %d processes had refused %d more", limit, hits))
-	}
 }
 
 // maxCommand bounds what an event quotes of a command.

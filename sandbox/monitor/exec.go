@@ -17,8 +17,10 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
+	"github.com/claude-pocket-console/cpc/sandbox/network"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
@@ -84,6 +86,10 @@ type session struct {
 	proc   proc
 	out    *fanout
 	exited chan struct{}
+	// What the limits had done when it began, and what the network refuses from
+	// then on.
+	hits    cgroups.Hits
+	refused *network.Refusals
 }
 
 // serveExec starts a further program and stays until it ends or, detached,
@@ -100,7 +106,9 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 		return errEnded
 	}
 	s := &session{m: m, name: fmt.Sprintf("exec-%d", n), out: &fanout{ended: m.program.exited}, exited: make(chan struct{})}
+	s.hits, s.refused = m.limits.begun(), m.outlet.watch()
 	if err := s.start(req); err != nil {
+		m.outlet.unwatch(s.refused)
 		m.execs.wg.Done()
 		return err
 	}
@@ -178,9 +186,11 @@ func (s *session) finish() {
 	st := <-status
 	s.proc.Close()
 	s.m.history.note("exec_die", attributes{"execID": s.name, "exitCode": strconv.Itoa(process.ExitCode(st))})
+	s.m.outlet.unwatch(s.refused)
+	end := wire.ExitBody{Code: process.ExitCode(st), Reason: s.m.limits.since(s.hits, st), Refusals: s.refused.List()}
 	for _, client := range s.out.end() {
 		s.m.execs.follow(client)
-		client.end(wire.ExitBody{Code: process.ExitCode(st)})
+		client.end(end)
 	}
 }
 

@@ -42,6 +42,7 @@ type limits struct {
 	history *history
 	budget  *cpubudget.Budget // of the processor time for network and output
 	program *program          // from watch on
+	struck  struck            // what they have done
 
 	stop func() // of watch
 
@@ -118,10 +119,12 @@ func (l *limits) serveUpdate(c *wire.Conn, req wire.RequestBody) error {
 	if req.Limits == nil {
 		return errBadRequest
 	}
+	before := l.planned().Limits
 	if err := l.update(*req.Limits); err != nil {
 		return err
 	}
-	l.history.note("update", nil)
+	was, is := l.planned().Limits.Changes(before)
+	l.history.note("update", attributes{"changed": is, "before": was})
 	return c.WriteJSON(wire.Reply, wire.ReplyBody{})
 }
 

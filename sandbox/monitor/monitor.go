@@ -153,7 +153,7 @@ func (m *monitor) finish(status unix.WaitStatus) {
 	m.execs.end()
 	m.limits.stop()
 	code := process.ExitCode(status)
-	m.limits.blamePids(code)
+	m.limits.blame(status, m.control.ordered())
 	m.history.noteEnd(code)
 	err := m.takeDown()
 	end := m.history.conclude(status, err)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,9 @@ import (
 type outlet struct {
 	refused network.Refusals
 	undo    cleanups
+
+	watching sync.Mutex          // guards watchers
+	watchers []*network.Refusals // of further programs that run
 
 	mu  sync.Mutex // serialises requests with each other and with the end
 	net *netns.Net // nil without an allowlist, and at the end
@@ -64,6 +68,30 @@ func (o *outlet) closeNet() error {
 	return n.Close()
 }
 
+// watch returns what collects the refusals from now on, until unwatch. It collects
+// those of all programs: a connection does not say whose it is.
+func (o *outlet) watch() *network.Refusals {
+	r := &network.Refusals{}
+	o.watching.Lock()
+	defer o.watching.Unlock()
+	o.watchers = append(o.watchers, r)
+	return r
+}
+
+func (o *outlet) unwatch(r *network.Refusals) {
+	o.watching.Lock()
+	defer o.watching.Unlock()
+	o.watchers = slices.DeleteFunc(o.watchers, func(w *network.Refusals) bool { return w == r })
+}
+
+func (o *outlet) tellWatchers(e event.Event) {
+	o.watching.Lock()
+	defer o.watching.Unlock()
+	for _, w := range o.watchers {
+		w.Note(e)
+	}
+}
+
 // connect connects the sandbox, which exists and does not run yet.
 func (o *outlet) connect(pid int) error {
 	if o.net == nil {
@@ -88,6 +116,7 @@ func (o *outlet) recordDecisions(h *history) (network.Record, error) {
 	return network.Record{Sums: log.Sums, Event: func(e event.Event) {
 		log.Append(e)
 		o.refused.Note(e)
+		o.tellWatchers(e)
 		if e.Verdict == event.Denied {
 			tell(e)
 		}

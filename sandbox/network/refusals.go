@@ -138,42 +138,72 @@ type Hint struct {
 	// flags: a rule more does not take those away.
 	Command string
 	Asked   []string
+	// Adds: the command takes the rules themselves, and adds them to those in force,
+	// as cpc net allow does.
+	Adds bool
 }
 
-// TellRefusals says what was refused to a program that failed, since that is
-// likely why, and what lets it out.
+// flags are the words that let out to a rule.
+func (h Hint) flags(rule string) string {
+	if h.Adds {
+		return rule
+	}
+	return "--egress " + rule
+}
+
+// TellRefusals says what was refused to a program, since that is likely why it
+// failed, and what lets it out. What no rule keeps from being reached, such as a name that
+// does not resolve, is told apart: nobody refused it.
 func TellRefusals(w io.Writer, refused []Refusal, hint Hint) {
 	if len(refused) == 0 {
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "cpc: the network did not let %s reach:\n", hint.Who)
 	var rules, advice []string
-	for _, r := range refused {
-		if r.Host == "" {
-			b.WriteString("  and others\n")
-			continue
-		}
-		b.WriteString("  " + visible.Line(r.String()) + "\n")
-		rule, word := r.mend()
-		if rule != "" && !slices.Contains(rules, rule) {
-			rules = append(rules, rule)
-		}
-		if word != "" && !slices.Contains(advice, word) {
-			advice = append(advice, word)
+	for _, failed := range []bool{false, true} {
+		begun := false
+		for _, r := range refused {
+			if r.Failed != failed {
+				continue
+			}
+			if !begun {
+				b.WriteString(map[bool]string{
+					false: "cpc: the network did not let " + hint.Who + " reach:\n",
+					true:  "cpc: allowed, but could not be reached by " + hint.Who + ":\n",
+				}[failed])
+				begun = true
+			}
+			if r.Host == "" {
+				b.WriteString("  and others\n")
+				continue
+			}
+			b.WriteString("  " + visible.Line(r.String()) + "\n")
+			rule, word := r.mend()
+			if rule != "" && !slices.Contains(rules, rule) {
+				rules = append(rules, rule)
+			}
+			if word != "" && !slices.Contains(advice, word) {
+				advice = append(advice, word)
+			}
 		}
 	}
 	for _, a := range advice {
 		b.WriteString(visible.Line(a) + "\n")
 	}
-	if len(rules) > 0 {
-		command := append([]string{hint.Command}, hint.Asked...)
-		for _, r := range rules {
-			if !slices.Contains(hint.Asked, "--egress "+r) {
-				command = append(command, "--egress "+r)
-			}
-		}
-		fmt.Fprintf(&b, "To let it out to more hosts: %s\n", visible.Line(strings.Join(command, " ")))
-	}
+	hint.tellRules(&b, rules)
 	_, _ = io.WriteString(w, b.String())
+}
+
+// tellRules says the command that lets out to more, if any rule does.
+func (h Hint) tellRules(b *strings.Builder, rules []string) {
+	if len(rules) == 0 {
+		return
+	}
+	command := append([]string{h.Command}, h.Asked...)
+	for _, r := range rules {
+		if !slices.Contains(h.Asked, h.flags(r)) {
+			command = append(command, h.flags(r))
+		}
+	}
+	fmt.Fprintf(b, "To let it out to more hosts: %s\n", visible.Line(strings.Join(command, " ")))
 }

@@ -115,8 +115,12 @@ type Disk struct {
 
 // Outcome is how a sandbox ended.
 type Outcome struct {
-	ExitCode  int    `json:"exitCode"`
+	ExitCode int `json:"exitCode"`
+	// OOMKilled: the kernel has killed a process at the memory limit, OOMKills of
+	// them, and Files is what files in memory held then, in bytes.
 	OOMKilled bool   `json:"oomKilled"`
+	OOMKills  uint64 `json:"oomKills,omitempty"`
+	Files     uint64 `json:"oomFiles,omitempty"`
 	PidsHits  uint64 `json:"pidsLimitHits"` // forks refused by the pids limit
 	Victim    string `json:"oomVictim,omitempty"`
 	Reason    string `json:"reason,omitempty"` // when it was not the program's own doing
