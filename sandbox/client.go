@@ -44,6 +44,7 @@ func (e *Engine) open(ctx context.Context, name string, req wire.RequestBody) (*
 	}
 	s := &Session{ID: r.ID, Name: r.Name, conn: wire.New(c), entry: entry}
 	s.bePatient(ctx, r.MonitorPID, limitOf(req))
+	req.By = journal.Who()
 	if err := s.conn.WriteJSON(wire.Request, req); err != nil {
 		_ = s.Close() // it ends at this moment, or has ended
 		if gone := e.whyGone(r.ID); gone != nil {
@@ -233,5 +234,5 @@ func (e *Engine) Remove(ctx context.Context, name string, force bool) error {
 	if err := entry.Delete(); err != nil {
 		return err
 	}
-	return journal.Common(e.Set).Append(journal.New(entry.Record, "destroy", nil))
+	return journal.Common(e.Set).Append(journal.New(entry.Record, "destroy", map[string]string{journal.By: journal.Who()}))
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
 	"github.com/claude-pocket-console/cpc/internal/userns"
+	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
@@ -105,7 +106,7 @@ func (e *Engine) Run(ctx context.Context, req RunRequest) (*Session, error) {
 	defer files.close()
 	task := monitor.Task{
 		Record: *entry.Record, Dirs: e.Dirs, Plan: plan, Size: req.Size,
-		Seccomp: profile, Init: e.init, DryRun: req.DryRun, Private: req.Network.Private(),
+		Seccomp: profile, Init: e.init, DryRun: req.DryRun, Private: req.Network.Private(), By: journal.Who(),
 	}
 	if !req.DryRun {
 		if err := plan.StepAside(); err != nil {

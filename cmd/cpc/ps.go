@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"sort"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/claude-pocket-console/cpc/rootfs"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
 
@@ -85,13 +87,16 @@ func (a sandboxCommands) ps(cmd *cobra.Command, f *psFlags) error {
 		f.last = 1
 	}
 	all := f.all || f.last > 0 || wantsEnded(f.filters)
+	images := a.currentImages(cmd.Context(), entries)
 	var rows []psRow
 	for _, entry := range entries {
 		if f.last > 0 && len(rows) == f.last {
 			break
 		}
 		if (all || entry.Record.Status == record.Running || entry.Record.Status == record.Paused) && keep(entry.Record) {
-			rows = append(rows, newRow(entry.Record, f.noTrunc))
+			row := newRow(entry.Record, f.noTrunc)
+			row.Image = images.of(entry.Record, f.noTrunc)
+			rows = append(rows, row)
 		}
 	}
 	if f.quiet && f.format == "" {
@@ -105,6 +110,56 @@ func (a sandboxCommands) ps(cmd *cobra.Command, f *psFlags) error {
 		{"STATUS", "{{.Status}}"},
 		{"NAMES", "{{.Names}}"},
 	}, rows)
+}
+
+// currentImages are the images that the names of sandboxes stand for now, and the ids of all:
+// a name may have moved on, or be gone, while a sandbox runs what it stood for.
+type currentImages struct {
+	named map[string]string // manifest digest by name
+	ids   map[string]string // image id by manifest digest
+}
+
+// currentImages looks in the caller's store. A store that cannot be read leaves the names.
+func (a *app) currentImages(ctx context.Context, entries []*record.Entry) currentImages {
+	c := currentImages{named: map[string]string{}, ids: map[string]string{}}
+	if len(entries) == 0 {
+		return c
+	}
+	_ = a.withStore(func(store *rootfs.Store) error {
+		for _, e := range entries {
+			name, digest := e.Record.Asked.Image, e.Record.Asked.ImageDigest
+			if _, known := c.named[name]; !known {
+				c.named[name] = ""
+				if img, err := store.Image(ctx, name); err == nil {
+					c.named[name] = img.Digest.String()
+					c.ids[img.Digest.String()] = img.ConfigDigest.String()
+				}
+			}
+			if _, known := c.ids[digest]; !known && digest != "" {
+				c.ids[digest] = digest
+				if img, err := store.Image(ctx, digest); err == nil {
+					c.ids[digest] = img.ConfigDigest.String()
+				}
+			}
+		}
+		return nil
+	})
+	return c
+}
+
+// of names the image that a sandbox runs: as it was named, or by its id, as docker does,
+// where that name stands for another image now, or for none.
+func (c currentImages) of(r *record.Record, noTrunc bool) string {
+	name, digest := r.Asked.Image, r.Asked.ImageDigest
+	current, looked := c.named[name]
+	if !looked || digest == "" || current == digest {
+		return name
+	}
+	id := c.ids[digest]
+	if noTrunc {
+		return id
+	}
+	return shortDigest(id)
 }
 
 func newRow(r *record.Record, noTrunc bool) psRow {

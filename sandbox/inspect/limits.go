@@ -11,6 +11,7 @@ type limits struct {
 	MemoryReservation    int64
 	MemorySwap           int64 // memory and swap together
 	MemoryHigh           int64
+	Oom                  string // what ends when memory runs out: process or sandbox
 	NanoCpus             int64
 	CpuShares            int64 //nolint:revive // docker's name
 	CpuPeriod            int64 //nolint:revive // docker's name
@@ -35,6 +36,9 @@ func limitsOf(l cgroups.Limits) limits {
 		Memory: l.Memory, MemoryReservation: l.Reservation, MemorySwap: l.Swap, MemoryHigh: l.High,
 		NanoCpus: l.MilliCPU * 1e6, CpuShares: l.Shares, CpuPeriod: l.Period, CpuQuota: l.Quota,
 		CpusetCpus: l.CPUs, CpusetMems: l.Mems, PidsLimit: l.Pids, BlkioWeight: l.IOWeight,
+	}
+	if v.Oom = cgroups.OOMProcess; l.OOMGroup {
+		v.Oom = cgroups.OOMSandbox
 	}
 	if l.Swap == 0 {
 		v.MemorySwap = l.Memory // no swap on top

@@ -56,7 +56,9 @@ type state struct {
 	Running       bool
 	Paused        bool
 	OOMKilled     bool
+	OOMKills      uint64 // processes that the kernel has killed at the memory limit
 	OOMVictim     string `json:",omitempty"`
+	OOMFiles      uint64 `json:",omitempty"` // bytes that files in memory held then
 	PidsLimitHits uint64
 	Pid           int
 	MonitorPid    int
@@ -180,7 +182,7 @@ func stateOf(r *record.Record) state {
 	o := r.Outcome
 	return state{
 		Status: r.Status, Running: r.Status == record.Running || r.Status == record.Paused, Paused: r.Status == record.Paused,
-		OOMKilled: o.OOMKilled, OOMVictim: o.Victim, PidsLimitHits: o.PidsHits,
+		OOMKilled: o.OOMKilled, OOMKills: o.OOMKills, OOMVictim: o.Victim, OOMFiles: o.Files, PidsLimitHits: o.PidsHits,
 		Pid: r.PID, MonitorPid: r.MonitorPID, ExitCode: o.ExitCode, Reason: o.Reason, Error: o.Error,
 		StartedAt: stamp(r.Started), FinishedAt: stamp(r.Finished),
 	}

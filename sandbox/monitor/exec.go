@@ -116,8 +116,9 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if err != nil {
 		hostPID = 0 // it has ended already; its exit status is still to be had
 	}
-	m.history.note("exec_create: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
-	m.history.note("exec_start: "+commandLine(req.Exec.Args), attributes{"execID": s.name})
+	about := attributes{"execID": s.name}.by(req.By)
+	m.history.note("exec_create: "+commandLine(req.Exec.Args), about)
+	m.history.note("exec_start: "+commandLine(req.Exec.Args), about)
 	err = c.WriteJSON(wire.Started, wire.StartedBody{PID: hostPID, TTY: req.Exec.TTY})
 	if req.Exec.Detach {
 		go s.finish()

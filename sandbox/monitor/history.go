@@ -6,6 +6,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"sync"
@@ -30,10 +31,21 @@ type history struct {
 	mu      sync.Mutex // guards the record and what follows
 	reason  string     // for the sandbox's end, when it is not the program's own doing
 	stopped bool       // by cpc stop
+	stopper string     // who asked for that
 }
 
 // attributes are what an event says further.
 type attributes map[string]string
+
+// by adds who has asked for what an event tells of.
+func (a attributes) by(who string) attributes {
+	if who == "" { // of an earlier cpc
+		return a
+	}
+	all := attributes{journal.By: who}
+	maps.Copy(all, a)
+	return all
+}
 
 // note tells of something that happened to the sandbox, in the journal of all and
 // in its own. A full disk must not stop the sandbox.
@@ -98,22 +110,22 @@ func (h *history) blame(reason string) {
 }
 
 // stop puts on record that somebody has asked the sandbox to end.
-func (h *history) stop() {
+func (h *history) stop(by string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.stopped = true
+	h.stopped, h.stopper = true, by
 }
 
 // noteCreate tells that the sandbox is being made.
-func (h *history) noteCreate() {
-	h.note("create", nil)
+func (h *history) noteCreate(by string) {
+	h.note("create", attributes{}.by(by))
 	h.made = true
 }
 
 // noteEnd tells that the sandbox has ended.
 func (h *history) noteEnd(code int) {
 	h.mu.Lock()
-	reason, stopped := h.reason, h.stopped
+	reason, stopped, stopper := h.reason, h.stopped, h.stopper
 	h.mu.Unlock()
 	more := attributes{"exitCode": strconv.Itoa(code)}
 	if reason != "" {
@@ -121,7 +133,7 @@ func (h *history) noteEnd(code int) {
 	}
 	h.note("die", more)
 	if stopped {
-		h.note("stop", nil)
+		h.note("stop", attributes{}.by(stopper))
 	}
 }
 

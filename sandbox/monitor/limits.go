@@ -124,7 +124,7 @@ func (l *limits) serveUpdate(c *wire.Conn, req wire.RequestBody) error {
 		return err
 	}
 	was, is := l.planned().Limits.Changes(before)
-	l.history.note("update", attributes{"changed": is, "before": was})
+	l.history.note("update", attributes{"changed": is, "before": was}.by(req.By))
 	return c.WriteJSON(wire.Reply, wire.ReplyBody{})
 }
 
@@ -189,7 +189,8 @@ func (l *limits) apply(r *specs.LinuxResources) error {
 }
 
 // servePause stops the sandbox's processes, or lets them go on.
-func (l *limits) servePause(c *wire.Conn, pause bool) error {
+func (l *limits) servePause(c *wire.Conn, req wire.RequestBody) error {
+	pause := req.Op == wire.OpPause
 	l.changing.Lock()
 	defer l.changing.Unlock()
 	if l.program.ended() {
@@ -206,7 +207,7 @@ func (l *limits) servePause(c *wire.Conn, pause bool) error {
 	if err := l.freeze(pause); err != nil {
 		return err
 	}
-	l.history.note(map[bool]string{true: "pause", false: "unpause"}[pause], nil)
+	l.history.note(map[bool]string{true: "pause", false: "unpause"}[pause], attributes{}.by(req.By))
 	return c.WriteJSON(wire.Reply, wire.ReplyBody{})
 }
 

@@ -136,10 +136,10 @@ func (m *monitor) launch() error {
 		return fmt.Errorf("tell the client: %w", err)
 	}
 	if !m.task.Record.Asked.Detach {
-		m.history.note("attach", nil)
+		m.history.note("attach", attributes{}.by(m.task.By))
 		p.out.attach(owner, false)
 	}
-	m.history.note("start", nil)
+	m.history.note("start", attributes{}.by(m.task.By))
 	go p.pump(m.limits.paced(p.exited, p.out.write))
 	return nil
 }

@@ -159,7 +159,7 @@ func denials(h *history) func(event.Event) {
 var errNoPolicy = errors.New("the sandbox's network is not an allowlist: it has no policy")
 
 // serveNet answers a request about the network.
-func (m *monitor) serveNet(c *wire.Conn, req wire.NetRequest) error {
+func (m *monitor) serveNet(c *wire.Conn, req wire.NetRequest, by string) error {
 	state, err := m.outlet.answer(req)
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (m *monitor) serveNet(c *wire.Conn, req wire.NetRequest) error {
 	if change, ok := state.(network.Change); ok && change.Changed {
 		m.history.note("network-policy", attributes{
 			"version": strconv.Itoa(change.Version), "change": req.Do, "rules": strings.Join(req.Rules, " "), "cut": strconv.Itoa(change.Cut),
-		})
+		}.by(by))
 	}
 	raw, err := json.Marshal(state)
 	if err != nil {

@@ -180,7 +180,7 @@ func (m *monitor) openProgram() error {
 	}
 	s := process.Streams{TTY: o.TTY, Stdin: m.task.Record.Asked.Stdin}
 	s.UID, s.GID = process.CallerIDs(m.input.Mapping, m.input.User)
-	m.history.noteCreate()
+	m.history.noteCreate(m.task.By)
 	if err := m.program.open(s, m.limits.removeCgroup); err != nil {
 		return err
 	}

@@ -92,19 +92,19 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 		if err := m.signal(unix.Signal(req.Signal)); err != nil {
 			return false, err
 		}
-		m.history.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
+		m.history.note("kill", attributes{"signal": strconv.Itoa(req.Signal)}.by(req.By))
 		return false, c.WriteJSON(wire.Reply, wire.ReplyBody{})
 	case wire.OpNet:
 		if req.Net == nil {
 			return false, errBadRequest
 		}
-		return false, m.serveNet(c, *req.Net)
+		return false, m.serveNet(c, *req.Net, req.By)
 	case wire.OpStop:
 		return m.serveStop(c, req), nil
 	case wire.OpUpdate:
 		return false, m.limits.serveUpdate(c, req)
 	case wire.OpPause, wire.OpUnpause:
-		return false, m.limits.servePause(c, req.Op == wire.OpPause)
+		return false, m.limits.servePause(c, req)
 	}
 	return false, fmt.Errorf("%w: operation %q", errBadRequest, req.Op)
 }
@@ -126,7 +126,7 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 	if p.out.attach(c, true) == nil {
 		return m.control.addWaiter(c), nil
 	}
-	m.history.note("attach", nil)
+	m.history.note("attach", attributes{}.by(req.By))
 	if req.Size != nil && tty {
 		p.proc.Resize(*req.Size)
 		left := make(chan struct{})
@@ -140,16 +140,16 @@ func (m *monitor) serveAttach(c *wire.Conn, req wire.RequestBody) (keep bool, er
 
 // serveStop asks the program to end, and after the timeout makes it end.
 func (m *monitor) serveStop(c *wire.Conn, req wire.RequestBody) (keep bool) {
-	m.history.stop()
+	m.history.stop(req.By)
 	m.control.order()
 	_ = m.signal(unix.Signal(req.Signal))
-	m.history.note("kill", attributes{"signal": strconv.Itoa(req.Signal)})
+	m.history.note("kill", attributes{"signal": strconv.Itoa(req.Signal)}.by(req.By))
 	if req.Timeout >= 0 {
 		select {
 		case <-m.program.exited: // not the end of its output, which it may close at any time
 		case <-time.After(time.Duration(req.Timeout) * time.Second):
 			_ = m.signal(unix.SIGKILL)
-			m.history.note("kill", attributes{"signal": strconv.Itoa(int(unix.SIGKILL))})
+			m.history.note("kill", attributes{"signal": strconv.Itoa(int(unix.SIGKILL))}.by(req.By))
 		}
 	}
 	return m.control.addWaiter(c)

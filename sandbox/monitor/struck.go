@@ -137,6 +137,8 @@ func (l *limits) since(from cgroups.Hits, status unix.WaitStatus) string {
 	if to.OOMKills > from.OOMKills {
 		l.struck.await(to.OOMKills, struckTakes)
 	}
-	_, oom := l.struck.now()
+	told, oom := l.struck.now()
+	// Of a sandbox that has ended with its command no counter is left.
+	to.OOMKills, to.PidsMax = max(to.OOMKills, told.OOMKills), max(to.PidsMax, told.PidsMax)
 	return l.why(status, false, from, to, oom)
 }

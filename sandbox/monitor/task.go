@@ -70,6 +70,7 @@ type Task struct {
 	SharesKeyring bool       `json:"sharesKeyring,omitempty"`
 	Init          string     `json:"init,omitempty"` // cpc-runtime's path, for --init
 	Size          *wire.Size `json:"size,omitempty"`
+	By            string     `json:"by,omitempty"`     // who starts it, for the journal
 	DryRun        bool       `json:"dryRun,omitempty"` // answer with the bundle's config.json
 }
 

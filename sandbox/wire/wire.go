@@ -73,7 +73,8 @@ type ResizeBody struct {
 
 // RequestBody opens a connection.
 type RequestBody struct {
-	Op      string       `json:"op"` // one of the Op constants
+	Op      string       `json:"op"`           // one of the Op constants
+	By      string       `json:"by,omitempty"` // who asks, for the journal: journal.Who
 	Size    *Size        `json:"size,omitempty"`
 	Stdin   bool         `json:"stdin,omitempty"` // the client will send Stdin frames
 	Signal  int          `json:"signal,omitempty"`
