@@ -72,6 +72,26 @@ func TestMissingOnV1(t *testing.T) {
 	}
 }
 
+// TestChanges: what an update changed is told, and nothing else.
+func TestChanges(t *testing.T) {
+	from := Limits{Memory: 2 << 30, MilliCPU: 1000, Pids: 100}
+	to := Limits{Memory: 1 << 30, MilliCPU: 1500, Pids: 100, OOMGroup: true}
+	was, is := to.Changes(from)
+	if was != "memory=2147483648 oom=process cpus=1" || is != "memory=1073741824 oom=sandbox cpus=1.5" {
+		t.Errorf("%q to %q", was, is)
+	}
+	if was, is := from.Changes(from); was != "" || is != "" {
+		t.Errorf("nothing has changed: %q to %q", was, is)
+	}
+	// No limit is left out: each alone is a change.
+	none := Limits{}.words()
+	for i, w := range everyLimit().words() {
+		if w == none[i] {
+			t.Errorf("%s is not told of", w)
+		}
+	}
+}
+
 func TestChangeRefuses(t *testing.T) {
 	p, err := every(Unified).Plan("abc", everyLimit())
 	if err != nil {

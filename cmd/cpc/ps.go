@@ -115,7 +115,7 @@ func (a sandboxCommands) ps(cmd *cobra.Command, f *psFlags) error {
 // currentImages are the images that the names of sandboxes stand for now, and the ids of all:
 // a name may have moved on, or be gone, while a sandbox runs what it stood for.
 type currentImages struct {
-	named map[string]string // manifest digest by name
+	named map[string]string // manifest digest by name, for the platform that is shown
 	ids   map[string]string // image id by manifest digest
 }
 
@@ -132,7 +132,9 @@ func (a *app) currentImages(ctx context.Context, entries []*record.Entry) curren
 				c.named[name] = ""
 				if img, err := store.Image(ctx, name); err == nil {
 					c.named[name] = img.Digest.String()
-					c.ids[img.Digest.String()] = img.ConfigDigest.String()
+					if _, err := store.Image(ctx, name+"@"+digest); err == nil && img.Index != "" {
+						c.named[name] = digest // of another platform, by the same name
+					}
 				}
 			}
 			if _, known := c.ids[digest]; !known && digest != "" {

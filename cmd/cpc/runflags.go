@@ -21,7 +21,7 @@ import (
 
 // runFlags are the flags of cpc run as they were typed.
 type runFlags struct {
-	interactive, tty, detach, rm, init, readOnly, dryRun bool
+	interactive, tty, detach, rm, init, readOnly, dryRun, shmGiven bool
 
 	name, user, workdir, hostname, entrypoint                                 string
 	shmSize, network, detachKeys, pull, platform, limits, stopSignal, cidfile string
@@ -101,6 +101,7 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 			Stdin: f.interactive, AutoRemove: f.rm, Detach: f.detach, StopTimeout: f.stopTimeout,
 		},
 	}
+	f.shmGiven = fs.Changed("shm-size")
 	o := &req.Options
 	o.Args, o.TTY, o.ReadOnly, o.Init = args[1:], f.tty, f.readOnly, f.init
 	o.User, o.Workdir, o.Hostname, o.StopSignal = f.user, f.workdir, f.hostname, f.stopSignal
@@ -256,7 +257,8 @@ func (f *runFlags) parseMounts(req *sandbox.RunRequest) error {
 		given = append(given, mount)
 	}
 	o := &req.Options
-	o.Tmpfs = bundle.BoundTmpfs(bundle.MergeTmpfs(o.Tmpfs, given), given, o.Limits.Memory, o.ShmSize)
+	o.Tmpfs = bundle.MergeTmpfs(o.Tmpfs, given)
+	o.BoundTmpfs(given, f.shmGiven)
 	return nil
 }
 

@@ -16,8 +16,6 @@
 package bundle
 
 import (
-	"slices"
-
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -144,48 +142,6 @@ func MergeTmpfs(defaults, given []Tmpfs) []Tmpfs {
 		}
 	}
 	return append(out, given...)
-}
-
-// BoundTmpfs returns list, every tmpfs of a sandbox, with those bounded that are not
-// given with a size: if all could together fill the memory limit, which would end
-// programs where a full disk is an error that they know, then all together have half of
-// it. Sizes that were given, and that of /dev/shm, stay as they are and count; what is left
-// is shared as the sizes say. A tmpfs without a size could have all of the limit, and none gets
-// less than a sixteenth of it.
-func BoundTmpfs(list, given []Tmpfs, limit, shm int64) []Tmpfs {
-	sized := func(t Tmpfs) bool {
-		return slices.ContainsFunc(given, func(g Tmpfs) bool { return g.Path == t.Path && g.Size > 0 })
-	}
-	wants := func(t Tmpfs) int64 {
-		if t.Size > 0 {
-			return min(t.Size, limit)
-		}
-		return limit
-	}
-	var fixed, shared int64
-	if !hasTmpfs(list, "/dev/shm") {
-		fixed = min(shm, limit)
-	}
-	for _, t := range list {
-		if sized(t) {
-			fixed += wants(t)
-		} else {
-			shared += wants(t)
-		}
-	}
-	if limit <= 0 || shared == 0 || fixed+shared < limit {
-		return list
-	}
-	const page = 4096
-	room := float64(max(limit/2-fixed, 0)) / float64(shared)
-	out := slices.Clone(list)
-	for i, t := range out {
-		if !sized(t) {
-			n := max(int64(room*float64(wants(t))), limit/16)
-			out[i].Size = max(min(n, wants(t))/page*page, page)
-		}
-	}
-	return out
 }
 
 func hasTmpfs(list []Tmpfs, path string) bool {

@@ -45,6 +45,27 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestFailuresAreNoRefusals: what was allowed and could not be reached, such as a name
+// that does not resolve, is not said to be refused, and no rule is named for it.
+func TestFailuresAreNoRefusals(t *testing.T) {
+	var r Refusals
+	r.Note(event.Event{Kind: event.DNS, Query: "A", Verdict: event.Failed, Name: "gone.debian.org", Reason: "the name does not resolve"})
+	var out strings.Builder
+	hint := Hint{Who: "the sandbox", Command: "cpc net allow work", Adds: true}
+	TellRefusals(&out, r.List(), hint)
+	if got, want := out.String(), "cpc: allowed, but could not be reached by the sandbox:\n  gone.debian.org: the name does not resolve\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	r.Note(event.Event{Kind: event.DNS, Query: "A", Verdict: event.Denied, Name: "api.anthropic.com", Reason: policy.ReasonNoRule})
+	out.Reset()
+	TellRefusals(&out, r.List(), hint)
+	refused, failed, _ := strings.Cut(out.String(), "allowed, but")
+	if strings.Contains(refused, "gone.debian.org") || !strings.Contains(refused, "did not let the sandbox reach:\n  api.anthropic.com") ||
+		!strings.HasSuffix(failed, "To let it out to more hosts: cpc net allow work @anthropic\n") {
+		t.Errorf("%q", out.String())
+	}
+}
+
 // TestHintMends: the hint's rules, added to those that were given, let out to
 // what was refused, and nothing is said that does not.
 func TestHintMends(t *testing.T) {

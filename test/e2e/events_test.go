@@ -70,7 +70,7 @@ func TestEventsOfLimits(t *testing.T) {
 		if got := w.actions(t, name); !strings.Contains(got, " oom") || !strings.HasSuffix(got, " die") {
 			t.Errorf("events: %s", got)
 		}
-		name = w.detach(t, []string{"--memory", "100m"}, "sh", "-c", "head -c 85m /dev/zero >/tmp/x; sleep 60")
+		name = w.detach(t, []string{"--memory", "100m", "--tmpfs", "/tmp:size=100m"}, "sh", "-c", "head -c 85m /dev/zero >/tmp/x; sleep 60")
 		for deadline := time.Now().Add(30 * time.Second); !strings.Contains(w.actions(t, name), "memory-80"); {
 			if time.Now().After(deadline) {
 				t.Fatalf("no event of 85 %% of the memory: %s", w.actions(t, name))

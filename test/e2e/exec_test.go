@@ -37,6 +37,23 @@ func TestExec(t *testing.T) {
 	})
 }
 
+// A command that fails for the network is told what was refused to it, and what lets it
+// out of this sandbox; the next one is not told of it again.
+func TestExecIsToldOfRefusals(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		name := w.detach(t, nil, "sleep", "1000")
+		_, stderr, code := w.run(t, "exec", name, "getent", "hosts", "api.anthropic.com")
+		if want := "To let it out to more hosts: cpc net allow " + name + " @anthropic\n"; code != 2 || !strings.Contains(stderr, "did not let the sandbox reach") ||
+			!strings.HasSuffix(stderr, want) {
+			t.Errorf("exit status %d: %q, want %q", code, stderr, want)
+		}
+		w.must(t, "net", "allow", name, "@anthropic")
+		if _, stderr, _ := w.run(t, "exec", name, "true"); stderr != "" {
+			t.Errorf("nothing was refused: %q", stderr)
+		}
+	})
+}
+
 func TestExecPassesStatusOn(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, []string{"--tmpfs", "/x:exec,mode=1777"}, "sleep", "1000")

@@ -36,7 +36,8 @@ func TestMemoryHog(t *testing.T) {
 	})
 }
 
-// A child that takes too much takes the sandbox with it, and tmpfs counts.
+// Where it is asked for, a child that takes too much takes the sandbox with it, and
+// tmpfs counts.
 func TestMemoryOfChildrenAndFiles(t *testing.T) {
 	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		for _, script := range []string{
@@ -45,13 +46,58 @@ func TestMemoryOfChildrenAndFiles(t *testing.T) {
 		} {
 			name := w.name(t)
 			start := time.Now()
-			stdout, stderr, code := w.run(t, "run", "--name", name, "--memory", "64m", w.probeImage(t), "sh", "-c", script)
+			stdout, stderr, code := w.run(t, "run", "--name", name, "--memory", "64m", "--oom", "sandbox", "--tmpfs", "/tmp:size=1g", w.probeImage(t), "sh", "-c", script)
 			if code != 137 || stdout != "" || !strings.Contains(stderr, "out of memory") || time.Since(start) > 15*time.Second {
 				t.Errorf("%s: exit status %d after %v: %q %q", script, code, time.Since(start), stdout, stderr)
 			}
 			if got := w.inspect(t, name, ".State.OOMKilled"); got != "true" {
 				t.Errorf("OOMKilled %s", got)
 			}
+		}
+	})
+}
+
+// What takes too much ends, and nothing else does: not the shell, not its files, not the
+// program that was there before. Whoever ran it is told, and may go on.
+func TestOutOfMemoryGoesOn(t *testing.T) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
+		name := w.name(t)
+		w.must(t, "run", "-d", "--name", name, "--memory", "64m", w.probeImage(t), "sh", "-c", "echo work >/tmp/w; sleep 1000")
+		_, stderr, code := w.run(t, "exec", name, "/probe", "memory", "200")
+		if code != 137 || !strings.Contains(stderr, `killed: out of memory at the 64 MiB limit, which "probe" used up`) || !strings.Contains(stderr, "cpc update --memory") {
+			t.Errorf("exit status %d: %q", code, stderr)
+		}
+		stdout, stderr, code := w.run(t, "exec", name, "sh", "-c", "/probe memory 200; cat /tmp/w")
+		if code != 0 || stdout != "work\n" || !strings.Contains(stderr, "ended well, but the kernel had killed a process") {
+			t.Errorf("exit status %d: %q %q", code, stdout, stderr)
+		}
+		if got := w.inspect(t, name, ".State.Status") + " " + w.inspect(t, name, ".State.OOMKilled") + " " + w.inspect(t, name, ".State.OOMKills"); got != "running true 2" {
+			t.Errorf("state %s", got)
+		}
+		// The same sandbox, told otherwise.
+		w.must(t, "update", "--oom", "sandbox", name)
+		if got := w.inspect(t, name, ".HostConfig.Oom"); got != "sandbox" {
+			t.Errorf("--oom %s", got)
+		}
+		if _, _, code := w.run(t, "exec", name, "/probe", "memory", "200"); code != 137 {
+			t.Errorf("exit status %d", code)
+		}
+		if got := strings.TrimSpace(w.must(t, "wait", name)); got != "137" {
+			t.Errorf("the sandbox ended with %s", got)
+		}
+		if got := w.inspect(t, name, ".State.Reason"); !strings.HasPrefix(got, "killed: out of memory") {
+			t.Errorf("reason %q", got)
+		}
+	})
+}
+
+// Files in memory that nobody sized cannot use up the memory.
+func TestFilesInMemoryAreBounded(t *testing.T) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
+		out := w.must(t, "run", "--rm", "--memory", "128m", w.probeImage(t), "sh", "-c",
+			"for d in /tmp $HOME /dev/shm; do head -c 200m /dev/zero >$d/x 2>/dev/null; done; echo still here")
+		if out != "still here\n" {
+			t.Errorf("%q", out)
 		}
 	})
 }

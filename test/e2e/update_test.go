@@ -64,7 +64,7 @@ func TestFurtherLimitsInTheKernel(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	skipUnified(t)
 	eachOf(t, []string{root}, func(t *testing.T, w *who) {
-		name := w.detach(t, []string{"-m", "128m"}, "sh", "-c", "head -c 60m /dev/zero >/tmp/x; sleep 60")
+		name := w.detach(t, []string{"-m", "128m", "--tmpfs", "/tmp:size=100m"}, "sh", "-c", "head -c 60m /dev/zero >/tmp/x; sleep 60")
 		if got := w.must(t, "update", "-m", "200m", "--pids-limit", "50", "--cpus", "0.5", "--cpuset-cpus", "0", name); got != name+"\n" {
 			t.Errorf("update says %q", got)
 		}

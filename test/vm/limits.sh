@@ -90,7 +90,7 @@ cpuset_and_io() {
 }
 
 update_live() {
-	cpc run -d --name up --pids-limit -1 -m 128m "$image" sh -c 'head -c 60M /dev/zero >/tmp/x; sleep 600' >/dev/null || return
+	cpc run -d --name up --pids-limit -1 -m 128m --tmpfs /tmp:size=100m "$image" sh -c 'head -c 60M /dev/zero >/tmp/x; sleep 600' >/dev/null || return
 	cpc update -m 200m --memory-high 180m --pids-limit 50 --cpus 0.5 --cpu-shares 2048 up
 	local one two status=0 out
 	one=$(files up memory.max memory.high pids.max cpu.max cpu.weight)
@@ -167,6 +167,30 @@ out_of_memory() {
 	return $status
 }
 
+# Only the victim ends: the first program, another one's files and the session stay. With
+# --oom sandbox, also if it is said later, all ends. memory.oom.group is what does it.
+oom_of_a_process() {
+	local out status=0 group later
+	cpc run -d --name lives -m 64m "$image" sh -c 'echo work >/tmp/w; sleep 600' >/dev/null || return
+	group=$(files lives memory.oom.group)
+	out=$(cpc exec lives tail /dev/zero 2>&1) || status=$?
+	echo "status $status: $out"
+	[ $status -eq 137 ] && [[ $out == *'killed: out of memory at the 64 MiB limit'* ]] && [ "$(cpc exec lives cat /tmp/w)" = work ] &&
+		[[ $(cpc inspect --format '{{.State.Status}} {{.State.OOMKilled}} {{.State.OOMKills}} {{.HostConfig.Oom}}' lives) = "running true 1 process" ]]
+	status=$?
+	cpc update --oom sandbox lives
+	later=$(files lives memory.oom.group)
+	echo "memory.oom.group $group, then $later"
+	[ "$group $later" = "0 1" ] || status=1
+	cpc exec lives tail /dev/zero
+	[ "$(cpc wait lives)" = 137 ] && [[ $(cpc inspect --format '{{.State.Reason}}' lives) == "killed: out of memory"* ]] || status=1
+	cpc inspect --format '{{json .State}}' lives
+	cpc rm -f lives
+	# A scope that systemd made must not end for a kill below it (OOMPolicy=).
+	cpc run --rm -m 64m "$image" sh -c 'tail /dev/zero; echo after' 2>&1 | tee /dev/stderr | grep -q after || status=1
+	return $status
+}
+
 # Who may not read the kernel's log has looked who had most memory: it must not
 # have been too fast.
 slow_hog() {
@@ -192,7 +216,7 @@ refused_forks() {
 }
 
 nearly_full() {
-	cpc run -d --name full -m 100m "$image" sh -c 'head -c 85M /dev/zero >/tmp/x; sleep 20; head -c 11M /dev/zero >/tmp/y; sleep 600' >/dev/null || return
+	cpc run -d --name full -m 100m --tmpfs /tmp:size=100m "$image" sh -c 'head -c 85M /dev/zero >/tmp/x; sleep 20; head -c 11M /dev/zero >/tmp/y; sleep 600' >/dev/null || return
 	await full memory-80 20 && [[ $(actions full) != *memory-95* ]] && await full memory-95 60 &&
 		[[ $(cpc stats --no-stream --format '{{.Name}} {{.Tmpfs}} {{.PIDsLimit}} {{.Pressure}}' full) == "full 9"*MiB" 100 "*/*/* ]]
 	local status=$?
@@ -302,6 +326,7 @@ check "cpuset and io" cpuset_and_io
 check "update of a running sandbox; refused values leave the old ones" update_live
 [ "${1:-all}" = short ] || check "the share of the CPU follows an update, throttling is told" share_follows
 check "out of memory: event, victim and record" out_of_memory
+check "out of memory: only the victim ends, or all where that is asked for" oom_of_a_process
 [ "${1:-all}" = short ] || check "a slow hog: the victim is named" slow_hog
 check "refused forks: event and record" refused_forks
 check "memory at 80 and 95 percent, stats" nearly_full

@@ -20,7 +20,7 @@ default_limits() {
 	local out
 	out=$(cpc run --rm "$image" sh -c 'cd /sys/fs/cgroup && cat memory.max memory.swap.max cpu.max pids.max memory.oom.group') || return
 	echo "$out"
-	words_are "$out" "2147483648 0 100000 100000 100 1"
+	words_are "$out" "2147483648 0 100000 100000 100 0"
 }
 
 other_limits() {
@@ -43,10 +43,10 @@ memory_hog() {
 	return $status
 }
 
-# In memory too: /tmp is charged to the sandbox.
+# In memory too: /tmp is charged to the sandbox, all of which is to end here.
 tmpfs_hog() {
 	local status=0
-	cpc run --name thog --memory 64m "$image" sh -c 'head -c 200M /dev/zero >/tmp/x; sleep 1' || status=$?
+	cpc run --name thog --memory 64m --oom sandbox --tmpfs /tmp:size=1g "$image" sh -c 'head -c 200M /dev/zero >/tmp/x; sleep 1' || status=$?
 	cpc inspect --format "$reason" thog
 	cpc rm -f thog
 	[ $status -eq 137 ]
