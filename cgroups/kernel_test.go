@@ -246,8 +246,12 @@ func TestWatchPids(t *testing.T) {
 	if _, err := in.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	if e := nextEvent(t, events, cancel, PidsMax); e.Count == 0 || e.Limit != 24 {
+	e := nextEvent(t, events, cancel, PidsMax)
+	if e.Count == 0 || e.Limit != 24 {
 		t.Errorf("event %+v", e)
+	}
+	if got := p.Hits(cmd.Process.Pid); got.PidsMax < e.Count || got.OOMKills != 0 {
+		t.Errorf("hits %+v, after the event of %d", got, e.Count)
 	}
 }
 

@@ -103,3 +103,27 @@ func TestDockerFilters(t *testing.T) {
 		}
 	}
 }
+
+// TestImageOfASandbox: ps shows what a sandbox runs, also when the name has moved on.
+func TestImageOfASandbox(t *testing.T) {
+	const ran, newer, id = "sha256:1111111111111111", "sha256:2222222222222222", "sha256:aaaaaaaaaaaaaaaaaaaa"
+	r := &record.Record{Asked: record.Asked{Image: "work:latest", ImageDigest: ran}}
+	ids := map[string]string{ran: id}
+	for name, c := range map[string]struct {
+		named       map[string]string
+		short, long string
+	}{
+		"the name stands for it":    {map[string]string{"work:latest": ran}, "work:latest", "work:latest"},
+		"the name stands for newer": {map[string]string{"work:latest": newer}, "aaaaaaaaaaaa", id},
+		"the name is gone":          {map[string]string{"work:latest": ""}, "aaaaaaaaaaaa", id},
+		"the store cannot be read":  {nil, "work:latest", "work:latest"},
+	} {
+		images := currentImages{named: c.named, ids: ids}
+		if got := images.of(r, false); got != c.short {
+			t.Errorf("%s: %q, want %q", name, got, c.short)
+		}
+		if got := images.of(r, true); got != c.long {
+			t.Errorf("%s: %q, want %q", name, got, c.long)
+		}
+	}
+}

@@ -66,7 +66,7 @@ df -B1 --output=target,size /tmp "$HOME" /dev/shm | tail -n +2 | while read -r t
 				"/proc/sys/kernel/domainname": refused, "/proc/sysrq-trigger": refused, "/sys/x": refused, "/sys/fs/cgroup/x": refused,
 				"/tmp/x": "ok", "run /tmp": "Permission denied", user.home + "/x": "ok", "run " + user.home: "ok",
 				"/dev/shm/x": "ok", "run /dev/shm": "Permission denied",
-				"remount":   "Operation not permitted|permission denied.|must be superuser to use mount.|permission denied",
+				"remount": "Operation not permitted|permission denied.|must be superuser to use mount.|permission denied",
 				// Together half of the 2 GiB of memory.
 				"size /tmp": "503316480", "size " + user.home: "503316480", "size /dev/shm": "67108864",
 			})
