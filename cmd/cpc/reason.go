@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// tellReason says why a sandbox ended that did not end by itself, and which
-// flag gives it more of the limit that it was.
+// tellReason says why a sandbox, or a command in one, ended that did not end by itself,
+// and which flag gives it more of the limit that it was.
 func tellReason(w io.Writer, command, name, reason string) {
 	if reason == "" {
 		return
@@ -23,5 +23,8 @@ func tellReason(w io.Writer, command, name, reason string) {
 		if strings.Contains(reason, limit.said) {
 			_, _ = fmt.Fprintf(w, "To allow more: cpc run %s NUMBER …; for a sandbox that runs, cpc update %s NUMBER NAME\n", limit.flag, limit.flag)
 		}
+	}
+	if strings.Contains(reason, "files in memory (") {
+		_, _ = fmt.Fprintln(w, "Files in memory stay when a program ends: remove some, or bound them with cpc run --tmpfs PATH:size=SIZE")
 	}
 }

@@ -8,13 +8,15 @@ import (
 	"testing"
 )
 
-// TestReasonNamesFlag: in the words of the monitor's blamePids and outOfMemory.
+// TestReasonNamesFlag: in the words of the monitor's outOf and limits.why.
 func TestReasonNamesFlag(t *testing.T) {
 	for reason, flag := range map[string]string{
-		"failed after the limit of 100 processes had refused 20 more":    "--pids-limit",
-		`killed: out of memory at the 64 MiB limit, which "hog" used up`: "--memory",
-		"killed: its terminal was closed":                                "",
-		"":                                                               "",
+		"failed after the limit of 100 processes had refused 20 more":                                                          "--pids-limit",
+		`killed: out of memory at the 64 MiB limit, which "hog" used up`:                                                       "--memory",
+		`killed: out of memory at the 64 MiB limit: files in memory (/tmp, /dev/shm and other tmpfs mounts) hold 60 MiB of it`: "--tmpfs",
+		"ended well, but the kernel had killed a process: out of memory at the 64 MiB limit":                                   "--memory",
+		"killed: its terminal was closed":                                                                                      "",
+		"":                                                                                                                     "",
 	} {
 		var b strings.Builder
 		tellReason(&b, "cpc run", "box", reason)

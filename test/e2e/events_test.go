@@ -56,6 +56,26 @@ func TestEventsAreFollowed(t *testing.T) {
 	})
 }
 
+// An update says what it changed, and whoever asked for something is named.
+func TestEventsSayWhoAndWhat(t *testing.T) {
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
+		name := w.detach(t, []string{"--pids-limit", "40"}, "sleep", "1000")
+		w.must(t, "update", "--pids-limit", "50", name)
+		w.must(t, "exec", name, "true")
+		w.must(t, "rm", "-f", name)
+		got := w.must(t, "events", "--since", "1h", "--until", "0s", "--filter", "container="+name,
+			"--format", "{{.Action}}|{{.Actor.Attributes.by}}|{{.Actor.Attributes.before}}|{{.Actor.Attributes.changed}}")
+		for _, want := range []string{"create|root (uid 0)", "start|root (uid 0)", "update|root (uid 0)", "exec_start: true|root (uid 0)", "kill|root (uid 0)", "destroy|root (uid 0)"} {
+			if !strings.Contains("\n"+got, "\n"+want) {
+				t.Errorf("no %s in %s", want, got)
+			}
+		}
+		if !strings.Contains(got, "|pids-limit=40|pids-limit=50\n") {
+			t.Errorf("the update does not say what it changed: %s", got)
+		}
+	})
+}
+
 // What the limits do is told, with the victim, and on record.
 func TestEventsOfLimits(t *testing.T) {
 	eachOf(t, []string{root}, func(t *testing.T, w *who) {
@@ -93,7 +113,7 @@ func TestEventsOfLimits(t *testing.T) {
 
 func TestStatsAndTop(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		name := w.detach(t, []string{"--memory", "100m"}, "sh", "-c", "head -c 20m /dev/zero >/tmp/x; sleep 60")
+		name := w.detach(t, []string{"--memory", "100m", "--tmpfs", "/tmp:size=50m"}, "sh", "-c", "head -c 20m /dev/zero >/tmp/x; sleep 60")
 		for deadline := time.Now().Add(30 * time.Second); ; {
 			got := w.must(t, "top", name, "-o", "pid,args")
 			if strings.Contains(got, "sleep 60") {

@@ -16,7 +16,7 @@ func flagsOfBundles() [][]string {
 		{
 			"--tty", "--interactive", "--add-host", "a:192.0.2.1", "--annotation", "a=b", "--cap-drop", "ALL", "--cap-add", "CHOWN", "--cpus", "0.5",
 			"--cpu-shares", "512", "--dns-search", "example.org", "--domainname", "d", "--disk", "64m", "--read-only=false", "--egress", "example.org",
-			"--entrypoint", "", "--env", "A=B", "--env-file", "/dev/null", "--hostname", "h", "--init", "--memory", "256m", "--oom-score-adj", "500",
+			"--entrypoint", "", "--env", "A=B", "--env-file", "/dev/null", "--hostname", "h", "--init", "--memory", "256m", "--oom", "sandbox", "--oom-score-adj", "500",
 			"--pids-limit", "50", "--shm-size", "1m", "--tmpfs", "/x:size=1m,mode=700", "--mount", "type=tmpfs,target=/y", "--ulimit", "nofile=100:200",
 			"--user", "0:0", "--workdir", "/made/here", "--dns-option", "ndots:2", "--proxy", "--host-ca=false",
 		},

@@ -4,8 +4,10 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What the sandbox asks for, and how it is answered. The host that is let out is
@@ -40,7 +42,8 @@ func TestAllowlist(t *testing.T) {
 	})
 }
 
-// Whose program fails is told what it could not reach, and nobody else.
+// Whose program could not reach something is told, also if it ends well all the same, as a
+// shell does; nobody else is. So is who is attached at the end.
 func TestRefusedIsTold(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		ask := "getent hosts nobody.example; exit "
@@ -50,8 +53,24 @@ func TestRefusedIsTold(t *testing.T) {
 			t.Errorf("status %d, %q", code, stderr)
 		}
 		_, stderr, code = w.run(t, "run", "--rm", base, "bash", "-c", ask+"0")
-		if code != 0 || strings.Contains(stderr, "did not let") {
+		if code != 0 || !strings.Contains(stderr, "did not let the sandbox reach:\n  nobody.example: ") {
 			t.Errorf("status %d, %q", code, stderr)
+		}
+		if _, stderr, code = w.run(t, "run", "--rm", base, "true"); code != 0 || strings.Contains(stderr, "did not let") {
+			t.Errorf("status %d, %q", code, stderr)
+		}
+		name := w.detach(t, nil, "bash", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done; "+ask+"4")
+		end := make(chan string, 1)
+		go func() {
+			_, stderr, code := w.run(t, "attach", "--no-stdin", name)
+			end <- fmt.Sprintf("%d %s", code, stderr)
+		}()
+		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(w.actions(t, name), " attach") && time.Now().Before(deadline); {
+			time.Sleep(50 * time.Millisecond)
+		}
+		w.must(t, "exec", name, "touch", "/tmp/go")
+		if got := <-end; !strings.HasPrefix(got, "4 ") || !strings.Contains(got, "cpc run --egress @default --egress nobody.example\n") {
+			t.Errorf("attach: %q", got)
 		}
 	})
 }
