@@ -87,7 +87,7 @@ func (a sandboxCommands) ps(cmd *cobra.Command, f *psFlags) error {
 		f.last = 1
 	}
 	all := f.all || f.last > 0 || wantsEnded(f.filters)
-	images := a.currentImages(cmd.Context(), entries)
+	images := lookUpImages(cmd.Context(), a.withStore, entries)
 	var rows []psRow
 	for _, entry := range entries {
 		if f.last > 0 && len(rows) == f.last {
@@ -119,13 +119,13 @@ type currentImages struct {
 	ids   map[string]string // image id by manifest digest
 }
 
-// currentImages looks in the caller's store. A store that cannot be read leaves the names.
-func (a *app) currentImages(ctx context.Context, entries []*record.Entry) currentImages {
+// lookUpImages looks in the caller's store. A store that cannot be read leaves the names.
+func lookUpImages(ctx context.Context, withStore func(func(*rootfs.Store) error) error, entries []*record.Entry) currentImages {
 	c := currentImages{named: map[string]string{}, ids: map[string]string{}}
 	if len(entries) == 0 {
 		return c
 	}
-	_ = a.withStore(func(store *rootfs.Store) error {
+	_ = withStore(func(store *rootfs.Store) error {
 		for _, e := range entries {
 			name, digest := e.Record.Asked.Image, e.Record.Asked.ImageDigest
 			if _, known := c.named[name]; !known {

@@ -17,13 +17,12 @@ import (
 )
 
 // execBox runs a sandbox with a further program, whose client is returned.
-func execBox(t *testing.T, task Task, f *fake, req wire.ExecRequest) (*box, *wire.Conn) {
+func execBox(t *testing.T, task Task, f *fake) (*box, *wire.Conn) {
 	t.Helper()
 	b := runBox(task, f)
 	b.init.polite = true
 	b.started(t)
-	req.Args = []string{"a", "b"}
-	c := b.ask(t, wire.RequestBody{Op: wire.OpExec, Exec: &req})
+	c := b.ask(t, wire.RequestBody{Op: wire.OpExec, Exec: &wire.ExecRequest{Args: []string{"a", "b"}}})
 	kind, p, err := c.ReadFrame()
 	want := wire.Started
 	if f.fail == "exec" {
@@ -91,7 +90,7 @@ func TestExecOfClients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			set, task := newBox(t, nil)
 			synctest.Test(t, func(t *testing.T) {
-				b, conn := execBox(t, task, &fake{}, wire.ExecRequest{})
+				b, conn := execBox(t, task, &fake{})
 				c.act(t, b, conn)
 				synctest.Wait()
 				if got := b.exec.got(); !slices.Equal(got, c.signals) {
@@ -121,7 +120,7 @@ func TestExecOfClients(t *testing.T) {
 func TestExecNeverRead(t *testing.T) {
 	_, task := newBox(t, nil)
 	synctest.Test(t, func(t *testing.T) {
-		b, conn := execBox(t, task, &fake{}, wire.ExecRequest{})
+		b, conn := execBox(t, task, &fake{})
 		b.exec.output <- frameOf()
 		b.exec.exit(0) // as all of a sandbox ends with its first program
 		if took := b.stop(t); took < lastWords || took > lastWords+2*tellTakes {
@@ -135,7 +134,7 @@ func TestExecNeverRead(t *testing.T) {
 func TestExecFails(t *testing.T) {
 	_, task := newBox(t, nil)
 	synctest.Test(t, func(t *testing.T) {
-		b, _ := execBox(t, task, &fake{fail: "exec"}, wire.ExecRequest{})
+		b, _ := execBox(t, task, &fake{fail: "exec"})
 		if b.m.program.ended() {
 			t.Error("the sandbox has ended")
 		}

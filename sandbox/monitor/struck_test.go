@@ -118,7 +118,7 @@ func TestExecIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, task := newBox(t, func(t *Task) { t.Plan.Limits = cgroups.Limits{Memory: 64 << 20} })
 			synctest.Test(t, func(t *testing.T) {
-				b, conn := execBox(t, task, &fake{}, wire.ExecRequest{})
+				b, conn := execBox(t, task, &fake{})
 				if c.during != nil {
 					c.during(b)
 				}
