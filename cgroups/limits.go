@@ -14,6 +14,12 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
+// What ends when memory runs out (Limits.OOMGroup), as people say it.
+const (
+	OOMProcess = "process" // the one that the kernel chooses
+	OOMSandbox = "sandbox" // all of it
+)
+
 // Limits are the limits of one sandbox; 0 and "" are no limit.
 type Limits struct {
 	Memory int64 `json:"memory,omitempty"` // bytes

@@ -134,7 +134,7 @@ func (a sandboxCommands) attach(ctx context.Context, f *attachFlags, name string
 	defer s.Close()
 	var asked []string // of the sandbox, whose record may be gone at its end
 	if entry, err := e.Set.Find(s.ID); err == nil {
-		asked = (&netFlags{}).asked(entry.Record.Asked.Network.Policy)
+		asked = (&network.Egress{}).Asked(entry.Record.Asked.Network.Policy)
 	}
 	exit, err := a.connect(s, connection{stdin: !f.noStdin, keys: keys, proxy: !s.TTY, left: "it goes on"})
 	if errors.Is(err, sandbox.ErrDetached) {

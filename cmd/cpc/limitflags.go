@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	goruntime "runtime"
 	"slices"
 
@@ -43,22 +44,16 @@ func (f *limitFlags) register(fs *pflag.FlagSet, memory, cpus, pids string) {
 	fs.StringArrayVar(&f.writeIOPS, "device-write-iops", nil, "Maximum number of writes per second: `DEVICE:NUMBER`")
 }
 
-// What --oom can say.
-const (
-	oomProcess = "process"
-	oomSandbox = "sandbox"
-)
-
 // registerOOM adds the flag that is for sandboxes, not for steps of a build.
 func (f *limitFlags) registerOOM(fs *pflag.FlagSet, value string) {
 	fs.StringVar(&f.oom, "oom", value, "`WHAT` ends when memory runs out: process (the one that the kernel chooses) or sandbox (all of it)")
 }
 
 func (f *limitFlags) applyOOM(l *cgroups.Limits) error {
-	if f.oom != oomProcess && f.oom != oomSandbox {
-		return fmt.Errorf("invalid value %q: choose %s, %s", f.oom, oomProcess, oomSandbox)
+	if f.oom != cgroups.OOMProcess && f.oom != cgroups.OOMSandbox {
+		return fmt.Errorf("invalid value %q: choose %s, %s", f.oom, cgroups.OOMProcess, cgroups.OOMSandbox)
 	}
-	l.OOMGroup = f.oom == oomSandbox
+	l.OOMGroup = f.oom == cgroups.OOMSandbox
 	return nil
 }
 

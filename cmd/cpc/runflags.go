@@ -13,6 +13,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/spf13/pflag"
 
+	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/dockerflag"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
@@ -52,7 +53,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.rm, "rm", false, "Remove the sandbox (its record and log) when it exits")
 	fs.StringVar(&f.name, "name", "", "`NAME` of the sandbox")
 	f.limited.register(fs, "2g", "1.0", "100")
-	f.limited.registerOOM(fs, oomProcess)
+	f.limited.registerOOM(fs, cgroups.OOMProcess)
 	fs.StringVar(&f.limits, "limits", defaultLimits(), "`MODE`: enforce, or best-effort to run even if limits cannot be enforced")
 	fs.BoolVar(&f.readOnly, "read-only", true, "Mount the root file system read-only")
 	f.disk.register(fs)

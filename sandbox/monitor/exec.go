@@ -110,7 +110,7 @@ func (m *monitor) serveExec(c *wire.Conn, req wire.RequestBody) error {
 	if err := s.start(req); err != nil {
 		m.outlet.unwatch(s.refused)
 		m.execs.wg.Done()
-		return err
+		return m.limits.blameStart(err, s.hits)
 	}
 	hostPID, err := m.machine.hostPID(s.proc.PID())
 	if err != nil {

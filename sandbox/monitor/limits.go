@@ -30,6 +30,9 @@ var (
 		"Unpause the sandbox with: cpc unpause NAME")
 	// ErrNotPaused reports one that is not paused.
 	ErrNotPaused = errors.New("sandbox is not paused")
+	// ErrNoRoom reports a program that the limit of processes did not let start.
+	ErrNoRoom = hint.New("the limit of processes leaves no room for another program",
+		"End some of its processes, or raise the limit with: cpc update --pids-limit NUMBER NAME")
 )
 
 // size is a number of bytes as people are told it.

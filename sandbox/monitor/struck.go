@@ -142,3 +142,13 @@ func (l *limits) since(from cgroups.Hits, status unix.WaitStatus) string {
 	to.OOMKills, to.PidsMax = max(to.OOMKills, told.OOMKills), max(to.PidsMax, told.PidsMax)
 	return l.why(status, false, from, to, oom)
 }
+
+// blameStart adds to the error of a further program that did not start what the limit
+// of processes, to which those count that start it, had to do with that.
+func (l *limits) blameStart(err error, from cgroups.Hits) error {
+	limit := l.planned().Limits.Pids
+	if limit == 0 || l.begun().PidsMax <= from.PidsMax {
+		return err
+	}
+	return fmt.Errorf("%w (%d): %w", ErrNoRoom, limit, err)
+}
