@@ -233,3 +233,30 @@ func (m *Mounted) Close() error {
 	}
 	return errors.Join(err, unix.Unmount(m.Root, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
 }
+
+// MountOver mounts an overlay whose lower directory is a tree as this process sees
+// it, such as a directory of a mounted root file system; o.Layers is not looked at.
+// It fails where too many overlays lie upon each other (the kernel stacks two),
+// and where Scratch has no attributes to remember what was removed.
+//
+// Preconditions: those of Mount.
+func MountOver(tree string, o MountOptions) (*Mounted, error) {
+	if err := attributes(o.Scratch, o.Mapping.Mode); err != nil {
+		return nil, fmt.Errorf("mount over %s: %w", tree, err)
+	}
+	o.Layers, o.Mapping.Base = []Layer{{Dir: tree}}, 0 // the tree shows the caller's ids
+	return Mount(o)
+}
+
+// attributes reports whether overlayfs can keep its attributes in dir. The kernel
+// mounts without them, and then refuses some operations later.
+func attributes(dir string, mode idmap.Mode) error {
+	name := "user.cpc"
+	if mode == idmap.Root {
+		name = "trusted.cpc"
+	}
+	if err := unix.Setxattr(dir, name, []byte("y"), 0); err != nil {
+		return fmt.Errorf("extended attributes in %s: %w: on a tmpfs they need Linux 6.6", dir, err)
+	}
+	return unix.Removexattr(dir, name)
+}

@@ -41,7 +41,7 @@ const SeccompUnconfined = dockerflag.SeccompUnconfined
 const (
 	// DefaultUser is who runs where neither caller nor image names a user.
 	DefaultUser = "1000:1000"
-	// DefaultHome is the home of user 1000 in an image that does not know it.
+	// DefaultHome is the home of a user who has none in the image.
 	DefaultHome = "/home/sandbox"
 	// HostCAPath is where the host's CA bundle is seen, if asked for. It is
 	// none of the image's own, so that programs which renew those can.
@@ -61,6 +61,7 @@ type Tmpfs = dockerflag.Tmpfs
 type Bind struct {
 	Source, Target string
 	ReadOnly       bool
+	NoExec         bool
 }
 
 // Options is what a caller can ask of a sandbox. The zero value is the
@@ -79,6 +80,7 @@ type Options struct {
 	TTY        bool
 	ReadOnly   bool    // root filesystem
 	Tmpfs      []Tmpfs // no two on one path
+	Space      Space   // what is writable below a read-only root without being asked for
 	Disk       int64   // bytes: what a writable root and volumes are on
 	DiskAsked  bool    // then /var/tmp is on it too; see DiskPaths
 	Binds      []Bind
@@ -105,8 +107,8 @@ func Defaults() Options {
 		ReadOnly: true,
 		Tmpfs: []Tmpfs{
 			{Path: "/tmp", Size: 1 << 30},
-			{Path: DefaultHome, Size: 1 << 30, Exec: true},
 		},
+		Space:           Space{Home: 1 << 30, System: 64 << 20},
 		CapBase:         []string{"CAP_CHOWN", "CAP_SETGID", "CAP_SETUID"},
 		NoNewPrivileges: true,
 		ShmSize:         defaultShm,
@@ -183,6 +185,7 @@ type Input struct {
 	Seccomp *specs.LinuxSeccomp
 	Confine Confine
 	Disk    *Disk // nil without one
+	Home    Home
 	Files   Files
 	Init    Init
 	Host    Host

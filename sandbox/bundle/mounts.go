@@ -127,7 +127,8 @@ func (in *Input) fileMounts() ([]specs.Mount, error) {
 
 func (in *Input) bindMounts() ([]specs.Mount, error) {
 	var out []specs.Mount
-	for _, b := range in.Binds {
+	_, home := in.homeMounts()
+	for _, b := range slices.Concat(in.Binds, home) {
 		if err := checkDestination(b.Target); err != nil {
 			return nil, fmt.Errorf("mount %s: %w", b.Target, err)
 		}
@@ -135,6 +136,9 @@ func (in *Input) bindMounts() ([]specs.Mount, error) {
 			return nil, fmt.Errorf("mount %s: source %s: not an absolute path", b.Target, b.Source)
 		}
 		options := []string{"bind", "rprivate", "nosuid", "nodev"}
+		if b.NoExec {
+			options = append(options, "noexec")
+		}
 		if b.ReadOnly {
 			options = append(options, "ro")
 		}
@@ -144,12 +148,14 @@ func (in *Input) bindMounts() ([]specs.Mount, error) {
 }
 
 func (in *Input) tmpfsMounts() ([]specs.Mount, error) {
-	out := make([]specs.Mount, 0, len(in.Tmpfs))
-	for i, t := range in.Tmpfs {
+	home, _ := in.homeMounts()
+	list := slices.Concat(in.Tmpfs, home)
+	out := make([]specs.Mount, 0, len(list))
+	for i, t := range list {
 		if err := checkDestination(t.Path); err != nil {
 			return nil, fmt.Errorf("tmpfs %s: %w", t.Path, err)
 		}
-		if hasTmpfs(in.Tmpfs[:i], t.Path) {
+		if hasTmpfs(list[:i], t.Path) {
 			return nil, fmt.Errorf("tmpfs %s: given twice", t.Path)
 		}
 		options, err := in.tmpfsOptions(t)

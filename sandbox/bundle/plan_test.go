@@ -42,6 +42,10 @@ func limitsOf(layout cgroups.Layout, l cgroups.Limits, privileged bool) cgroups.
 }
 
 func input(o Options, m idmap.Mapping) Input {
+	var home Home
+	if o.NeedsHome("/home/sandbox") {
+		home = Home{Path: "/home/sandbox", Kind: HomeMemory, Size: o.Space.Home}
+	}
 	return Input{
 		Options: o,
 		ID:      "0123456789abcdef",
@@ -52,6 +56,7 @@ func input(o Options, m idmap.Mapping) Input {
 		Rootfs:  "/state/0123456789abcdef/rootfs",
 		Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActErrno},
 		Files:   Files{Hostname: "/state/hostname", Hosts: "/state/hosts", ResolvConf: "/state/resolv.conf"},
+		Home:    home,
 		Init:    Init{Path: "/usr/libexec/cpc/cpc-runtime", Args: []string{"reaper"}},
 		Host:    Host{Hard: map[string]uint64{"RLIMIT_NOFILE": 20000}, Thermal: []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"}, Disks: []string{"/sys/devices/virtual/block"}},
 	}
@@ -94,7 +99,7 @@ func TestPlanGolden(t *testing.T) {
 			in.Env = append(in.Env, "PIP_CERT=/mine.pem")
 		}),
 		"network-host":  with(root, func(in *Input) { in.Network = NetworkHost }),
-		"writable-root": with(root, func(in *Input) { in.ReadOnly = false }),
+		"writable-root": with(root, func(in *Input) { in.ReadOnly = false; in.Home.Kind = HomeRoot }),
 		"init":          with(root, func(in *Input) { in.Options.Init = true; in.Args = []string{"sleep", "1"} }),
 		"tty":           with(idmap.ForSingle(), func(in *Input) { in.TTY = true }),
 		"hybrid":        with(root, func(in *Input) { in.Cgroup = limitsOf(cgroups.Hybrid, in.Limits, true) }),
@@ -105,7 +110,7 @@ func TestPlanGolden(t *testing.T) {
 			in.Confine = Confine{Label: "system_u:system_r:container_t:s0:c1,c2", MountLabel: "system_u:object_r:container_file_t:s0:c1,c2"}
 		}),
 		"build-step": with(idmap.ForMapped(), func(in *Input) {
-			in.Options = BuildStep()
+			in.Options, in.Home = BuildStep(), Home{}
 			in.Args = []string{"/bin/sh", "-c", "apt-get update"}
 			in.User = ResolvedUser{Name: "root", Home: "/root"}
 		}),

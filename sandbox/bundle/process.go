@@ -153,18 +153,6 @@ func (in *Input) user() (specs.User, error) {
 	return u, nil
 }
 
-// home is the user's home, or the tmpfs that is there for one whom the image
-// does not know.
-func (in *Input) home() string {
-	if (in.User.Home == "" || in.User.Home == "/") && in.asUser() && hasTmpfs(in.Tmpfs, DefaultHome) {
-		return DefaultHome
-	}
-	if in.User.Home == "" {
-		return "/"
-	}
-	return in.User.Home
-}
-
 // caVariables are those by which programs are told of a CA bundle.
 func caVariables() []string {
 	return []string{

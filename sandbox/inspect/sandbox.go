@@ -38,7 +38,9 @@ type Sandbox struct {
 	Events     []journal.Event // the latest
 	// What the kernel says that the program runs under; the label is SELinux's.
 	AppArmorProfile, ProcessLabel string
-	Disk                          *disk // nil: nothing is on one
+	Disk                          *disk    // nil: nothing is on one
+	Home                          *home    // nil: none was made
+	SystemTmpfs                   []string `json:",omitempty"` // together on one small tmpfs
 	noSandboxFields
 }
 
@@ -49,6 +51,14 @@ type disk struct {
 	Paths []string
 	Why   []string
 	Asked int64
+}
+
+// home is a record.Home.
+type home struct {
+	Path string
+	Kind string
+	Size int64 // bytes
+	Why  string
 }
 
 type state struct {
@@ -150,6 +160,7 @@ func OfSandbox(e *record.Entry) Sandbox {
 	v := Sandbox{
 		ID: r.ID, Name: r.Name, Created: stamp(r.Created), Image: asked.ImageDigest, Mapping: r.Mapping, Cgroup: now.CgroupPath,
 		AppArmorProfile: now.AppArmor, ProcessLabel: now.SELinux, Disk: (*disk)(now.Disk),
+		Home: (*home)(now.Home), SystemTmpfs: now.Places,
 		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Events: kept(e), Args: []string{}, State: stateOf(r),
 		Config: config{
 			Image: asked.Image, Hostname: cmp.Or(now.Hostname, o.Hostname), Domainname: o.Domainname, User: cmp.Or(now.User, o.User),

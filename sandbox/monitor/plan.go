@@ -24,6 +24,10 @@ func (m *monitor) plan() error {
 	if err != nil {
 		return err
 	}
+	home, user, err := m.root.openHome(&o, user, r.Mapping)
+	if err != nil {
+		return err
+	}
 	host, err := bundle.ProbeHost()
 	if err != nil {
 		return err
@@ -41,7 +45,7 @@ func (m *monitor) plan() error {
 	m.input = bundle.Input{
 		Options: o, ID: r.ID, Image: m.root.image, User: user, Mapping: r.Mapping, Cgroup: m.limits.planned(),
 		Rootfs: m.root.path, Seccomp: m.task.Seccomp, Confine: m.root.confine.plan(), Files: files, Host: host,
-		Init: bundle.Init{Path: m.task.Init, Args: []string{"reaper"}},
+		Home: home, Init: bundle.Init{Path: m.task.Init, Args: []string{"reaper"}},
 	}
 	if d := m.root.disk; d != nil {
 		m.input.Disk = &bundle.Disk{Size: d.Size, Tier: d.Tier}
@@ -55,7 +59,7 @@ func (m *monitor) plan() error {
 	}
 	m.history.set(func(r *record.Record) {
 		a := &r.Applied
-		a.User, a.Disk = asked, m.root.disk
+		a.User, a.Disk, a.Home, a.Places = asked, m.root.disk, m.root.home, m.root.places
 		a.Command, a.Workdir, a.Env = spec.Process.Args, spec.Process.Cwd, spec.Process.Env
 	})
 	if m.config, err = json.MarshalIndent(spec, "", "  "); err != nil {

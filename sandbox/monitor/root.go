@@ -36,6 +36,8 @@ type root struct {
 	image   v1.ImageConfig // what the image says of the program
 	confine confinement
 	disk    *record.Disk // nil: nothing is on one
+	home    *record.Home // nil: none was made
+	places  []string     // of the system, in memory
 	binds   []bundle.Bind
 	notes   []string // for the person who started the sandbox
 

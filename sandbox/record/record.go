@@ -90,6 +90,8 @@ type Applied struct {
 	AppArmor    string         `json:"appArmor,omitempty"` // profile, read back from the kernel
 	SELinux     string         `json:"selinux,omitempty"`  // label, likewise
 	Disk        *Disk          `json:"disk,omitempty"`     // nil: nothing is on one
+	Home        *Home          `json:"home,omitempty"`     // nil: none was made
+	Places      []string       `json:"places,omitempty"`   // of the system, together on a small tmpfs
 	// SharedIDs: the user's other sandboxes have the same ids.
 	SharedIDs bool `json:"sharedIDs"`
 	// LongWay is why cpc-runtime has started the sandbox by libcontainer's own init.
@@ -111,6 +113,14 @@ type Disk struct {
 	Paths []string `json:"paths"`         // what is on it
 	Why   []string `json:"why,omitempty"` // it is not of a better tier
 	Asked int64    `json:"asked"`         // bytes
+}
+
+// Home is the writable home that a sandbox's user was given.
+type Home struct {
+	Path string `json:"path"`
+	Kind string `json:"kind"`          // tmpfs, overlay, copy or root
+	Size int64  `json:"size"`          // bytes; 0: that of the disk
+	Why  string `json:"why,omitempty"` // it is a copy
 }
 
 // Outcome is how a sandbox ended.
