@@ -4,10 +4,13 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // homeImage is an image with accounts of all kinds. Its only instruction that runs
@@ -116,6 +119,49 @@ func TestHomeOfAnybody(t *testing.T) {
 					t.Errorf("%s, %s: %q %q, want %s", user, root, got, stderr, home)
 				}
 			}
+		}
+	})
+}
+
+// TestHomeIsCopied: where the kernel stacks no further overlay, the home is a copy of the
+// image's, and one that is too large to be copied is told of.
+func TestHomeIsCopied(t *testing.T) {
+	eachOf(t, []string{mapped, single}, func(t *testing.T, w *who) {
+		image, dir := w.homeImage(t), t.TempDir()
+		large := "FROM " + image + "\nRUN truncate -s 65m ~/large\n"
+		if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(large), 0o644); err != nil { //nolint:gosec // the caller reads it
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // likewise
+			t.Fatal(err)
+		}
+		w.must(t, "build", "-q", "--sbom=false", "-t", image+"-large", dir)
+		layers, scratch := filepath.Join(w.data, "layers"), filepath.Join(w.home, "stacked")
+		defer func() { _ = os.RemoveAll(scratch) }()
+		for _, d := range []string{scratch, scratch + "/upper", scratch + "/work"} {
+			if err := errors.Join(os.Mkdir(d, 0o700), os.Chown(d, w.uid, w.gid)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := unix.Mount("overlay", layers, "overlay", 0, "lowerdir="+layers+",upperdir="+scratch+"/upper,workdir="+scratch+"/work"); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := unix.Unmount(layers, 0); err != nil {
+				t.Error(err)
+			}
+		}()
+		name := w.name(t)
+		got := w.must(t, "run", "--name", name, image, "sh", "-c", "cat ~/.bashrc; stat -c %a ~/bin/tool; rm -r ~/.old; touch ~/x && echo ok; df -m --output=size ~")
+		if want := "of the image 755 ok 1M-blocks 1024"; strings.Join(strings.Fields(got), " ") != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if kind := w.inspect(t, name, ".Home.Kind"); kind != "copy" {
+			t.Errorf("home: %s", kind)
+		}
+		got, stderr, _ := w.run(t, "run", "--rm", image+"-large", "sh", "-c", "ls -A ~; touch ~/x && echo ok")
+		if got != "ok\n" || !strings.Contains(stderr, "the image's files in /home/node are not in the sandbox") {
+			t.Errorf("too large: %q %q", got, stderr)
 		}
 	})
 }
