@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
+	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
@@ -32,8 +33,8 @@ func (h *homes) system() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
-		if from != h.root.path+p {
-			continue // what it links to is what it is
+		if info, err := os.Lstat(from); from != h.root.path+p || err == nil && !info.IsDir() || errors.Is(err, unix.ENOTDIR) {
+			continue // what it links to is what it is, and a file stays one
 		}
 		to := filepath.Join(dir, filepath.Base(p))
 		if err := h.copyPlace(p, from, to); err != nil {

@@ -166,6 +166,21 @@ func TestHomeIsCopied(t *testing.T) {
 	})
 }
 
+// odd makes an image whose /run is a file, and whose /var/tmp is a link.
+func (w *who) odd(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	text := "FROM " + base + "\nRUN rm -rf /run /var/tmp && echo x >/run && ln -s /tmp /var/tmp\n"
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o644); err != nil { //nolint:gosec // the caller reads it
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // likewise
+		t.Fatal(err)
+	}
+	w.must(t, "build", "-q", "--sbom=false", "-t", "odd-"+w.mode, dir)
+	return "odd-" + w.mode
+}
+
 // TestSystemPlaces: what programs take to be writable everywhere.
 func TestSystemPlaces(t *testing.T) {
 	const script = tries + `
@@ -187,6 +202,10 @@ echo "lock=$(stat -c %a /run/lock)"
 		same(t, got, map[string]string{
 			me + "/x": "ok", "/var/tmp/x": "ok", "run /var/tmp": "ok", "run " + me: "Permission denied", "big": "No space left on device", "lock": "1777",
 		})
+		odd := w.odd(t)
+		if got := w.must(t, "run", "--rm", odd, "sh", "-c", "test -f /run && touch /var/tmp/x /tmp/x && df -m --output=size /var/tmp/"); strings.Join(strings.Fields(got), " ") != "1M-blocks 1024" {
+			t.Errorf("a file on /run and a link to /tmp: %q", got)
+		}
 		if got := w.must(t, "run", "--rm", "--user", "root", base, "sh", "-c", "touch /run/x && echo ok"); got != "ok\n" {
 			t.Errorf("root in /run: %q", got)
 		}
