@@ -17,21 +17,39 @@ const (
 // they know. So where all tmpfs together could fill the memory limit, they get half of it
 // together. Sizes that were given stay as they are, and count. What is left is shared
 // in proportion to the sizes; a tmpfs without one could have had all. given are those that
-// the caller asked for, and shmGiven says that the size of /dev/shm was.
+// the caller asked for, and shmGiven says that the size of /dev/shm was. The home and the
+// system's places count too, whether or not they turn out to be in memory.
 func (o *Options) BoundTmpfs(given []Tmpfs, shmGiven bool) {
 	b := bounds{limit: o.Limits.Memory, given: given}
 	shm := o.ShmSize
 	if hasTmpfs(o.Tmpfs, "/dev/shm") {
 		shm = 0
 	}
-	if b.limit <= 0 || !b.fills(o.Tmpfs, shm) {
+	list := o.Tmpfs
+	var space Space
+	if o.ReadOnly {
+		space = o.Space
+	}
+	if space.Home > 0 {
+		list = append(slices.Clone(list), Tmpfs{Size: space.Home}) // it has no path yet
+	}
+	if b.limit <= 0 || !b.fills(list, shm+space.System) {
 		return
 	}
 	if shm > 0 && !shmGiven {
 		shm = min(shm, b.limit/shmShare)
 		o.ShmSize = shm
 	}
-	o.Tmpfs = b.shared(o.Tmpfs, shm)
+	if space.System > 0 {
+		space.System = min(space.System, b.limit/leastPart)
+		o.Space.System = space.System
+	}
+	list = b.shared(list, shm+space.System)
+	n := len(o.Tmpfs)
+	o.Tmpfs = slices.Clip(list[:n])
+	if space.Home > 0 {
+		o.Space.Home = list[n].Size
+	}
 }
 
 // bounds are of the tmpfs mounts of a sandbox with a memory limit.
@@ -53,19 +71,19 @@ func (b bounds) wants(t Tmpfs) int64 {
 	return b.limit
 }
 
-// fills reports whether all could fill the limit.
-func (b bounds) fills(list []Tmpfs, shm int64) bool {
-	all := min(shm, b.limit)
+// fills reports whether all could fill the limit, with taken bytes elsewhere.
+func (b bounds) fills(list []Tmpfs, taken int64) bool {
+	all := min(taken, b.limit)
 	for _, t := range list {
 		all += b.wants(t)
 	}
 	return all >= b.limit
 }
 
-// shared returns list, in which those that nobody sized share what the others leave of
-// half the limit.
-func (b bounds) shared(list []Tmpfs, shm int64) []Tmpfs {
-	left, want := b.limit/2-min(shm, b.limit), int64(0)
+// shared returns list, in which those that nobody sized share what the others, and taken
+// bytes elsewhere, leave of half the limit.
+func (b bounds) shared(list []Tmpfs, taken int64) []Tmpfs {
+	left, want := b.limit/2-min(taken, b.limit), int64(0)
 	for _, t := range list {
 		if b.sized(t) {
 			left -= b.wants(t)

@@ -16,23 +16,23 @@ func TestBoundTmpfs(t *testing.T) {
 		for _, t := range o.Tmpfs {
 			out = append(out, t.Size/m)
 		}
-		return append(out, o.ShmSize/m)
+		return append(out, o.Space.Home/m, o.Space.System/m, o.ShmSize/m)
 	}
 	for name, c := range map[string]struct {
 		memory   int64 // MiB
 		given    []Tmpfs
 		shmGiven bool
-		want     []int64 // of /tmp, home and others in order, then /dev/shm
+		want     []int64 // of /tmp and others in order, then home, the system's places, /dev/shm
 	}{
-		"defaults":                 {2048, nil, false, []int64{480, 480, 64}},
-		"a small limit":            {200, nil, false, []int64{37, 37, 25}},
-		"given /dev/shm stays":     {200, nil, true, []int64{18, 18, 64}},
-		"no limit":                 {0, nil, false, []int64{1024, 1024, 64}},
-		"a limit that is not full": {4096, nil, false, []int64{1024, 1024, 64}},
-		"both given":               {2048, []Tmpfs{{Path: "/tmp", Size: 1 << 30}, {Path: DefaultHome, Size: 1 << 30}}, false, []int64{1024, 1024, 64}},
-		"one given":                {2048, []Tmpfs{{Path: "/tmp", Size: 512 * m}}, false, []int64{1024, 512, 64}},
-		"given without a size":     {2048, []Tmpfs{{Path: "/x"}}, false, []int64{240, 240, 480, 64}},
-		"given more than half":     {2048, []Tmpfs{{Path: "/tmp", Size: 2 << 30}}, false, []int64{128, 2048, 64}},
+		"defaults":                 {2048, nil, false, []int64{448, 448, 64, 64}},
+		"a small limit":            {200, nil, false, []int64{31, 31, 12, 25}},
+		"given /dev/shm stays":     {200, nil, true, []int64{12, 12, 12, 64}},
+		"no limit":                 {0, nil, false, []int64{1024, 1024, 64, 64}},
+		"a limit that is not full": {4096, nil, false, []int64{1024, 1024, 64, 64}},
+		"both given":               {2048, []Tmpfs{{Path: "/tmp", Size: 1 << 30}, {Path: DefaultHome, Size: 1 << 30}}, false, []int64{1024, 1024, 128, 64, 64}},
+		"one given":                {2048, []Tmpfs{{Path: "/tmp", Size: 512 * m}}, false, []int64{512, 1024, 64, 64}},
+		"given without a size":     {2048, []Tmpfs{{Path: "/x"}}, false, []int64{224, 448, 224, 64, 64}},
+		"given more than half":     {2048, []Tmpfs{{Path: "/tmp", Size: 2 << 30}}, false, []int64{2048, 128, 64, 64}},
 	} {
 		o := Defaults()
 		o.Limits.Memory = c.memory * m

@@ -68,7 +68,7 @@ df -B1 --output=target,size /tmp "$HOME" /dev/shm | tail -n +2 | while read -r t
 				"/dev/shm/x": "ok", "run /dev/shm": "Permission denied",
 				"remount": "Operation not permitted|permission denied.|must be superuser to use mount.|permission denied",
 				// Together half of the 2 GiB of memory.
-				"size /tmp": "503316480", "size " + user.home: "503316480", "size /dev/shm": "67108864",
+				"size /tmp": "469762048", "size " + user.home: "469762048", "size /dev/shm": "67108864",
 			})
 			if t.Failed() {
 				t.Logf("with %v: %v", user.options, got)
