@@ -6,7 +6,7 @@
 # shellcheck disable=SC2154 # test.sh sets stage
 build() {
 	local package
-	rm -rf "$stage/tests" "$stage/tools/probe" "$stage/tools/cpc-runtime"
+	rm -rf "$stage/tools/probe" "$stage/tools/cpc-runtime"
 	mkdir -p "$stage/tests" "$stage/tools"
 	for package in cgroups rootfs sandbox/disk; do
 		CGO_ENABLED=0 scripts/go test -c -trimpath -o "$stage/tests/${package//\//_}.test" "./$package"
