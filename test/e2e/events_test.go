@@ -40,18 +40,21 @@ func TestEventsOfALife(t *testing.T) {
 func TestEventsAreFollowed(t *testing.T) {
 	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		name := w.name(t)
-		cmd := w.cpc(t, "events", "--until", time.Now().Add(20*time.Second).Format(time.RFC3339), "--filter", "container="+name, "--filter", "event=die", "--json")
-		done := make(chan result, 1)
-		go func() { done <- finish(t, cmd) }()
-		time.Sleep(time.Second)
-		w.run(t, "run", "--rm", "--name", name, base, "sh", "-c", "exit 7")
-		r := <-done
+		cmd := w.cpc(t, "events", "--filter", "container="+name, "--filter", "event=die", "--json")
+		var out lockedBuffer
+		cmd.Stdout = &out
+		startBackground(t, cmd)
+		eventually(t, soon, "an event", func() bool { // it may not listen yet
+			w.run(t, "run", "--rm", "--name", name, base, "sh", "-c", "exit 7")
+			return strings.Contains(out.String(), "\n")
+		})
+		first, _, _ := strings.Cut(out.String(), "\n")
 		var e struct {
 			Action string
 			Actor  struct{ Attributes map[string]string }
 		}
-		if err := json.Unmarshal([]byte(r.stdout), &e); err != nil || e.Action != "die" || e.Actor.Attributes["exitCode"] != "7" {
-			t.Errorf("%+v: %v", r, err)
+		if err := json.Unmarshal([]byte(first), &e); err != nil || e.Action != "die" || e.Actor.Attributes["exitCode"] != "7" {
+			t.Errorf("%s: %v", first, err)
 		}
 	})
 }

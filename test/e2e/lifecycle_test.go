@@ -97,29 +97,46 @@ func TestStop(t *testing.T) {
 			script  string
 			stop    []string
 			code    string
-			atMost  time.Duration
 		}{
-			{"handles SIGTERM", nil, "trap 'exit 5' TERM; echo; " + loop, nil, "5", 4 * time.Second},
-			{"ignores SIGTERM", nil, "trap '' TERM; echo; " + loop, []string{"-t", "1"}, "137", 5 * time.Second},
-			{"own signal", []string{"--stop-signal", "USR1"}, "trap 'exit 6' USR1; echo; " + loop, nil, "6", 4 * time.Second},
-			{"signal of stop", nil, "trap 'exit 8' INT; echo; " + loop, []string{"-s", "INT"}, "8", 4 * time.Second},
-			{"own timeout", []string{"--stop-timeout", "1"}, "trap '' TERM; echo; " + loop, nil, "137", 5 * time.Second},
-			{"no time", nil, "trap '' TERM; echo; " + loop, []string{"-t", "0"}, "137", 3 * time.Second},
-			{"under init", []string{"--init"}, "echo; exec sleep 1000", nil, "143", 4 * time.Second},
+			{"handles SIGTERM", nil, "trap 'exit 5' TERM; echo; " + loop, nil, "5"},
+			{"ignores SIGTERM", []string{"--stop-timeout", "1000"}, "trap '' TERM; echo; " + loop, []string{"-t", "1"}, "137"},
+			{"own signal", []string{"--stop-signal", "USR1"}, "trap 'exit 6' USR1; echo; " + loop, nil, "6"},
+			{"signal of stop", nil, "trap 'exit 8' INT; echo; " + loop, []string{"-s", "INT"}, "8"},
+			{"no time", []string{"--stop-timeout", "1000"}, "trap '' TERM; echo; " + loop, []string{"-t", "0"}, "137"},
+			{"under init", []string{"--init"}, "echo; exec sleep 1000", nil, "143"},
 		} {
 			name := w.detach(t, c.options, "sh", "-c", c.script)
 			eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
-			began := time.Now()
 			w.must(t, append(append([]string{"stop"}, c.stop...), name)...)
-			if took := time.Since(began); took > c.atMost {
-				t.Errorf("%s: stop took %v", c.what, took)
-			}
 			if code := w.inspect(t, name, ".State.ExitCode"); code != c.code {
 				t.Errorf("%s: exit code %s, want %s", c.what, code, c.code)
 			}
 			w.must(t, "stop", name) // has ended: no error
 		}
+		w.stopTimeout(t)
 	})
+}
+
+// stopTimeout: a sandbox's own time is less than the default of ten seconds. A busy
+// machine is asked again; where the flag means nothing, each stop takes ten.
+func (w *who) stopTimeout(t *testing.T) {
+	t.Helper()
+	for tries := 1; ; tries++ {
+		name := w.detach(t, []string{"--stop-timeout", "1"}, "sh", "-c", "trap '' TERM; echo; "+loop)
+		eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
+		begun := time.Now()
+		w.must(t, "stop", name)
+		took := time.Since(begun)
+		if code := w.inspect(t, name, ".State.ExitCode"); code != "137" {
+			t.Errorf("own timeout: exit code %s", code)
+		}
+		if took < 10*time.Second {
+			return
+		}
+		if tries == 3 {
+			t.Fatalf("own timeout: stop took %v", took)
+		}
+	}
 }
 
 func TestKill(t *testing.T) {
@@ -238,7 +255,7 @@ func TestInit(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		// The parent ends before its child, which is then init's to reap.
 		const zombies = `for i in 1 2 3 4 5; do sh -c 'sh -c "sleep 0.1" & exit 0'; done; sleep 0.6
-			grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l`
+			for i in $(seq 300); do n=$(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l); [ $n = 0 ] && break; sleep 0.1; done; echo $n`
 		if out := w.in(t, zombies, "--init"); out != "0\n" {
 			t.Errorf("zombies: %q", out)
 		}
@@ -277,17 +294,10 @@ func TestInterruptedStart(t *testing.T) {
 			p := startTerminal(t, w, cmd)
 			time.Sleep(time.Duration(delay*8) * time.Millisecond)
 			p.send("\x03")
-			for tries := 0; ; tries++ {
-				select {
-				case <-p.done:
-				case <-time.After(300 * time.Millisecond):
-					p.send("\x03")
-					if tries < 10 {
-						continue
-					}
+			for begun := time.Now(); !p.ended(300 * time.Millisecond); p.send("\x03") {
+				if time.Since(begun) > soon {
 					t.Fatalf("after %d ms: does not end; %q", delay*8, p.output())
 				}
-				break
 			}
 			if p.raw() {
 				t.Errorf("after %d ms: the terminal is raw", delay*8)

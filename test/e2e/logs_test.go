@@ -63,14 +63,10 @@ func TestLogsFollow(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		for _, options := range [][]string{nil, {"--rm"}} {
 			name := w.detach(t, options, "sh", "-c", "printf begin; sleep 0.7; head -c 3000000 /dev/zero | tr '\\0' x; printf end")
-			began := time.Now()
 			out := w.must(t, "logs", "-f", name)
 			want := "begin" + strings.Repeat("x", 3000000) + "end"
 			if out != want {
 				t.Errorf("%v: %d bytes that end with %q, want %d", options, len(out), out[max(0, len(out)-9):], len(want))
-			}
-			if took := time.Since(began); took > 6*time.Second {
-				t.Errorf("%v: took %v", options, took)
 			}
 		}
 	})

@@ -154,11 +154,9 @@ func TestStopWithoutReader(t *testing.T) {
 		startBackground(t, cmd)
 		w.awaitRunning(t, name)
 		time.Sleep(500 * time.Millisecond)
-		began := time.Now()
+		begun := time.Now()
 		w.must(t, "stop", "-t", "1", name)
-		if took := time.Since(began); took > 8*time.Second {
-			t.Errorf("stop took %v", took)
-		}
+		answered(t, "stop", begun)
 	})
 }
 
@@ -214,10 +212,10 @@ func TestBackgroundOutput(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, nil, "sleep", "1000")
 		for _, options := range [][]string{{"exec"}, {"exec", "-t"}} {
-			began := time.Now()
+			// It would wait for longer than any command may take.
 			out := w.must(t, append(options, name, "sh", "-c", "trap '' HUP; sleep 1000 & head -c 50000 /dev/zero | tr '\\0' x")...)
-			if took := time.Since(began); len(out) != 50000 || took > 5*time.Second {
-				t.Errorf("%q: %d bytes after %v", options, len(out), took)
+			if len(out) != 50000 {
+				t.Errorf("%q: %d bytes", options, len(out))
 			}
 		}
 	})

@@ -71,11 +71,9 @@ func TestEndsPastAStoppedClient(t *testing.T) {
 			if err := unix.Kill(client.Process.Pid, unix.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
-			began := time.Now()
+			begun := time.Now()
 			w.must(t, append(end, name)...)
-			if took := time.Since(began); took > 10*time.Second {
-				t.Errorf("%s took %v", end, took)
-			}
+			answered(t, end[0], begun)
 			_ = client.Process.Kill()
 			_ = client.Wait() // killed
 		}

@@ -10,7 +10,7 @@ import (
 
 func TestHello(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
-		stdout, stderr, code := w.run(t, "run", "--rm", base, "sh", "-c", "echo hello; echo there >&2; exit 7")
+		stdout, stderr, code := w.run(t, "run", "-q", "--rm", base, "sh", "-c", "echo hello; echo there >&2; exit 7")
 		if stdout != "hello\n" || stderr != "there\n" && w.mode != single || code != 7 {
 			t.Errorf("stdout %q, stderr %q, code %d", stdout, stderr, code)
 		}

@@ -118,6 +118,44 @@ func (p *terminal) expect(want string, within time.Duration) {
 	}
 }
 
+// press types keys again and again until want is shown at a terminal: the program
+// that they are for may not be there yet.
+func (p *terminal) press(keys string, at *terminal, want string) {
+	p.t.Helper()
+	for begun := time.Now(); ; {
+		p.send(keys)
+		for sent := time.Now(); time.Since(sent) < 300*time.Millisecond; time.Sleep(5 * time.Millisecond) {
+			if at.shows(want) {
+				return
+			}
+		}
+		if time.Since(begun) > soon {
+			p.t.Fatalf("%q is not shown after %q, but:\n%q", want, keys, at.output())
+		}
+	}
+}
+
+// shows reports whether want is shown, after what the last expect found.
+func (p *terminal) shows(want string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := strings.Index(p.all.String()[p.seen:], want)
+	if i >= 0 {
+		p.seen += i + len(want)
+	}
+	return i >= 0
+}
+
+// ended reports whether the command ends within a time.
+func (p *terminal) ended(within time.Duration) bool {
+	select {
+	case <-p.done:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
 // output returns everything that was shown.
 func (p *terminal) output() string {
 	p.mu.Lock()

@@ -52,7 +52,7 @@ func TestDetachKeys(t *testing.T) {
 			t.Fatalf("detach: exit status %d", code)
 		}
 		p = w.pty(t, "attach", name)
-		time.Sleep(200 * time.Millisecond)
+		eventually(t, soon, "the terminal is raw", p.raw)
 		p.send("\x10a") // the default keys here
 		p.expect("10", soon)
 		p.expect("61", soon)
@@ -70,10 +70,8 @@ func TestTwoClients(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		first, name := w.at(t, "while read x; do echo got-$x; done; exit 5", "--rm")
 		second := w.pty(t, "attach", name)
-		time.Sleep(200 * time.Millisecond)
-		first.send("a\r")
+		first.press("a\r", second, "got-a")
 		first.expect("got-a", soon)
-		second.expect("got-a", soon)
 		second.send("b\r")
 		first.expect("got-b", soon)
 		second.expect("got-b", soon)
@@ -82,7 +80,7 @@ func TestTwoClients(t *testing.T) {
 			t.Errorf("second: exit status %d", code)
 		}
 		third := w.pty(t, "attach", name)
-		time.Sleep(200 * time.Millisecond)
+		first.press("c\r", third, "got-c")
 		first.send("\x04")
 		if a, b := first.wait(soon), third.wait(soon); a != 5 || b != 5 {
 			t.Errorf("exit status %d and %d, want 5", a, b)

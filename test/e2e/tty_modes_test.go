@@ -17,6 +17,16 @@ import (
 
 const soon = 60 * time.Second
 
+// answered fails the test when a command that was to end within the ten seconds of
+// SPECIFICATION took much longer. A machine that is very busy has three times as long:
+// what hangs does so for good, or until commandTimeout.
+func answered(t *testing.T, command string, begun time.Time) {
+	t.Helper()
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("cpc %s took %v", command, took)
+	}
+}
+
 func (p *terminal) raw() bool { return p.settings().Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) == 0 }
 
 // at starts cpc run -it with a script that says "ready" once it runs.

@@ -35,17 +35,13 @@ func TestJobControl(t *testing.T) {
 		p.line("jobs", "[1]+  Running")
 		p.send("fg\r")
 		p.expect("sleep 1000\r\n", soon)
-		time.Sleep(200 * time.Millisecond)
-		p.send("\x1a")
-		p.expect("Stopped", soon)
+		p.press("\x1a", p, "Stopped") // the job may not be in the foreground yet
 		p.expect("prompt> ", soon)
 		p.line("bg", "[1]+ sleep 1000 &")
 		p.line("jobs", "Running")
 		p.send("fg\r")
 		p.expect("sleep 1000\r\n", soon)
-		time.Sleep(200 * time.Millisecond)
-		p.send("\x03")
-		p.expect("prompt> ", soon)
+		p.press("\x03", p, "prompt> ")
 		p.line("echo status $?", "status 130")
 		if strings.Contains(p.output(), "job control") {
 			t.Errorf("the shell has no job control: %q", p.output())
@@ -56,14 +52,14 @@ func TestJobControl(t *testing.T) {
 func TestTerminalKeys(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		p := w.shell(t)
-		p.send("cat\r")
-		time.Sleep(300 * time.Millisecond)
+		p.send("echo be''gun; cat\r") // what is typed after that, cat reads
+		p.expect("begun\r\n", soon)
 		p.send("some text\r")
 		p.expect("some text\r\nsome text\r\n", soon)
 		p.send("\x04") // end of input, for cat
 		p.expect("prompt> ", soon)
-		p.send("sleep 1000\r")
-		time.Sleep(300 * time.Millisecond)
+		p.send("sh -c 'echo be\"\"gun; exec sleep 1000'\r")
+		p.expect("begun\r\n", soon)
 		p.send("\x1c")
 		p.expect("Quit", soon)
 		p.expect("prompt> ", soon)
