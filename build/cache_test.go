@@ -175,7 +175,7 @@ func TestCancel(t *testing.T) {
 	modetest.Some(t, []idmap.Mode{idmap.Root, idmap.Mapped}, func(t *testing.T, m idmap.Mapping) {
 		b := newBed(t, m)
 		b.makeBase(t)
-		dir := b.context(t, txtar.File{Name: "Dockerfile", Data: []byte("FROM base\nRUN echo started && sleep 60\n")})
+		dir := b.context(t, txtar.File{Name: "Dockerfile", Data: []byte("FROM base\nRUN echo started && sleep 300\n")})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		started := writerFunc(func(p []byte) {
@@ -188,7 +188,7 @@ func TestCancel(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", err)
 		}
-		if took := time.Since(start); took > 20*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("took %v", took)
 		}
 		b.nothingLeft(t)
