@@ -46,6 +46,9 @@ func (a sandboxCommands) execCommand() *cobra.Command {
 
 func (a sandboxCommands) exec(ctx context.Context, f *execFlags, args []string) error {
 	req := wire.ExecRequest{Args: args[1:], User: f.user, Workdir: f.workdir, TTY: f.tty, Detach: f.detach}
+	if f.tty {
+		req.Term, req.ColorTerm = os.Getenv("TERM"), os.Getenv("COLORTERM")
+	}
 	for _, file := range f.envFiles {
 		env, err := readEnvFile(file)
 		if err != nil {

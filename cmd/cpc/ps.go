@@ -5,7 +5,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"sort"
 	"strings"
 	"time"
@@ -30,6 +32,7 @@ type psRow struct {
 	Networks   string
 	Labels     string
 	Pid        int
+	User       string `json:",omitempty"` // with --all-users: whose it is
 	noPsFields
 
 	labels map[string]string
@@ -43,9 +46,9 @@ func (r psRow) Label(name string) string { return r.labels[name] }
 
 type psFlags struct {
 	listing
-	all, latest bool
-	last        int
-	filters     []string
+	all, latest, allUsers bool
+	last                  int
+	filters               []string
 }
 
 func (a sandboxCommands) psCommand() *cobra.Command {
@@ -61,6 +64,7 @@ several labels must all match.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.ps(cmd, f) },
 	}
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "Show exited sandboxes, too")
+	cmd.Flags().BoolVar(&f.allUsers, "all-users", false, "Show the sandboxes of all users (root only)")
 	cmd.Flags().BoolVarP(&f.latest, "latest", "l", false, "Show only the newest sandbox, running or exited")
 	cmd.Flags().IntVarP(&f.last, "last", "n", -1, "Show only the `N` newest sandboxes, running or exited")
 	cmd.Flags().Lookup("last").DefValue = "0" // no default is shown in the help
@@ -71,6 +75,9 @@ several labels must all match.`,
 }
 
 func (a sandboxCommands) ps(cmd *cobra.Command, f *psFlags) error {
+	if err := f.checkAllUsers(); err != nil {
+		return err
+	}
 	e, err := a.engine()
 	if err != nil {
 		return err
@@ -102,14 +109,50 @@ func (a sandboxCommands) ps(cmd *cobra.Command, f *psFlags) error {
 	if f.quiet && f.format == "" {
 		f.format = "{{.ID}}"
 	}
-	return printRows(cmd.OutOrStdout(), f.listing, []column{
+	columns := []column{
 		{"SANDBOX ID", "{{.ID}}"},
 		{"IMAGE", "{{.Image}}"},
 		{"COMMAND", "{{.Command}}"},
 		{"CREATED", "{{.RunningFor}}"},
 		{"STATUS", "{{.Status}}"},
 		{"NAMES", "{{.Names}}"},
-	}, rows)
+	}
+	var failed error
+	if f.allUsers {
+		var others []psRow
+		others, failed = othersRows(cmd.Context(), f.again())
+		for i := range rows {
+			rows[i].User = "root"
+		}
+		rows = append(rows, others...)
+		columns = append([]column{{"USER", "{{.User}}"}}, columns...)
+	}
+	return errors.Join(printRows(cmd.OutOrStdout(), f.listing, columns, rows), failed)
+}
+
+// again are the flags for other users' cpc ps.
+func (f *psFlags) again() (args []string) {
+	if f.all {
+		args = append(args, "--all")
+	}
+	if f.noTrunc {
+		args = append(args, "--no-trunc")
+	}
+	for _, filter := range f.filters {
+		args = append(args, "--filter", filter)
+	}
+	return args
+}
+
+// checkAllUsers refuses what --all-users cannot be.
+func (f *psFlags) checkAllUsers() error {
+	switch {
+	case f.allUsers && os.Getuid() != 0:
+		return errNotRoot
+	case f.allUsers && (f.latest || f.last > 0):
+		return usageError{errors.New("--all-users cannot be used with --latest or --last")}
+	}
+	return nil
 }
 
 // currentImages are the images that the names of sandboxes stand for now, and the ids of all:

@@ -105,6 +105,9 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 	f.shmGiven = fs.Changed("shm-size")
 	o := &req.Options
 	o.Args, o.TTY, o.ReadOnly, o.Init = args[1:], f.tty, f.readOnly, f.init
+	if f.tty {
+		o.Terminal = bundle.Terminal{Term: os.Getenv("TERM"), ColorTerm: os.Getenv("COLORTERM")}
+	}
 	o.User, o.Workdir, o.Hostname, o.StopSignal = f.user, f.workdir, f.hostname, f.stopSignal
 	if err := f.disk.parse(fs, o); err != nil {
 		return req, err

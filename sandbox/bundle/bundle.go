@@ -78,11 +78,12 @@ type Options struct {
 	Expose     []string // PORT/PROTOCOL, for people to see
 	NoLog      bool     // output is not kept
 	TTY        bool
-	ReadOnly   bool    // root filesystem
-	Tmpfs      []Tmpfs // no two on one path
-	Space      Space   // what is writable below a read-only root without being asked for
-	Disk       int64   // bytes: what a writable root and volumes are on
-	DiskAsked  bool    // then /var/tmp is on it too; see DiskPaths
+	Terminal   Terminal // the caller's; see KnownTerminal
+	ReadOnly   bool     // root filesystem
+	Tmpfs      []Tmpfs  // no two on one path
+	Space      Space    // what is writable below a read-only root without being asked for
+	Disk       int64    // bytes: what a writable root and volumes are on
+	DiskAsked  bool     // then /var/tmp is on it too; see DiskPaths
 	Binds      []Bind
 
 	CapBase         []string // what a sandbox has without CapAdd and CapDrop

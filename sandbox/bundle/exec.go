@@ -16,7 +16,9 @@ type ExecOptions struct {
 	Env     []string // on top of the sandbox's
 	Workdir string   // "": the sandbox's
 	TTY     bool
-	User    ResolvedUser
+	// Terminal is one that the image knows.
+	Terminal Terminal
+	User     ResolvedUser
 }
 
 // Exec returns the process of a further program in the sandbox that in was
@@ -25,7 +27,7 @@ func Exec(in Input, o ExecOptions) (*specs.Process, error) {
 	none := ""
 	in.Entrypoint, in.Args, in.Options.Init = &none, o.Args, false
 	in.Env = slices.Concat(in.Env, o.Env)
-	in.TTY = o.TTY
+	in.TTY, in.Terminal = o.TTY, o.Terminal
 	in.User = o.User
 	if o.Workdir != "" {
 		in.Workdir = o.Workdir

@@ -190,7 +190,7 @@ func (in *Input) caEnv() []string {
 func (in *Input) env() ([]string, error) {
 	env := []string{defaultPath, "HOSTNAME=" + in.hostname()}
 	if in.TTY {
-		env = append(env, "TERM=xterm")
+		env = append(env, in.Terminal.env()...)
 	}
 	env = append(env, "HOME="+in.home())
 	for _, e := range slices.Concat(in.Image.Env, in.caEnv(), in.Env) {

@@ -23,6 +23,7 @@ func TestInspectIsComplete(t *testing.T) {
 		"Asked.Options.Disk":            "the disk that came of it has the size that was asked for",
 		"Asked.Options.DiskAsked":       "the same",
 		"Asked.Options.Binds":           "only the disk's, which are shown with it",
+		"Asked.Options.Terminal":        "the caller's own; TERM in Config.Env is what came of it",
 		"Asked.Options.Space":           "never asked for: Home and SystemTmpfs are what came of it",
 		"Asked.Options.CapBase":         "never asked for: CapAdd and CapDrop are",
 		"Asked.Options.NoNewPrivileges": "in SecurityOpt, as it was given",

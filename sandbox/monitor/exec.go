@@ -232,6 +232,7 @@ func (m *monitor) execProcess(req *wire.ExecRequest) (*specs.Process, bundle.Res
 	}
 	p, err := bundle.Exec(m.input, bundle.ExecOptions{
 		Args: req.Args, Env: req.Env, Workdir: req.Workdir, TTY: req.TTY, User: user,
+		Terminal: bundle.KnownTerminal(m.root.path, bundle.Terminal{Term: req.Term, ColorTerm: req.ColorTerm}),
 	})
 	return p, user, err
 }

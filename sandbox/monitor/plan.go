@@ -28,6 +28,7 @@ func (m *monitor) plan() error {
 	if err != nil {
 		return err
 	}
+	o.Terminal = bundle.KnownTerminal(m.root.path, o.Terminal)
 	host, err := bundle.ProbeHost()
 	if err != nil {
 		return err

@@ -123,7 +123,10 @@ type ExecRequest struct {
 	User    string   `json:"user,omitempty"`
 	Workdir string   `json:"workdir,omitempty"`
 	TTY     bool     `json:"tty,omitempty"`
-	Detach  bool     `json:"detach,omitempty"`
+	// The caller's terminal, as TERM and COLORTERM name it there.
+	Term      string `json:"term,omitempty"`
+	ColorTerm string `json:"colorTerm,omitempty"`
+	Detach    bool   `json:"detach,omitempty"`
 }
 
 // ReplyBody answers a plain request.

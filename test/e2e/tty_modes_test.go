@@ -251,3 +251,27 @@ func (w *who) awaitRunning(t *testing.T, name string) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// TestTerminalIsKnown: a program is told of the caller's terminal if the image knows it.
+func TestTerminalIsKnown(t *testing.T) {
+	each(t, func(t *testing.T, w *who) {
+		for caller, want := range map[string]string{"xterm-256color": "=xterm-256color=truecolor=", "no-such-terminal": "=xterm=="} {
+			show := func(args ...string) *terminal {
+				cmd := w.cpc(t, append(args, "sh", "-c", `echo "=$TERM=$COLORTERM="; read x`)...)
+				cmd.Env = append(cmd.Env, "TERM="+caller, "COLORTERM=truecolor")
+				p := startTerminal(t, w, cmd)
+				p.expect(want, soon)
+				return p
+			}
+			name := w.name(t)
+			first := show("run", "--rm", "-it", "--name", name, base)
+			further := show("exec", "-it", name)
+			for _, p := range []*terminal{further, first} {
+				p.send("\r")
+				if code := p.wait(soon); code != 0 {
+					t.Errorf("exit status %d: %s", code, p.output())
+				}
+			}
+		}
+	})
+}
