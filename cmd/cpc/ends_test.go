@@ -25,6 +25,7 @@ import (
 	"github.com/claude-pocket-console/cpc/cgroups"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/procstat"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
@@ -264,7 +265,7 @@ func (w *waiting) end(how string, args []string, sig unix.Signal) error {
 		result = cmd.Wait()
 		close(over)
 	}()
-	family := settle(cmd.Process.Pid, over)
+	family := starts(settle(cmd.Process.Pid, over))
 	select {
 	case <-over:
 		return fmt.Errorf("it did not wait, but ended: %w\n%s", result, said.Bytes())
@@ -276,9 +277,12 @@ func (w *waiting) end(how string, args []string, sig unix.Signal) error {
 	}
 	if !overInTime(over) {
 		took := time.Since(begun)
-		_ = cmd.Process.Kill()
-		<-over
-		return fmt.Errorf("it was still there %v after the signal", took)
+		_ = cmd.Process.Signal(unix.SIGQUIT) // its goroutines tell what it waits for
+		if !overInTime(over) {
+			_ = cmd.Process.Kill()
+			<-over
+		}
+		return fmt.Errorf("it was still there %v after the signal\n%s", took, said.Bytes())
 	}
 	if got, want := process.ExitCode(unix.WaitStatus(cmd.ProcessState.Sys().(syscall.WaitStatus))), 128+int(sig); got != want {
 		return fmt.Errorf("status %d, want %d\n%s", got, want, said.Bytes())
@@ -350,16 +354,28 @@ func settle(pid int, over <-chan struct{}) (family []int) {
 	return family
 }
 
+// starts tells when each process was started: its number may be another's later.
+func starts(pids []int) map[int]uint64 {
+	found := map[int]uint64{}
+	for _, pid := range pids {
+		if s, err := procstat.Read(pid); err == nil {
+			found[pid] = s.Start
+		}
+	}
+	return found
+}
+
 // gone waits for the end of processes.
-func gone(pids []int) error {
-	for tries := 0; len(pids) > 0; tries++ {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pids[0]))
-		switch {
-		case err != nil || bytes.Contains(stat, []byte(") Z ")):
-			pids = pids[1:]
-		case tries > 1000:
-			return fmt.Errorf("process %d is left", pids[0])
-		default:
+func gone(family map[int]uint64) error {
+	for pid, start := range family {
+		for tries := 0; ; tries++ {
+			s, err := procstat.Read(pid)
+			if err != nil || s.State == 'Z' || s.Start != start {
+				break
+			}
+			if tries > 1000 {
+				return fmt.Errorf("process %d (%s) is left", pid, s.Name)
+			}
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
