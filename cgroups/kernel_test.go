@@ -21,6 +21,8 @@ import (
 	oci "github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/manager"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 const childVariable = "CPC_CGROUPS_TEST_CHILD"
@@ -257,7 +259,7 @@ func TestWatchPids(t *testing.T) {
 
 func TestWatchLeaksNothing(t *testing.T) {
 	p, cmd, _ := sandbox(t, "leak", Limits{Memory: 48 << 20, Pids: 30})
-	before := openFiles(t)
+	before := testkit.Descriptors(t)
 	for range 20 {
 		ctx, cancel := context.WithCancel(t.Context())
 		events, err := p.Watch(ctx, cmd.Process.Pid)
@@ -269,18 +271,9 @@ func TestWatchLeaksNothing(t *testing.T) {
 			t.Errorf("event %+v", e)
 		}
 	}
-	if after := openFiles(t); after > before {
+	if after := testkit.Descriptors(t); after > before {
 		t.Errorf("%d open files before, %d after", before, after)
 	}
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(fds)
 }
 
 func TestRemoveKills(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/gateway"
 )
@@ -344,7 +345,7 @@ func (a *attack) sends(frames ...[]byte) {
 func (a *attack) rawSockets() {
 	before, reached := a.status(), a.count(public+":80")
 	a.sends(frames()...)
-	eventuallyNet(a.t, "forged packets are counted", func() bool { return a.status().Forged >= before.Forged+3 })
+	testkit.Eventually(a.t, soon, "forged packets are counted", func() bool { return a.status().Forged >= before.Forged+3 })
 	if got := a.count(public + ":80"); got != reached {
 		a.t.Errorf("%d connections", got-reached)
 	}
@@ -357,16 +358,6 @@ func (a *attack) status() Status {
 		a.t.Fatal(err)
 	}
 	return s
-}
-
-func eventuallyNet(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for end := time.Now().Add(soon); !f(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Errorf("not so: %s", what)
-			return
-		}
-	}
 }
 
 // spoof claims to be the gateway, and that the sandbox's own address is

@@ -18,6 +18,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/cpubudget"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // patterns are what a program does to have its gateway work for it. Each is done
@@ -178,7 +179,7 @@ func TestBudget(t *testing.T) {
 			<-done
 			cpu = processTime(t.T) - start
 			budget.Set(0)
-			eventuallyNet(t.T, "all connections end", func() bool { return len(n.gw.Conns()) == 0 })
+			testkit.Eventually(t.T, soon, "all connections end", func() bool { return len(n.gw.Conns()) == 0 })
 			return cpu, true
 		}
 		for _, control := range []string{"chunks of a byte", "bytes", "WebSocket frames"} {

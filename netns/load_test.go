@@ -6,7 +6,6 @@ package netns
 import (
 	"net"
 	"net/netip"
-	"os"
 	goruntime "runtime"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/netns/gateway"
 )
 
@@ -32,7 +32,7 @@ func TestManyConns(t *testing.T) {
 			if r := b.works(order{Do: "many", Addr: at, N: conns, Wait: patience}); r.N < conns*3/4 {
 				t.Errorf("%d of %d connections were served", r.N, conns)
 			}
-			eventuallyNet(t.T, "all connections end", func() bool { return len(n.gw.Conns()) == 0 })
+			testkit.Eventually(t.T, soon, "all connections end", func() bool { return len(n.gw.Conns()) == 0 })
 			return used(t.T)
 		}
 		before := round(1000)
@@ -45,10 +45,7 @@ func TestManyConns(t *testing.T) {
 			t.Logf("a connection costs %v of processor time, and %v without the gateway", each, plain)
 		}
 		// Pipes of splice(2) are kept for a while, and ended threads' stacks.
-		for end := time.Now().Add(soon); after.more(before) && time.Now().Before(end); after = used(t.T) {
-			time.Sleep(100 * time.Millisecond)
-		}
-		if after.more(before) {
+		if after.more(before) && !testkit.Within(soon, func() bool { after = used(t.T); return !after.more(before) }) {
 			t.Errorf("after 10,000 connections %+v, before %+v", after, before)
 		}
 		t.Logf("after 1,000 connections %+v, after 10,000 more %+v", before, after)
@@ -86,13 +83,9 @@ func (u usage) more(than usage) bool {
 func used(t *testing.T) usage {
 	t.Helper()
 	goruntime.GC() // what is left, not what was needed
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var m goruntime.MemStats
 	goruntime.ReadMemStats(&m)
-	return usage{goruntime.NumGoroutine(), len(fds), int(m.HeapAlloc)}
+	return usage{goruntime.NumGoroutine(), testkit.Descriptors(t), int(m.HeapAlloc)}
 }
 
 // TestDescriptorsAreLeft: a sandbox that holds as many connections as it can
@@ -113,7 +106,7 @@ func TestDescriptorsAreLeft(t *testing.T) {
 		at := net.JoinHostPort(b.works(order{Do: "lookup", Addr: "good.test"}).Names[0], "22")
 		done := make(chan result, 1)
 		go func() { done <- b.works(order{Do: "hold", Addr: at, N: 520, Wait: 2 * time.Second}) }()
-		eventuallyNet(t.T, "all places are taken", func() bool { return len(n.gw.Conns()) == most/4 })
+		testkit.Eventually(t.T, soon, "all places are taken", func() bool { return len(n.gw.Conns()) == most/4 })
 		// The test's own server has one more of each.
 		if have := used(t.T).descriptors; have > most-128 {
 			t.Errorf("%d of %d descriptors are in use", have, most)

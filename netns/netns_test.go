@@ -31,6 +31,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/gateway"
 	"github.com/claude-pocket-console/cpc/netns/policy"
@@ -245,16 +246,11 @@ func (j *journal) add(e event.Event) {
 }
 
 func (j *journal) has(f func(event.Event) bool) bool {
-	for range 300 {
+	return testkit.Within(3*time.Second, func() bool {
 		j.mu.Lock()
-		if slices.ContainsFunc(j.seen, f) {
-			j.mu.Unlock()
-			return true
-		}
-		j.mu.Unlock()
-		time.Sleep(10 * time.Millisecond)
-	}
-	return false
+		defer j.mu.Unlock()
+		return slices.ContainsFunc(j.seen, f)
+	})
 }
 
 func allow(tb testing.TB, rules ...string) *policy.Policy {
@@ -346,20 +342,13 @@ func TestAllowed(t *testing.T) {
 		}
 		// A connection is counted once its process has been looked for, which
 		// it does not wait for.
-		for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		testkit.Eventually(t, soon, "four connections are counted", func() bool {
 			s, err := n.Status()
 			if err != nil || s.Version != 1 || len(s.Rules) != len(rules()) {
-				t.Errorf("%+v, %v", s, err)
-				break
+				t.Fatalf("%+v, %v", s, err)
 			}
-			if s.Rules[0].Count >= 4 {
-				break
-			}
-			if time.Now().After(end) {
-				t.Errorf("%d connections counted, want at least 4", s.Rules[0].Count)
-				break
-			}
-		}
+			return s.Rules[0].Count >= 4
+		})
 	})
 }
 
@@ -670,14 +659,8 @@ func TestOwn(t *testing.T) {
 // TestNoLeaks: opening and closing leaves no descriptor.
 func TestNoLeaks(t *testing.T) {
 	modetest.In(t, []idmap.Mode{idmap.Mapped}, func(t modetest.T) {
-		count := func() int {
-			all, err := os.ReadDir("/proc/self/fd")
-			if err != nil {
-				t.Fatal(err)
-			}
-			return len(all)
-		}
-		cycle := func() {
+		// Each box keeps the two pipes to its program until the test ends.
+		testkit.KeepsNone(t, 3, func() {
 			b := newBox(t)
 			defer b.ns.Close()
 			n, err := Open(Options{})
@@ -687,15 +670,6 @@ func TestNoLeaks(t *testing.T) {
 			if err := errors.Join(n.Connect(b.ns), n.Close()); err != nil {
 				t.Fatal(err)
 			}
-		}
-		cycle()
-		before := count()
-		for range 3 {
-			cycle()
-		}
-		// Each box keeps the two pipes to its program until the test ends.
-		if after := count(); after > before+3*3 {
-			t.Errorf("%d descriptors, before %d", after, before)
-		}
+		})
 	})
 }

@@ -12,12 +12,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 const envCrashDir = "CPC_TEST_CRASH_DIR"
@@ -56,7 +56,7 @@ func TestKilledImport(t *testing.T) {
 		if _, err := in.Write(data[:1<<20]); err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, "an unfinished layer", func() bool { return len(files(t, s)) == len(before)+2 })
+		testkit.Eventually(t, testkit.Patience, "an unfinished layer", func() bool { return len(files(t, s)) == len(before)+2 })
 		if _, err := Open(s.Options()); err != nil || len(files(t, s)) != len(before)+2 {
 			t.Errorf("Open beside a living import: %v, %v", err, files(t, s))
 		}
@@ -76,16 +76,6 @@ func TestKilledImport(t *testing.T) {
 			t.Errorf("images: %v %v", imgs, err)
 		}
 	})
-}
-
-func waitFor(tb testing.TB, what string, done func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(20 * time.Second); !done(); {
-		if time.Now().After(end) {
-			tb.Fatalf("no %s after 20 seconds", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func TestImportOntoFullDisk(t *testing.T) {

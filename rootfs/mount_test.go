@@ -17,6 +17,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/rootfs/store"
 )
 
@@ -160,7 +161,7 @@ func TestMountIsNodevAndCloses(t *testing.T) {
 		m := t.Mapping
 		s := openStore(t, m)
 		img := importTar(t, s, "x", entry{name: "f", content: "x"})
-		fds := openFiles(t)
+		fds := testkit.Descriptors(t)
 		before, err := os.ReadFile("/proc/self/mountinfo")
 		if err != nil {
 			t.Fatal(err)
@@ -178,22 +179,13 @@ func TestMountIsNodevAndCloses(t *testing.T) {
 		if string(before) != string(after) {
 			t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
 		}
-		if now := openFiles(t); now != fds {
+		if now := testkit.Descriptors(t); now != fds {
 			t.Errorf("%d files are open, %d were before", now, fds)
 		}
 		if err := mnt.Close(); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("second Close: %v, want EINVAL", err)
 		}
 	})
-}
-
-func openFiles(tb testing.TB) int {
-	tb.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return len(entries)
 }
 
 func TestMountPlan(t *testing.T) {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/rootfs/registry"
 )
 
@@ -81,7 +82,7 @@ auth: %[3]s
 			t.Log(string(said), err)
 		}
 	})
-	waitFor(t, "answer of docker-registry", func() bool {
+	testkit.Eventually(t, testkit.Patience, "answer of docker-registry", func() bool {
 		c, err := net.Dial("tcp", host)
 		if err == nil {
 			_ = c.Close()

@@ -20,6 +20,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // The environment in which the test program runs itself again.
@@ -403,13 +405,7 @@ func (b *bench) state(id string) state {
 
 func (b *bench) waitStatus(id, status string) {
 	b.t.Helper()
-	for range 200 {
-		if b.state(id).Status == status {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	b.t.Fatalf("container %s: status %s, want %s", id, b.state(id).Status, status)
+	testkit.Eventually(b.t, testkit.Patience, "container "+id+" is "+status, func() bool { return b.state(id).Status == status })
 }
 
 func decode(t *testing.T, text string, v any) {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 func TestRunFromInside(t *testing.T) {
@@ -277,7 +279,7 @@ func TestDamagedState(t *testing.T) {
 			if _, err := os.Stat(filepath.Dir(path)); err == nil {
 				t.Error("the state directory is still there")
 			}
-			if len(damage(data)) > 100 && b.alive(pid) {
+			if len(damage(data)) > 100 && !testkit.Ended(testkit.Patience, pid) {
 				t.Errorf("process %d, named in the intact half, is still there", pid)
 			}
 			_ = unix.Kill(pid, unix.SIGKILL)
@@ -286,33 +288,17 @@ func TestDamagedState(t *testing.T) {
 	})
 }
 
-// alive also waits a little for a killed process to go.
-func (b *bench) alive(pid int) bool {
-	for range 50 {
-		data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err != nil || strings.Contains(string(data), ") Z ") {
-			return false
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return true
-}
-
 // removeCgroup does what the caller of delete --force must when the state was
 // damaged.
 func (b *bench) removeCgroup(pid int) {
-	b.alive(pid)
-	for range 50 {
+	testkit.Ended(testkit.Patience, pid)
+	testkit.Eventually(b.t, testkit.Patience, "no cgroup is left", func() bool {
 		left, _ := filepath.Glob("/sys/fs/cgroup/*/cpc/" + filepath.Base(b.dir) + "-*")
-		if len(left) == 0 {
-			return
-		}
 		for _, dir := range left {
 			_ = os.Remove(dir)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	b.t.Error("cgroups are left")
+		return len(left) == 0
+	})
 }
 
 func TestRefusedBundles(t *testing.T) {

@@ -13,10 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 func TestExec(t *testing.T) {
@@ -363,12 +364,7 @@ func (b *bench) signalled(t *testing.T, spec *specs.Spec, sig string) {
 	t.Helper()
 	b.create("trap", spec)
 	b.must("start", "trap")
-	for range 100 {
-		if strings.Contains(b.output("trap"), "ready") {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	testkit.Eventually(t, testkit.Patience, "the container is ready", func() bool { return strings.Contains(b.output("trap"), "ready") })
 	b.must("kill", "trap", sig)
 	b.waitStatus("trap", "stopped")
 	if out := b.output("trap"); !strings.Contains(out, "user defined signal 1") {

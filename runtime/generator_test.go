@@ -11,9 +11,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // generator changes a bundle at random, by the specification's shape.
@@ -200,11 +201,12 @@ func (g generator) foreground(s *specs.Spec) string {
 		kill := g.b.cli("kill", "same", nothing)
 		view = fmt.Sprintf("kill %s: %d %s\n", nothing, kill.code, kill.stderr)
 	}
-	for ; len(done) == 0; time.Sleep(20 * time.Millisecond) {
-		if !own { // again, as a pid 1 that is not yet ready ignores it
+	testkit.Eventually(g.b.t, testkit.Patience, "the container in the foreground ends", func() bool {
+		if len(done) == 0 && !own { // again, as a pid 1 that is not yet ready ignores it
 			g.b.cli("kill", "same", end)
 		}
-	}
+		return len(done) > 0
+	})
 	r := <-done
 	return fmt.Sprintf("%srun: %d %s%s", view, r.code, r.stdout, lastLine(r.stderr))
 }
@@ -214,14 +216,12 @@ var deadly = []string{"1", "2", "3", "6", "9", "11", "15", "31", "35", "64"}
 
 // runs waits until the container runs; false if there is nothing to wait for.
 func (b *bench) runs(done chan result) bool {
-	for len(done) == 0 {
-		var s state
-		if r := b.cli("state", "same"); r.code == 0 && json.Unmarshal([]byte(r.stdout), &s) == nil && s.Status != "created" && s.Status != "creating" {
-			return s.Status == "running"
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	return false
+	var s state
+	testkit.Eventually(b.t, testkit.Patience, "the container runs or is over", func() bool {
+		r := b.cli("state", "same")
+		return len(done) > 0 || r.code == 0 && json.Unmarshal([]byte(r.stdout), &s) == nil && s.Status != "created" && s.Status != "creating"
+	})
+	return len(done) == 0 && s.Status == "running"
 }
 
 // stopCreated sends a signal to a container that waits for start.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // A hook that fails is an error, after which the container is destroyed, and its
@@ -85,7 +87,7 @@ func TestDeleteEndsMaking(t *testing.T) {
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, func() bool { _, err := os.Stat(there); return err == nil })
+				testkit.Eventually(t, testkit.Patience, "the hook runs", func() bool { _, err := os.Stat(there); return err == nil })
 				begin := time.Now()
 				b.must("delete", "--force", "c1")
 				if d := time.Since(begin); d >= lockPatience { // it waited for the lock
@@ -97,7 +99,7 @@ func TestDeleteEndsMaking(t *testing.T) {
 				if _, err := os.Stat(filepath.Join(b.states, "c1")); err == nil {
 					t.Error("its directory is left")
 				}
-				eventually(t, func() bool { return len(processesWith(dir)) == 0 })
+				testkit.Eventually(t, testkit.Patience, "no process is left", func() bool { return len(processesWith(dir)) == 0 })
 			})
 		}
 	})
@@ -115,16 +117,6 @@ func processesWith(text string) (paths []string) {
 		}
 	}
 	return paths
-}
-
-// eventually waits for a condition, half a minute at most.
-func eventually(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
 }
 
 // Names of 255 bytes, the longest of a file, are ids.

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/seccomp"
 )
 
@@ -120,12 +121,7 @@ func TestKilledCreate(t *testing.T) {
 // reap waits a moment for processes whose parent was killed to be gone from
 // /proc: they are other processes' to reap.
 func (b *bench) reap() {
-	for range 200 {
-		if len(b.leftovers()) == 0 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testkit.Within(2*time.Second, func() bool { return len(b.leftovers()) == 0 })
 }
 
 // Any mixture of operations on one id at one time ends in a container that is

@@ -19,6 +19,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // group is the container's cgroup directory of a controller.
@@ -120,14 +122,10 @@ func TestProcesses(t *testing.T) {
 		b.must("kill", "c1", "KILL")
 		b.waitStatus("c1", "stopped")
 		// A killed process leaves its cgroup a moment after it can be waited for.
-		var out string
-		for range 100 {
-			if out = b.must("ps", "-f", "json", "c1").stdout; out == "null\n" || out == "[]\n" {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		t.Errorf("processes of a stopped container: %q", out)
+		testkit.Eventually(t, testkit.Patience, "no process of a stopped container is listed", func() bool {
+			out := b.must("ps", "-f", "json", "c1").stdout
+			return out == "null\n" || out == "[]\n"
+		})
 	})
 }
 

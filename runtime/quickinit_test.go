@@ -5,10 +5,8 @@ package runtime
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,9 +16,9 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/claude-pocket-console/cpc/internal/golden"
+)
 
 // refused says whether an error leads the long way by a reason that has a name.
 func refused(err error) bool {
@@ -88,16 +86,7 @@ func TestPlanGolden(t *testing.T) {
 	steps := *plan
 	steps.Steps, steps.Umask = nil, nil
 	_, _ = fmt.Fprintf(&text, "%+v umask %#o\n", steps, *plan.Umask)
-	path := filepath.Join("testdata", "plan.golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || text.String() != string(want) {
-		t.Errorf("%v\n%s", err, text.String())
-	}
+	golden.Text(t, "plan.golden", text.String())
 }
 
 // Every field of a container, a mount, a device and a process is either in a

@@ -26,6 +26,7 @@ import (
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 	"github.com/claude-pocket-console/cpc/internal/procstat"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
@@ -368,15 +369,14 @@ func starts(pids []int) map[int]uint64 {
 // gone waits for the end of processes.
 func gone(family map[int]uint64) error {
 	for pid, start := range family {
-		for tries := 0; ; tries++ {
-			s, err := procstat.Read(pid)
-			if err != nil || s.State == 'Z' || s.Start != start {
-				break
-			}
-			if tries > 1000 {
-				return fmt.Errorf("process %d (%s) is left", pid, s.Name)
-			}
-			time.Sleep(10 * time.Millisecond)
+		var s procstat.Stat
+		over := func() bool {
+			var err error
+			s, err = procstat.Read(pid)
+			return err != nil || s.State == 'Z' || s.Start != start
+		}
+		if !testkit.Within(testkit.Patience, over) {
+			return fmt.Errorf("process %d (%s) is left", pid, s.Name)
 		}
 	}
 	return nil

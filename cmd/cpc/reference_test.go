@@ -17,12 +17,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"github.com/claude-pocket-console/cpc/internal/golden"
 )
 
-var (
-	update = flag.Bool("update", false, "write the command reference anew")
-	manual = flag.String("manual", "", "write the man pages into `DIR`")
-)
+var manual = flag.String("manual", "", "write the man pages into `DIR`")
 
 // TestReference compares docs/cli with what the commands say of themselves.
 // `make generate` writes it.
@@ -156,7 +155,7 @@ func disableTags(cmd *cobra.Command) {
 // same compares two directories, or with -update makes the second the first.
 func same(t *testing.T, fresh, kept string) {
 	t.Helper()
-	if *update {
+	if golden.Updating() {
 		if err := os.RemoveAll(kept); err != nil {
 			t.Fatal(err)
 		}

@@ -92,6 +92,57 @@ func TestNamedFilesHaveOneWriter(t *testing.T) {
 	}
 }
 
+// What tests of several packages do has one place: waiting for a condition and counting
+// descriptors internal/testkit, renewing golden files internal/golden.
+func TestHelpersOfTestsHaveOnePlace(t *testing.T) {
+	for _, f := range sources(t) {
+		if !f.isTest() || f.dir() == "internal/policy" {
+			continue
+		}
+		for _, of := range handMade(f.ast, string(f.src)) {
+			t.Errorf("%s: %s", f.path, of)
+		}
+	}
+}
+
+// handMade are the siblings of the test helpers that a file has.
+func handMade(f *ast.File, src string) (found []string) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		if loop, ok := n.(*ast.ForStmt); ok && loop.Post != nil && strings.Contains(src[loop.Post.Pos()-f.FileStart:loop.Post.End()-f.FileStart], "time.Sleep") {
+			found = append(found, "a loop that waits: use testkit.Eventually or testkit.Within")
+		}
+		return true
+	})
+	for text, instead := range map[string]string{
+		`ReadDir("/proc/self/fd")`: "testkit.Descriptors or testkit.KeepsNone",
+		`flag.Bool("update"`:       "internal/golden",
+	} {
+		if strings.Contains(src, text) {
+			found = append(found, text+": use "+instead)
+		}
+	}
+	return found
+}
+
+func TestHandMade(t *testing.T) {
+	for src, want := range map[string]int{
+		`func f() { for end := time.Now(); ; time.Sleep(1) {} }`:  1,
+		`func f() { for range 3 { time.Sleep(1) } }`:              0,
+		`func f() { for i := 0; i < 3; i++ { time.Sleep(1) } }`:   0,
+		`var a, _ = os.ReadDir("/proc/self/fd")`:                  1,
+		`var update = flag.Bool("update", false, "golden files")`: 1,
+	} {
+		src = "package x\n" + src
+		f, err := parser.ParseFile(token.NewFileSet(), "x.go", src, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := handMade(f, src); len(got) != want {
+			t.Errorf("%s: %q", src, got)
+		}
+	}
+}
+
 func TestJoined(t *testing.T) {
 	for src, want := range map[string][]string{
 		`errors.Join(f.Sync(), os.Rename(a, b))`:                      {"Rename"},

@@ -4,13 +4,8 @@
 package procstat
 
 import (
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestParse(t *testing.T) {
@@ -32,34 +27,5 @@ func TestParse(t *testing.T) {
 		if (err == nil) != c.ok || c.ok && got != c.want {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
-	}
-}
-
-func TestStopped(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "sleep", "1000")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pid := cmd.Process.Pid
-	if Stopped(pid) {
-		t.Error("a process that runs is said to be stopped")
-	}
-	if s, err := Read(pid); err != nil || s.Parent != os.Getpid() || s.Start == 0 {
-		t.Errorf("%+v, %v", s, err)
-	}
-	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	for end := time.Now().Add(10 * time.Second); !Stopped(pid); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("a process that is stopped is not said to be")
-		}
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // killed
-	if Stopped(pid) {
-		t.Error("a process that is gone is said to be stopped")
 	}
 }

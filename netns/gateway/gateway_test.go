@@ -21,6 +21,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/netns/event"
 	"github.com/claude-pocket-console/cpc/netns/policy"
 )
@@ -174,20 +176,22 @@ func name(n int, port uint16) netip.AddrPort {
 // event waits for one of the kind.
 func (f *fixture) event(kind event.Kind, verdict event.Verdict) event.Event {
 	f.t.Helper()
-	for range 1000 {
+	var found event.Event
+	seen := func() bool {
 		f.mu.Lock()
-		for i, e := range f.seen {
-			if e.Kind == kind && e.Verdict == verdict {
-				f.seen = append(f.seen[:i], f.seen[i+1:]...)
-				f.mu.Unlock()
-				return e
-			}
+		defer f.mu.Unlock()
+		i := slices.IndexFunc(f.seen, func(e event.Event) bool { return e.Kind == kind && e.Verdict == verdict })
+		if i < 0 {
+			return false
 		}
-		f.mu.Unlock()
-		time.Sleep(10 * time.Millisecond)
+		found = f.seen[i]
+		f.seen = slices.Delete(f.seen, i, i+1)
+		return true
 	}
-	f.t.Fatalf("no event %s %s: %+v", kind, verdict, f.seen)
-	return event.Event{}
+	if !testkit.Within(testkit.Patience, seen) {
+		f.t.Fatalf("no event %s %s: %+v", kind, verdict, f.seen)
+	}
+	return found
 }
 
 // server listens on loopback and serves each connection by f.

@@ -11,10 +11,10 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/netns/event"
 )
 
@@ -111,10 +111,7 @@ func TestEarly(t *testing.T) {
 	if v := f.Probe(t.Context(), netip.MustParseAddrPort("198.18.0.2:1"), dst); v != Pass {
 		t.Errorf("verdict %d", v)
 	}
-	for end := time.Now().Add(4 * earlyFor); ended.Load() < 2 && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if ended.Load() != 2 {
+	if !testkit.Within(testkit.Patience, func() bool { return ended.Load() >= 2 }) || ended.Load() != 2 {
 		t.Errorf("%d of 2 connections to the host ended", ended.Load())
 	}
 	// The policy changes in between: the address is not granted any more.

@@ -12,9 +12,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // inside is set in the copy of the test that has namespaces of its own: "root"
@@ -147,19 +148,17 @@ func loopsOf(t *testing.T, want int) {
 		t.Fatal(err)
 	}
 	n := 0
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	counted := func() bool {
 		n = 0
 		for _, f := range files {
 			if text, _ := os.ReadFile(f); strings.Contains(string(text), t.Name()) {
 				n++
 			}
 		}
-		if n == want {
-			return
-		}
-		if time.Now().After(end) { // a namespace is taken down behind our back
-			t.Fatalf("%d loop devices, want %d", n, want)
-		}
+		return n == want
+	}
+	if !testkit.Within(testkit.Patience, counted) { // a namespace is taken down behind our back
+		t.Fatalf("%d loop devices, want %d", n, want)
 	}
 }
 

@@ -4,14 +4,13 @@
 package process
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // What a runtime has started and something keeps stopped is killed with it; what
@@ -45,18 +44,10 @@ func TestStoppedJoining(t *testing.T) {
 				t.Fatalf("killed %v, want %v: %v", held.stopped.Load(), killed, err)
 			}
 			for _, pid := range slices.Compact(family) {
-				for tries := 0; running(pid); tries++ {
-					if tries > 1000 {
-						t.Fatalf("process %d is left", pid)
-					}
-					time.Sleep(10 * time.Millisecond)
+				if !testkit.Ended(testkit.Patience, pid) {
+					t.Fatalf("process %d is left", pid)
 				}
 			}
 		})
 	}
-}
-
-func running(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !bytes.Contains(stat, []byte(") Z "))
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/seccomp"
 )
 
@@ -176,14 +177,14 @@ func loaded(t *testing.T, name string) []unix.SockFilter {
 	if err := unix.PtraceInterrupt(tid); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	testkit.Eventually(t, testkit.Patience, name+": the thread stops", func() bool {
 		var status unix.WaitStatus
-		if got, err := unix.Wait4(tid, &status, unix.WNOHANG|unix.WALL, nil); err != nil || time.Now().After(deadline) {
+		got, err := unix.Wait4(tid, &status, unix.WNOHANG|unix.WALL, nil)
+		if err != nil {
 			t.Fatalf("%s: wait for thread %d: %v", name, tid, err)
-		} else if got == tid {
-			break
 		}
-	}
+		return got == tid
+	})
 	get := func(buf unsafe.Pointer) int {
 		n, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SECCOMP_GET_FILTER, uintptr(tid), 0, uintptr(buf), 0, 0)
 		if errno != 0 {
@@ -199,17 +200,18 @@ func loaded(t *testing.T, name string) []unix.SockFilter {
 // filtered waits for a thread of a process that has a filter.
 func filtered(t *testing.T, pid int) int {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	tid := 0
+	testkit.Eventually(t, testkit.Patience, "a filter is loaded", func() bool {
 		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 		for _, file := range files {
 			if data, err := os.ReadFile(file); err == nil && bytes.Contains(data, []byte("Seccomp:\t2\n")) {
-				tid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-				return tid
+				tid, err = strconv.Atoi(filepath.Base(filepath.Dir(file)))
+				return err == nil
 			}
 		}
-	}
-	t.Fatal("no filter was loaded")
-	return 0
+		return false
+	})
+	return tid
 }
 
 // data is struct seccomp_data, see seccomp(2).

@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // The step asks the agent for its keys (11), and to forget them all (19), which
@@ -54,14 +55,7 @@ func TestBuildAgent(t *testing.T) {
 			_ = agent.Process.Kill()
 			_ = agent.Wait()
 		})
-		for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			if _, err := os.Stat(socket); err == nil {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatal("no agent after 30 seconds")
-			}
-		}
+		testkit.Eventually(t, testkit.Patience, "there is an agent", func() bool { _, err := os.Stat(socket); return err == nil })
 		client := func(args ...string) string {
 			t.Helper()
 			cmd := w.command(args[0], args[1:]...)

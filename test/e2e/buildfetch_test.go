@@ -14,7 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // TestBuildFetches: ADD puts nothing of this machine's services into an image,
@@ -98,14 +99,12 @@ func gitDaemon(t *testing.T) string {
 		_ = daemon.Process.Kill()
 		_ = daemon.Wait()
 	})
-	for range 200 {
+	testkit.Eventually(t, testkit.Patience, "git daemon answers", func() bool {
 		c, err := net.Dial("tcp", at)
 		if err == nil {
 			_ = c.Close()
-			return at
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("git daemon does not answer")
-	return ""
+		return err == nil
+	})
+	return at
 }

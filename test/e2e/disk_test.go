@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // diskTier is what a caller gets with a read-only root. What users get by
@@ -171,8 +173,9 @@ func (w *who) noDisks(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(w.data, "scratch", "*", "disk")); err != nil || len(left) > 0 {
 		t.Errorf("disks that are left: %q, %v", left, err)
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		var left []string
+	var left []string
+	none := func() bool {
+		left = nil
 		files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 		if err != nil {
 			t.Fatal(err)
@@ -182,11 +185,9 @@ func (w *who) noDisks(t *testing.T) {
 				left = append(left, f+": "+string(text))
 			}
 		}
-		if len(left) == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("loop devices that are left: %q", left)
-		}
+		return len(left) == 0
+	}
+	if !testkit.Within(testkit.Patience, none) {
+		t.Fatalf("loop devices that are left: %q", left)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // actions are the events of a sandbox so far.
@@ -44,7 +45,7 @@ func TestEventsAreFollowed(t *testing.T) {
 		var out lockedBuffer
 		cmd.Stdout = &out
 		startBackground(t, cmd)
-		eventually(t, soon, "an event", func() bool { // it may not listen yet
+		testkit.Eventually(t, soon, "an event", func() bool { // it may not listen yet
 			w.run(t, "run", "--rm", "--name", name, base, "sh", "-c", "exit 7")
 			return strings.Contains(out.String(), "\n")
 		})
@@ -94,12 +95,7 @@ func TestEventsOfLimits(t *testing.T) {
 			t.Errorf("events: %s", got)
 		}
 		name = w.detach(t, []string{"--memory", "100m", "--tmpfs", "/tmp:size=100m"}, "sh", "-c", "head -c 85m /dev/zero >/tmp/x; sleep 60")
-		for deadline := time.Now().Add(30 * time.Second); !strings.Contains(w.actions(t, name), "memory-80"); {
-			if time.Now().After(deadline) {
-				t.Fatalf("no event of 85 %% of the memory: %s", w.actions(t, name))
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
+		testkit.Eventually(t, testkit.Patience, "an event of 85 % of the memory", func() bool { return strings.Contains(w.actions(t, name), "memory-80") })
 		if got := w.actions(t, name); strings.Contains(got, "memory-95") {
 			t.Errorf("events: %s", got)
 		}
@@ -117,32 +113,24 @@ func TestEventsOfLimits(t *testing.T) {
 func TestStatsAndTop(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, []string{"--memory", "100m", "--tmpfs", "/tmp:size=50m"}, "sh", "-c", "head -c 20m /dev/zero >/tmp/x; sleep 60")
-		for deadline := time.Now().Add(30 * time.Second); ; {
-			got := w.must(t, "top", name, "-o", "pid,args")
-			if strings.Contains(got, "sleep 60") {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("top: %s", got)
-			}
-		}
+		testkit.Eventually(t, testkit.Patience, "top shows the last command", func() bool {
+			return strings.Contains(w.must(t, "top", name, "-o", "pid,args"), "sleep 60")
+		})
 		var row struct {
 			Name, PIDs, MemUsage string
 			Usage                *struct {
 				Cgroup struct{ Tmpfs, MemoryLimit, Pids uint64 }
 			}
 		}
-		for deadline := time.Now().Add(30 * time.Second); ; {
+		testkit.Eventually(t, testkit.Patience, "the file in memory is counted", func() bool {
 			out := w.must(t, "stats", "--no-stream", "--format", "json", name)
 			if err := json.Unmarshal([]byte(out), &row); err != nil || row.Name != name {
 				t.Fatalf("%s: %v", out, err)
 			}
-			if w.mode != root { // no cgroup here, but a row
-				return
-			}
-			if row.Usage != nil && row.Usage.Cgroup.Tmpfs == 20<<20 || time.Now().After(deadline) {
-				break
-			}
+			return w.mode != root || row.Usage != nil && row.Usage.Cgroup.Tmpfs == 20<<20
+		})
+		if w.mode != root { // no cgroup here, but a row
+			return
 		}
 		if c := row.Usage.Cgroup; c.Tmpfs != 20<<20 || c.MemoryLimit != 100<<20 || c.Pids < 1 {
 			t.Errorf("%+v", c)

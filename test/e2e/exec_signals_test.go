@@ -11,6 +11,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // client is a cpc with pipes.
@@ -37,7 +39,7 @@ func startClient(t *testing.T, cmd *exec.Cmd) *client {
 
 func (c *client) says(t *testing.T, what string) {
 	t.Helper()
-	eventually(t, soon, "it says "+what, func() bool { return strings.Contains(c.out.String(), what) })
+	testkit.Eventually(t, soon, "it says "+what, func() bool { return strings.Contains(c.out.String(), what) })
 }
 
 func (c *client) ends(t *testing.T) int {
@@ -99,7 +101,7 @@ func TestExecAfterAStop(t *testing.T) {
 		name := w.detach(t, nil, "sleep", "1000")
 		p := w.pty(t, "exec", "-it", name, "sh", "-c", "stty raw -echo; trap 'echo drawn-$((n=n+1))' WINCH; echo ready; while :; do sleep 0.1; done")
 		p.expect("ready", soon)
-		eventually(t, soon, "the terminal is raw", p.raw)
+		testkit.Eventually(t, soon, "the terminal is raw", p.raw)
 		modes := p.settings()
 		modes.Lflag |= unix.ICANON | unix.ECHO | unix.ISIG // as a shell has them
 		p.control(func(fd int) {
@@ -108,7 +110,7 @@ func TestExecAfterAStop(t *testing.T) {
 			}
 		})
 		kill(t, p.cmd.Process.Pid, unix.SIGCONT)
-		eventually(t, soon, "the terminal is raw again", p.raw)
+		testkit.Eventually(t, soon, "the terminal is raw again", p.raw)
 		p.expect("drawn-", soon)
 		p.send("\x10\x11")
 		if code := p.wait(soon); code != 0 {
@@ -138,7 +140,7 @@ func TestLostTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = cmd.Process.Kill() })
-		eventually(t, soon, "the sandbox runs", func() bool { return w.must(t, "ps", "-q", "--filter", "name="+name) != "" })
+		testkit.Eventually(t, soon, "the sandbox runs", func() bool { return w.must(t, "ps", "-q", "--filter", "name="+name) != "" })
 		if err := master.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -155,6 +157,6 @@ func TestLostTerminal(t *testing.T) {
 		if code := exitCode(cmd); code != 128+int(unix.SIGHUP) {
 			t.Errorf("status %d", code)
 		}
-		eventually(t, soon, "the sandbox is gone", func() bool { return w.must(t, "ps", "-aq", "--filter", "name="+name) == "" })
+		testkit.Eventually(t, soon, "the sandbox is gone", func() bool { return w.must(t, "ps", "-aq", "--filter", "name="+name) == "" })
 	})
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 func TestExec(t *testing.T) {
@@ -91,7 +93,7 @@ func TestExecInBackground(t *testing.T) {
 		if out := w.must(t, "exec", "-d", name, "sh", "-c", "sleep 0.2; echo said; echo done >/tmp/done"); out != "" {
 			t.Errorf("exec -d printed %q", out)
 		}
-		eventually(t, soon, "it is done", func() bool {
+		testkit.Eventually(t, soon, "it is done", func() bool {
 			out, _, _ := w.run(t, "exec", name, "cat", "/tmp/done")
 			return out == "done\n"
 		})
@@ -149,9 +151,9 @@ func TestExecClientKilled(t *testing.T) {
 			mark := strconv.FormatInt(time.Now().UnixNano(), 10)
 			args := append(append([]string{"exec"}, strings.Fields(c.options)...), name, "sh", "-c", fmt.Sprintf(c.script, mark))
 			p := w.pty(t, args...)
-			eventually(t, soon, what+": the program runs", func() bool { return len(marked(mark)) > 0 })
+			testkit.Eventually(t, soon, what+": the program runs", func() bool { return len(marked(mark)) > 0 })
 			kill(t, p.cmd.Process.Pid, unix.SIGKILL)
-			eventually(t, 4*time.Second, what+": nothing is left in the sandbox", func() bool { return len(marked(mark)) == 0 })
+			testkit.Eventually(t, 4*time.Second, what+": nothing is left in the sandbox", func() bool { return len(marked(mark)) == 0 })
 		}
 		if state := w.inspect(t, name, ".State.Status"); state != "running" {
 			t.Errorf("the sandbox is %s", state)
@@ -168,7 +170,7 @@ func TestExecWhileSandboxEnds(t *testing.T) {
 		var out lockedBuffer
 		cmd.Stdout = &out
 		done := startBackground(t, cmd)
-		eventually(t, soon, "ready", func() bool { return strings.Contains(out.String(), "ready") })
+		testkit.Eventually(t, soon, "ready", func() bool { return strings.Contains(out.String(), "ready") })
 		w.must(t, "kill", name)
 		select {
 		case <-done:
@@ -188,7 +190,7 @@ func TestExecSignals(t *testing.T) {
 		var out lockedBuffer
 		cmd.Stdout = &out
 		done := startBackground(t, cmd)
-		eventually(t, soon, "ready", func() bool { return strings.Contains(out.String(), "ready") })
+		testkit.Eventually(t, soon, "ready", func() bool { return strings.Contains(out.String(), "ready") })
 		kill(t, cmd.Process.Pid, unix.SIGTERM)
 		select {
 		case <-done:

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // TestFullDisk gives cpc a data directory on a file system of 1 MiB, full or
@@ -289,6 +291,6 @@ func TestOddStreams(t *testing.T) {
 			t.Errorf("a pipe without a reader: %+v", r)
 		}
 		w.clear(t)
-		eventually(t, 5*time.Second, "no sandbox is left", func() bool { return len(w.findLeftovers(nil)) == 0 })
+		testkit.Eventually(t, 5*time.Second, "no sandbox is left", func() bool { return len(w.findLeftovers(nil)) == 0 })
 	})
 }

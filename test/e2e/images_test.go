@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // TestImageCommands goes through what docker has for images.
@@ -85,7 +87,7 @@ func TestImageCommands(t *testing.T) {
 func TestExport(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, []string{"--read-only=false", "--user", "0"}, "sh", "-c", "echo hello >/exported; ln -s /etc/shadow /link; sleep 60")
-		eventually(t, time.Minute, "the file", func() bool {
+		testkit.Eventually(t, time.Minute, "the file", func() bool {
 			_, _, code := w.run(t, "exec", name, "test", "-L", "/link")
 			return code == 0
 		})

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // clear ends and removes all sandboxes of the caller.
@@ -37,12 +39,9 @@ func (w *who) leftovers(t *testing.T) {
 func (w *who) leftoversBut(t *testing.T, ids []string) {
 	t.Helper()
 	var found []string
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if found = w.findLeftovers(ids); len(found) == 0 {
-			return
-		}
+	if !testkit.Within(2*time.Second, func() bool { found = w.findLeftovers(ids); return len(found) == 0 }) {
+		t.Errorf("left by %s:\n  %s", w.mode, strings.Join(found, "\n  "))
 	}
-	t.Errorf("left by %s:\n  %s", w.mode, strings.Join(found, "\n  "))
 }
 
 func (w *who) findLeftovers(ids []string) []string {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 func TestRunStatus(t *testing.T) {
@@ -106,7 +108,7 @@ func TestStop(t *testing.T) {
 			{"under init", []string{"--init"}, "echo; exec sleep 1000", nil, "143"},
 		} {
 			name := w.detach(t, c.options, "sh", "-c", c.script)
-			eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
+			testkit.Eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
 			w.must(t, append(append([]string{"stop"}, c.stop...), name)...)
 			if code := w.inspect(t, name, ".State.ExitCode"); code != c.code {
 				t.Errorf("%s: exit code %s, want %s", c.what, code, c.code)
@@ -123,7 +125,7 @@ func (w *who) stopTimeout(t *testing.T) {
 	t.Helper()
 	for tries := 1; ; tries++ {
 		name := w.detach(t, []string{"--stop-timeout", "1"}, "sh", "-c", "trap '' TERM; echo; "+loop)
-		eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
+		testkit.Eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
 		begun := time.Now()
 		w.must(t, "stop", name)
 		took := time.Since(begun)
@@ -142,9 +144,9 @@ func (w *who) stopTimeout(t *testing.T) {
 func TestKill(t *testing.T) {
 	eachOf(t, []string{root, single}, func(t *testing.T, w *who) {
 		name := w.detach(t, nil, "sh", "-c", "trap 'echo usr' USR1; trap 'exit 2' 12; echo; "+loop)
-		eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
+		testkit.Eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
 		w.must(t, "kill", "-s", "USR1", name)
-		eventually(t, soon, "the signal arrives", func() bool { return strings.Contains(w.must(t, "logs", name), "usr") })
+		testkit.Eventually(t, soon, "the signal arrives", func() bool { return strings.Contains(w.must(t, "logs", name), "usr") })
 		w.must(t, "kill", "--signal", "12", name)
 		if out := w.must(t, "wait", name); out != "2\n" {
 			t.Errorf("wait printed %q", out)

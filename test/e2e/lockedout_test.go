@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // holder accepts connections and holds them.
@@ -53,7 +55,7 @@ func TestOwnerIsNotLockedOut(t *testing.T) {
 			if r := finish(t, cmd); r.code != 0 {
 				t.Fatalf("cpc run: %d: %s", r.code, r.stderr)
 			}
-			eventually(t, soon, "a quarter of the descriptors is in use", func() bool { return held.Load()-before >= 256 })
+			testkit.Eventually(t, soon, "a quarter of the descriptors is in use", func() bool { return held.Load()-before >= 256 })
 			return name
 		}
 		for i, name := range []string{start(), start()} {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 func TestLogs(t *testing.T) {
@@ -80,7 +82,7 @@ func TestLogsFollowAtOnce(t *testing.T) {
 		var out lockedBuffer
 		cmd.Stdout = &out
 		done := startBackground(t, cmd)
-		eventually(t, 3*time.Second, "the output is shown", func() bool { return out.String() == "now" })
+		testkit.Eventually(t, 3*time.Second, "the output is shown", func() bool { return out.String() == "now" })
 		w.must(t, "rm", "-f", name)
 		select {
 		case <-done:

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // hostState is what must be the same after many runs.
@@ -84,6 +86,6 @@ func TestMonitorLeaksNoDescriptors(t *testing.T) {
 			w.must(t, "exec", "-d", name, "true")
 			w.must(t, "logs", name)
 		}
-		eventually(t, commandTimeout/30, "the monitor has closed what it opened", func() bool { return count() <= before })
+		testkit.Eventually(t, commandTimeout/30, "the monitor has closed what it opened", func() bool { return count() <= before })
 	})
 }

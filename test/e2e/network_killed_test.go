@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // TestRecordOfKilledMonitor: a monitor that is killed leaves where a connection
@@ -23,7 +25,7 @@ func TestRecordOfKilledMonitor(t *testing.T) {
 		const speak = `exec 3<>/dev/tcp/deb.debian.org/80 && printf 'HEAD / HTTP/1.1\r\nX: ' >&3 && sleep 300`
 		name := w.detach(t, []string{"--egress", "deb.debian.org:80/raw"}, "bash", "-c", speak)
 		dir := filepath.Join(w.data, "*", w.inspect(t, name, ".Id"), "network", "sums")
-		eventually(t, time.Minute, "sums are kept", func() bool {
+		testkit.Eventually(t, time.Minute, "sums are kept", func() bool {
 			all, err := filepath.Glob(dir)
 			if err != nil || len(all) != 1 {
 				return false

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // hold connects to deb.debian.org and keeps the connection for as long as the
@@ -99,14 +101,14 @@ func (w *who) cut(t *testing.T, name string) {
 		_ = held.Process.Kill()
 		_ = held.Wait()
 	}()
-	eventually(t, time.Minute, "the connection is in the log", func() bool {
+	testkit.Eventually(t, time.Minute, "the connection is in the log", func() bool {
 		return strings.Contains(log.String(), `"kind":"connect","verdict":"allowed"`)
 	})
 	if out := w.must(t, "net", "deny", name, "deb.debian.org"); !strings.Contains(out, "1 connections cut") {
 		t.Errorf("deny: %q", out)
 	}
-	eventually(t, time.Minute, "the connection is cut", func() bool { return strings.Contains(said.String(), "over") })
-	eventually(t, time.Minute, "its end is in the log", func() bool {
+	testkit.Eventually(t, time.Minute, "the connection is cut", func() bool { return strings.Contains(said.String(), "over") })
+	testkit.Eventually(t, time.Minute, "its end is in the log", func() bool {
 		return strings.Contains(log.String(), `"kind":"close"`) && strings.Contains(log.String(), `"kind":"policy"`)
 	})
 	for line := range strings.Lines(log.String()) {

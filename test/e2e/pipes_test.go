@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // noise is n bytes that no text filter leaves as they are.
@@ -228,7 +230,7 @@ func TestSignalsReachTheProgram(t *testing.T) {
 			var out lockedBuffer
 			cmd.Stdout = &out
 			done := startBackground(t, cmd)
-			eventually(t, 20*time.Second, "ready", func() bool { return strings.Contains(out.String(), "ready") })
+			testkit.Eventually(t, 20*time.Second, "ready", func() bool { return strings.Contains(out.String(), "ready") })
 			kill(t, cmd.Process.Pid, number)
 			select {
 			case <-done:
@@ -251,7 +253,7 @@ func TestSignalBehindInput(t *testing.T) {
 		cmd.Stdout = &out
 		cmd.WaitDelay = time.Second // the copy to a pipe that nobody reads
 		done := startBackground(t, cmd)
-		eventually(t, 20*time.Second, "ready", func() bool { return strings.Contains(out.String(), "ready") })
+		testkit.Eventually(t, 20*time.Second, "ready", func() bool { return strings.Contains(out.String(), "ready") })
 		time.Sleep(300 * time.Millisecond)
 		kill(t, cmd.Process.Pid, unix.SIGTERM)
 		select {

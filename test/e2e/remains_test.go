@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // live is a running sandbox and the cpc that is attached to it, if one is.
@@ -61,7 +63,7 @@ func (w *who) start(t *testing.T, options []string) *live {
 	default:
 		l.pipes(t, w.cpc(t, args...))
 	}
-	eventually(t, 20*time.Second, "the sandbox runs", func() bool {
+	testkit.Eventually(t, 20*time.Second, "the sandbox runs", func() bool {
 		stdout, _, code := w.run(t, "inspect", "--format", "{{.State.Running}}", l.name)
 		return code == 0 && strings.TrimSpace(stdout) == "true"
 	})
@@ -138,17 +140,12 @@ func (w *who) gone(t *testing.T, l *live, reason string) {
 
 func (w *who) noProcesses(t *testing.T, within time.Duration) {
 	t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(10 * time.Millisecond) {
-		left := w.processes()
-		if len(left) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			for _, pid := range left {
-				t.Errorf("after %v still there: %s", within, describe(pid))
-			}
-			return
-		}
+	var left []int
+	if testkit.Within(within, func() bool { left = w.processes(); return len(left) == 0 }) {
+		return
+	}
+	for _, pid := range left {
+		t.Errorf("after %v still there: %s", within, describe(pid))
 	}
 }
 
@@ -182,7 +179,7 @@ func awaitEnd(t *testing.T, pids []int) func() {
 	}
 	return func() {
 		t.Helper()
-		eventually(t, 5*time.Second, "processes that were killed are gone", func() bool {
+		testkit.Eventually(t, 5*time.Second, "processes that were killed are gone", func() bool {
 			n, err := unix.Poll(polls, 100)
 			return n == len(polls) && err == nil
 		})
@@ -312,7 +309,7 @@ func TestKilledWhileStarting(t *testing.T) {
 			delay := rand.N(80 * time.Millisecond)
 			time.Sleep(delay)
 			if killMonitor {
-				eventually(t, 5*time.Second, "there is a monitor", func() bool { return len(w.monitors()) > 0 })
+				testkit.Eventually(t, 5*time.Second, "there is a monitor", func() bool { return len(w.monitors()) > 0 })
 				for _, pid := range w.monitors() {
 					kill9(t, pid)
 				}
@@ -339,7 +336,7 @@ func TestKilledWhileStarting(t *testing.T) {
 // either runs or is gone.
 func (w *who) settle(t *testing.T) {
 	t.Helper()
-	eventually(t, 5*time.Second, "the sandbox runs or is gone", func() bool {
+	testkit.Eventually(t, 5*time.Second, "the sandbox runs or is gone", func() bool {
 		return len(w.monitors()) == 0 || len(lines(w.must(t, "ps", "-q"))) > 0
 	})
 }
@@ -362,7 +359,7 @@ func TestBuildKilled(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, 30*time.Second, "the step runs", func() bool { return strings.Contains(out.String(), "in the step") })
+			testkit.Eventually(t, 30*time.Second, "the step runs", func() bool { return strings.Contains(out.String(), "in the step") })
 			gone := awaitEnd(t, w.processes())
 			pid := cmd.Process.Pid
 			if sig == unix.SIGINT {

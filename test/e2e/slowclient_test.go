@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // An attached client that reads nothing (stopped, as by Ctrl-Z) holds up neither
@@ -36,7 +38,7 @@ func TestClientThatReadsNothing(t *testing.T) {
 		}
 		time.Sleep(4 * time.Second) // a client has 2 s
 		before := spent()
-		eventually(t, soon, "the program goes on", func() bool { return spent() != before })
+		testkit.Eventually(t, soon, "the program goes on", func() bool { return spent() != before })
 		if err := unix.Kill(client.Process.Pid, unix.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +86,7 @@ func TestEndsPastAStoppedClient(t *testing.T) {
 func TestStopAfterOutputClosed(t *testing.T) {
 	each(t, func(t *testing.T, w *who) {
 		name := w.detach(t, nil, "sh", "-c", "trap 'sleep 2; exit 7' TERM; echo ready; exec >&- 2>&-; while :; do sleep 0.1; done")
-		eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
+		testkit.Eventually(t, soon, "it is ready", func() bool { return w.must(t, "logs", name) != "" })
 		w.must(t, "stop", "-t", "20", name)
 		if code := w.inspect(t, name, ".State.ExitCode"); code != "7" {
 			t.Errorf("exit code %s, want 7", code)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // A monitor that somebody has stopped holds up no command: each says what to do,
@@ -24,7 +26,7 @@ func TestStoppedMonitor(t *testing.T) {
 		monitor := w.hostPID(t, name, ".State.MonitorPid")
 		init := w.hostPID(t, name, ".State.Pid")
 		kill(t, monitor, unix.SIGSTOP)
-		eventually(t, soon, "it is stopped", func() bool {
+		testkit.Eventually(t, soon, "it is stopped", func() bool {
 			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", monitor))
 			return err == nil && strings.Contains(string(stat), ") T ")
 		})
@@ -41,7 +43,7 @@ func TestStoppedMonitor(t *testing.T) {
 		}
 		all.Wait()
 		w.must(t, "rm", "-f", name)
-		eventually(t, soon, "nothing of it is left", func() bool { return !alive(init) && !alive(monitor) })
+		testkit.Eventually(t, soon, "nothing of it is left", func() bool { return !alive(init) && !alive(monitor) })
 		if out := w.must(t, "ps", "-aq", "--no-trunc", "--filter", "name="+name); out != "" {
 			t.Errorf("it is still known: %s", out)
 		}
@@ -102,7 +104,7 @@ func (w *who) replaceSocket(t *testing.T, kind, want string) {
 	}
 	all.Wait()
 	w.must(t, "rm", "-f", name)
-	eventually(t, soon, "nothing of it is left", func() bool { return !alive(init) })
+	testkit.Eventually(t, soon, "nothing of it is left", func() bool { return !alive(init) })
 }
 
 // shortPath is another name for path, which may be too long for the address of a socket.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // terminal is a cpc command at a terminal that the test holds the other end of.
@@ -102,19 +104,8 @@ func (p *terminal) send(s string) {
 // expect waits until want is shown, after what the last expect found.
 func (p *terminal) expect(want string, within time.Duration) {
 	p.t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
-		p.mu.Lock()
-		text := p.all.String()[p.seen:]
-		i := strings.Index(text, want)
-		if i >= 0 {
-			p.seen += i + len(want)
-			p.mu.Unlock()
-			return
-		}
-		p.mu.Unlock()
-		if time.Now().After(deadline) {
-			p.t.Fatalf("%q is not shown within %v, but:\n%q", want, within, text)
-		}
+	if !testkit.Within(within, func() bool { return p.shows(want) }) {
+		p.t.Fatalf("%q is not shown within %v, but:\n%q", want, within, p.rest())
 	}
 }
 
@@ -124,10 +115,8 @@ func (p *terminal) press(keys string, at *terminal, want string) {
 	p.t.Helper()
 	for begun := time.Now(); ; {
 		p.send(keys)
-		for sent := time.Now(); time.Since(sent) < 300*time.Millisecond; time.Sleep(5 * time.Millisecond) {
-			if at.shows(want) {
-				return
-			}
+		if testkit.Within(300*time.Millisecond, func() bool { return at.shows(want) }) {
+			return
 		}
 		if time.Since(begun) > soon {
 			p.t.Fatalf("%q is not shown after %q, but:\n%q", want, keys, at.output())
@@ -144,6 +133,13 @@ func (p *terminal) shows(want string) bool {
 		p.seen += i + len(want)
 	}
 	return i >= 0
+}
+
+// rest is what was shown after what the last expect found.
+func (p *terminal) rest() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all.String()[p.seen:]
 }
 
 // ended reports whether the command ends within a time.

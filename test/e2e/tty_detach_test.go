@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 func TestDetachAndAttach(t *testing.T) {
@@ -22,7 +24,7 @@ func TestDetachAndAttach(t *testing.T) {
 			t.Fatalf("after detach the sandbox is %s", state)
 		}
 		p = w.pty(t, "attach", name)
-		eventually(t, soon, "the terminal is raw", p.raw)
+		testkit.Eventually(t, soon, "the terminal is raw", p.raw)
 		p.send("two\r")
 		p.expect("got-two", soon)
 		p.send("\x04")
@@ -52,7 +54,7 @@ func TestDetachKeys(t *testing.T) {
 			t.Fatalf("detach: exit status %d", code)
 		}
 		p = w.pty(t, "attach", name)
-		eventually(t, soon, "the terminal is raw", p.raw)
+		testkit.Eventually(t, soon, "the terminal is raw", p.raw)
 		p.send("\x10a") // the default keys here
 		p.expect("10", soon)
 		p.expect("61", soon)
@@ -95,7 +97,7 @@ func TestAttachedSignals(t *testing.T) {
 		name := w.detach(t, []string{"-it"}, "sh", "-c", "while read x; do echo got-$x; done")
 		for sig, want := range map[string]int{"TERM": 143, "HUP": 129, "INT": 130, "QUIT": 131} {
 			p := w.pty(t, "attach", name)
-			eventually(t, soon, "the terminal is raw", p.raw)
+			testkit.Eventually(t, soon, "the terminal is raw", p.raw)
 			p.send(sig + "\r")
 			p.expect("got-"+sig, soon)
 			if out, err := w.command("kill", "-s", sig, itoa(p.cmd.Process.Pid)).CombinedOutput(); err != nil {
@@ -141,7 +143,7 @@ func TestDetachFromExec(t *testing.T) {
 		if code := p.wait(soon); code != 0 {
 			t.Fatalf("detach: exit status %d", code)
 		}
-		eventually(t, soon, "the program goes on", func() bool {
+		testkit.Eventually(t, soon, "the program goes on", func() bool {
 			_, _, code := w.run(t, "exec", name, "test", "-e", "/tmp/done")
 			return code == 0
 		})

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 const soon = 60 * time.Second
@@ -87,7 +89,7 @@ func TestTerminalIsRestored(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *who) {
 				p, name := w.at(t, c.script)
-				eventually(t, soon, "the terminal is raw", p.raw)
+				testkit.Eventually(t, soon, "the terminal is raw", p.raw)
 				c.act(t, w, p, name)
 				if code := p.wait(soon); code != c.code {
 					t.Errorf("exit status %d, want %d; it shows %q", code, c.code, p.output())
@@ -180,7 +182,7 @@ func TestClientKilledAtTerminal(t *testing.T) {
 				p.expect("ready", 20*time.Second)
 				monitor := w.hostPID(t, box, ".State.MonitorPid")
 				kill(t, p.cmd.Process.Pid, unix.SIGKILL)
-				eventually(t, 4*time.Second, "the monitor ends", func() bool { return !alive(monitor) })
+				testkit.Eventually(t, 4*time.Second, "the monitor ends", func() bool { return !alive(monitor) })
 				w.leftovers(t)
 			})
 		})
@@ -204,7 +206,7 @@ func TestClientKilledWhileProgramDoesNotRead(t *testing.T) {
 		time.Sleep(300 * time.Millisecond) // for the pipe to fill
 		monitor := w.hostPID(t, box, ".State.MonitorPid")
 		kill(t, cmd.Process.Pid, unix.SIGKILL)
-		eventually(t, 4*time.Second, "the monitor ends", func() bool { return !alive(monitor) })
+		testkit.Eventually(t, 4*time.Second, "the monitor ends", func() bool { return !alive(monitor) })
 	})
 }
 
@@ -244,7 +246,7 @@ func startBackground(t *testing.T, cmd *exec.Cmd) (done <-chan struct{}) {
 // awaitRunning waits until the program of a sandbox runs.
 func (w *who) awaitRunning(t *testing.T, name string) {
 	t.Helper()
-	eventually(t, 20*time.Second, name+" runs", func() bool {
+	testkit.Eventually(t, 20*time.Second, name+" runs", func() bool {
 		out, _, _ := w.run(t, "ps", "-q", "--filter", "name="+name)
 		return strings.TrimSpace(out) != ""
 	})

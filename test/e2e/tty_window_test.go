@@ -6,6 +6,8 @@ package e2e
 import (
 	"testing"
 	"time"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 func TestWindowSizeAtOnce(t *testing.T) {
@@ -69,11 +71,9 @@ func TestRedrawOnAttach(t *testing.T) {
 		// A program that gets no processor for long sees the size that it knows.
 		for begun := time.Now(); ; {
 			again := w.pty(t, "attach", name)
-			eventually(t, soon, "the terminal is raw", again.raw)
-			for attached := time.Now(); time.Since(attached) < 3*time.Second; time.Sleep(10 * time.Millisecond) {
-				if again.shows("drawn 24 80") {
-					return
-				}
+			testkit.Eventually(t, soon, "the terminal is raw", again.raw)
+			if testkit.Within(3*time.Second, func() bool { return again.shows("drawn 24 80") }) {
+				return
 			}
 			if time.Since(begun) > soon {
 				t.Fatalf("nothing is drawn: %q", again.output())

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // skipUnified leaves what reads v1 files to the VM tests where there is v2.
@@ -76,10 +77,9 @@ func TestUpdate(t *testing.T) {
 			t.Errorf("inspect: memory %s", got)
 		}
 		// Refused together: none of it holds.
-		deadline := time.Now().Add(20 * time.Second)
-		for w.must(t, "exec", name, "stat", "-c", "%s", "/tmp/x") != "62914560\n" && time.Now().Before(deadline) {
-			time.Sleep(50 * time.Millisecond)
-		}
+		testkit.Eventually(t, testkit.Patience, "the file is written", func() bool {
+			return w.must(t, "exec", name, "stat", "-c", "%s", "/tmp/x") == "62914560\n"
+		})
 		if _, stderr, code := w.run(t, "update", "--pids-limit", "60", "-m", "20m", name); code != 1 || !strings.Contains(stderr, "memory") {
 			t.Errorf("less than is used: %d %q", code, stderr)
 		}

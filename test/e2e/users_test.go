@@ -13,9 +13,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // prefix starts the names of temporary users and directories; the pid of the
@@ -73,14 +74,12 @@ func lockUsers() (unlock func(), err error) {
 func admin(name string, args ...string) error {
 	var out []byte
 	var err error
-	for range 50 {
-		if out, err = exec.Command(name, args...).CombinedOutput(); err == nil {
-			return nil
-		}
-		if !strings.Contains(string(out), "try again later") {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
+	testkit.Within(testkit.Patience, func() bool {
+		out, err = exec.Command(name, args...).CombinedOutput()
+		return err == nil || !strings.Contains(string(out), "try again later")
+	})
+	if err == nil {
+		return nil
 	}
 	return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
 }
@@ -155,7 +154,7 @@ func killUser(name string, uid int) {
 	if err == nil {
 		first, _ = strconv.Atoi(sub[1])
 	}
-	for range 100 {
+	testkit.Within(testkit.Patience, func() bool {
 		found := false
 		for _, pid := range pids() {
 			id, ok := uidOf(pid)
@@ -164,11 +163,8 @@ func killUser(name string, uid int) {
 				_ = unix.Kill(pid, unix.SIGKILL)
 			}
 		}
-		if !found {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return !found
+	})
 }
 
 func uidOf(pid int) (int, bool) {

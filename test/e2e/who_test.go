@@ -249,16 +249,6 @@ func (b *bed) probe() ([]byte, error) {
 	return b.probeData, b.probeErr
 }
 
-// eventually waits until f holds.
-func eventually(t *testing.T, within time.Duration, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(within); !f(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so after %v: %s", within, what)
-		}
-	}
-}
-
 // lockedBuffer takes a command's output while a test reads it.
 type lockedBuffer struct {
 	mu  sync.Mutex

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // owned is what others would write to a terminal: its title, colours, a cleared
@@ -133,7 +135,7 @@ func (w *who) sandboxWords(t *testing.T, said func(...string) string) {
 	w.run(t, "exec", id, "no"+owned+"such")
 	// A name is asked for, and refused; it is in the network's log.
 	w.run(t, "exec", id, "getent", "hosts", "a\u202eb\n"+forged+".example.com")
-	eventually(t, soon, "output", func() bool { out, _, _ := w.run(t, "logs", id); return strings.Contains(out, "\n") })
+	testkit.Eventually(t, soon, "output", func() bool { out, _, _ := w.run(t, "logs", id); return strings.Contains(out, "\n") })
 	// The control: what a program writes comes as it is.
 	if out, _, _ := w.run(t, "logs", id); !strings.Contains(out, owned) {
 		t.Errorf("logs: %q, want what the program wrote", out)

@@ -12,9 +12,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // TestEndsWithMake: when make is killed, what the bed has started ends, and its
@@ -58,7 +59,7 @@ func TestEndsWithMake(t *testing.T) {
 	}
 	_ = cmd.Wait() // killed
 	var left []string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	none := func() bool {
 		left = nil
 		for _, pid := range []int{shell, sleep} {
 			if unix.Kill(pid, 0) == nil {
@@ -68,9 +69,9 @@ func TestEndsWithMake(t *testing.T) {
 		if _, err := os.Stat(vmDir); err == nil {
 			left = append(left, vmDir)
 		}
-		if left == nil {
-			return
-		}
+		return left == nil
 	}
-	t.Errorf("still there: %s", strings.Join(left, ", "))
+	if !testkit.Within(testkit.Patience, none) {
+		t.Errorf("still there: %s", strings.Join(left, ", "))
+	}
 }
