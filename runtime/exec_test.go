@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/creack/pty"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -181,7 +182,7 @@ func TestTerminal(t *testing.T) {
 			t.Fatal("no terminal received")
 		}
 		defer func() { _ = master.Close() }()
-		if size, err := unix.IoctlGetWinsize(int(master.Fd()), unix.TIOCGWINSZ); err != nil || size.Col != 123 || size.Row != 45 {
+		if size, err := pty.GetsizeFull(master); err != nil || size.Cols != 123 || size.Rows != 45 {
 			t.Errorf("window size %+v, %v", size, err)
 		}
 		b.must("start", "c1")
@@ -235,7 +236,7 @@ func TestExecTerminalSizedLater(t *testing.T) {
 		go func() {
 			master := <-masters
 			if master != nil {
-				_ = unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 45, Col: 123})
+				_ = pty.Setsize(master, &pty.Winsize{Rows: 45, Cols: 123})
 			}
 			sized <- master
 		}()

@@ -12,7 +12,8 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
+
+	"github.com/claude-pocket-console/cpc/internal/terminal"
 )
 
 // stdio is this side of a process's standard streams. Without a terminal
@@ -23,8 +24,8 @@ type stdio struct {
 	forward  string     // and goes on to this one, if not ""
 	received chan received
 	master   *os.File
-	terminal *os.File // the caller's terminal
-	saved    *term.State
+	terminal *os.File      // the caller's terminal
+	restore  func()        // gives it back its modes, if they were changed
 	ended    chan struct{} // closed when the process has ended
 	copied   chan struct{} // closed when all output has been copied
 }
@@ -69,7 +70,7 @@ func (s *stdio) receiveMaster() received {
 	if err == nil {
 		master, err = pollable(master)
 	}
-	if err != nil || term.IsTerminal(int(os.Stdout.Fd())) {
+	if err != nil || terminal.Is(os.Stdout) {
 		return received{master, err}
 	}
 	return received{master, control(master, func(fd int) error {
@@ -110,7 +111,7 @@ func control(f *os.File, op func(fd int) error) error {
 // of its streams lead elsewhere.
 func callersTerminal() *os.File {
 	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
-		if term.IsTerminal(int(f.Fd())) {
+		if terminal.Is(f) {
 			return f
 		}
 	}
@@ -141,8 +142,8 @@ func (s *stdio) started() error {
 	}
 	s.resize()
 	var err error
-	if s.saved, err = term.MakeRaw(int(s.terminal.Fd())); err != nil {
-		return fmt.Errorf("terminal: %w", err)
+	if s.restore, _, err = terminal.Raw(s.terminal); err != nil {
+		return err
 	}
 	s.ended, s.copied = make(chan struct{}), make(chan struct{})
 	go func() { _, _ = io.Copy(s.master, os.Stdin) }() // ends with this process
@@ -252,9 +253,7 @@ func (s *stdio) resize() {
 	}
 	// Errors are ignored: the caller's terminal may be gone, which a SIGHUP
 	// will say better.
-	if size, err := unix.IoctlGetWinsize(int(s.terminal.Fd()), unix.TIOCGWINSZ); err == nil {
-		_ = control(s.master, func(fd int) error { return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, size) })
-	}
+	_ = terminal.InheritSize(s.terminal, s.master)
 }
 
 // close waits for the last output of a process that has ended, and restores the
@@ -265,8 +264,8 @@ func (s *stdio) close() {
 		_ = s.master.SetReadDeadline(time.Now()) // ignored: it can be polled, see receiveMaster
 		<-s.copied
 	}
-	if s.saved != nil {
-		_ = term.Restore(int(s.terminal.Fd()), s.saved)
+	if s.restore != nil {
+		s.restore()
 	}
 	for _, f := range append(s.passed, s.receive, s.master) {
 		if f != nil {

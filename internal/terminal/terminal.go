@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package terminal puts the person's terminal into raw mode for the time of an
-// attached session and finds a detach sequence in what is typed.
+// attached session, finds a detach sequence in what is typed, and gives terminals
+// their sizes.
 package terminal
 
 import (
@@ -10,24 +11,11 @@ import (
 	"os"
 	"sync"
 
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
 // Is reports whether f is a terminal.
 func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
-
-// Size returns the rows and columns of the first of the files that is a
-// terminal with a known size.
-func Size(files ...*os.File) (rows, cols uint16, ok bool) {
-	for _, f := range files {
-		ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-		if err == nil && ws.Row > 0 && ws.Col > 0 {
-			return ws.Row, ws.Col, true
-		}
-	}
-	return 0, 0, false
-}
 
 // Raw switches f to raw mode. The first of the returned functions switches back
 // to what was before, the first time it is called. The second one switches to raw

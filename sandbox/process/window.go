@@ -6,8 +6,7 @@ package process
 import (
 	"sync"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/sandbox/wire"
 )
 
@@ -52,11 +51,5 @@ func (s *Stdio) setSize(size wire.Size) {
 	if s.tty == nil {
 		return
 	}
-	raw, err := s.tty.SyscallConn() // File.Fd would make reads uninterruptible
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) { // a dead terminal has no size
-		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Cols})
-	})
+	_ = terminal.Resize(s.tty, size.Rows, size.Cols) // a dead terminal has no size
 }

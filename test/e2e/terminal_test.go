@@ -15,6 +15,7 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
+	tty "github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
@@ -161,9 +162,7 @@ func (p *terminal) output() string {
 
 func (p *terminal) resize(rows, cols uint16) {
 	p.t.Helper()
-	var err error
-	p.control(func(fd int) { err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}) })
-	if err != nil {
+	if err := tty.Resize(p.master, rows, cols); err != nil {
 		p.t.Fatal(err)
 	}
 }
