@@ -130,29 +130,29 @@ func (a *attack) unharmed() {
 
 func (a *attack) directIP() {
 	for _, to := range []string{public + ":80", public + ":443", "8.8.8.8:443", private + ":80", metadata + ":80", "198.18.99.99:80"} {
-		a.fails(order{Do: "tcp", Addr: to, Send: get("good.test")}, soon, "refused")
+		a.fails(order{Do: "tcp", Addr: to, Send: get("good.test")}, "refused")
 	}
 }
 
 func (a *attack) otherServer() {
 	for _, server := range []string{"8.8.8.8:53", public + ":53", metadata + ":53", "198.18.0.1:5353"} {
-		a.fails(order{Do: "dns", Addr: server, Send: "good.test."}, 2*soon, "refused", "no route to host", "reset", "permission denied")
+		a.fails(order{Do: "dns", Addr: server, Send: "good.test."}, "refused", "no route to host", "reset", "permission denied")
 	}
 }
 
 func (a *attack) otherTransports() {
 	for _, to := range []string{"8.8.8.8:53", "8.8.8.8:853", "1.1.1.1:443", "198.18.0.1:853", "198.18.0.1:443", "good.test:853"} {
-		a.fails(order{Do: "tcp", Addr: to, Send: "x"}, soon, "refused")
+		a.fails(order{Do: "tcp", Addr: to, Send: "x"}, "refused")
 	}
-	a.fails(order{Do: "lookup", Addr: "dns.google"}, soon, "no such host")
+	a.fails(order{Do: "lookup", Addr: "dns.google"}, "no such host")
 }
 
 // tunnel: no label leaves, neither of names that are denied nor of allowed
 // wildcards that are only asked for.
 func (a *attack) tunnel() {
 	secret := strings.Repeat("5ec4e7.", 20)
-	a.fails(order{Do: "lookup", Addr: secret + "evil.test"}, soon, "no such host")
-	a.fails(order{Do: "lookup", Addr: secret + "good.test"}, soon, "no such host")
+	a.fails(order{Do: "lookup", Addr: secret + "evil.test"}, "no such host")
+	a.fails(order{Do: "lookup", Addr: secret + "good.test"}, "no such host")
 	a.works(order{Do: "lookup", Addr: "5ec4e7.wild.test"})
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -163,7 +163,7 @@ func (a *attack) tunnel() {
 
 func (a *attack) sni() {
 	for _, name := range []string{"evil.test", "", "good.test.evil.test", "127.0.0.1"} {
-		a.fails(order{Do: "tls", Addr: "good.test:443", SNI: name, Send: get("good.test")}, soon, "unrecognized name")
+		a.fails(order{Do: "tls", Addr: "good.test:443", SNI: name, Send: get("good.test")}, "unrecognized name")
 	}
 	// No TLS at all, which is answered with an alert.
 	if r := a.do(order{Do: "tcp", Addr: "good.test:443", Send: get("good.test")}); r.Err == "" && !strings.HasPrefix(r.Text, "\x15") {
@@ -275,7 +275,7 @@ func (a *attack) connect() {
 
 func (a *attack) inward() {
 	for _, name := range []string{"loop.test", "meta.test", "mapped.test", "private.test"} {
-		a.fails(order{Do: "tcp", Addr: name + ":80", Send: get(name)}, soon, "reset", "refused")
+		a.fails(order{Do: "tcp", Addr: name + ":80", Send: get(name)}, "reset", "refused")
 	}
 	for _, server := range []string{"127.0.0.1:80", metadata + ":80", private + ":80"} {
 		if got := a.count(server); got != 0 {
@@ -322,14 +322,14 @@ func (a *attack) mapped() {
 
 func (a *attack) icmp() {
 	for _, to := range []string{"8.8.8.8", public, "198.18.0.1"} {
-		a.fails(order{Do: "raw", Addr: to}, soon, "no route to host", "timeout")
+		a.fails(order{Do: "raw", Addr: to}, "no route to host", "timeout")
 	}
 }
 
 func (a *attack) quic() {
 	good := a.works(order{Do: "lookup", Addr: "good.test"}).Names[0]
 	for _, to := range []string{"8.8.8.8:443", net.JoinHostPort(good, "443"), "198.18.0.1:443"} {
-		a.fails(order{Do: "udp", Addr: to, Send: "quic"}, soon, "no route to host", "refused", "permission denied")
+		a.fails(order{Do: "udp", Addr: to, Send: "quic"}, "no route to host", "refused", "permission denied")
 	}
 }
 
@@ -392,7 +392,7 @@ func (a *attack) slow() {
 
 func (a *attack) ownPorts() {
 	for _, to := range []string{"198.18.0.1:4096", "198.18.0.1:80", "198.18.0.1:22", "[fdc0:7a31:c59e::1]:4096", "[fdc0:7a31:c59e::1]:80"} {
-		a.fails(order{Do: "tcp", Addr: to, Send: "x"}, soon, "refused")
+		a.fails(order{Do: "tcp", Addr: to, Send: "x"}, "refused")
 	}
 	// The name server's port is open; what is no question ends.
 	r := a.do(order{Do: "tcp", Addr: "198.18.0.1:53", Bytes: append([]byte{0xff, 0xff}, make([]byte, 100)...)})
@@ -407,7 +407,7 @@ func (a *attack) abstract() {
 		a.t.Fatal(err)
 	}
 	defer l.Close()
-	a.fails(order{Do: "unix", Addr: "@cpc-netns-adversarial"}, soon, "refused")
+	a.fails(order{Do: "unix", Addr: "@cpc-netns-adversarial"}, "refused")
 }
 
 // ownRules comes last: it leaves the sandbox with other addresses, routes and
@@ -416,7 +416,7 @@ func (a *attack) ownRules() {
 	reached := a.count(public + ":80")
 	a.works(order{Do: "nft"})
 	a.works(order{Do: "arp"})
-	a.fails(order{Do: "tcp", Addr: public + ":80", Send: get("good.test"), Wait: time.Second}, soon, "refused", "timeout", "no route to host")
+	a.fails(order{Do: "tcp", Addr: public + ":80", Send: get("good.test"), Wait: time.Second}, "refused", "timeout", "no route to host")
 	if got := a.count(public + ":80"); got != reached {
 		a.t.Errorf("%d connections reached %s", got-reached, public)
 	}

@@ -295,7 +295,7 @@ func TestLinkGone(t *testing.T) {
 		_, other := open(t, Options{Policy: allow(t.T, rules()...), Host: w.host()})
 		b.works(order{Do: "tcp", Addr: "good.test:22", Send: "x"})
 		b.works(order{Do: "unlink"})
-		b.fails(order{Do: "tcp", Addr: public + ":22", Send: "x"}, soon, "unreachable")
+		b.fails(order{Do: "tcp", Addr: public + ":22", Send: "x"}, "unreachable")
 		next, err := n.Policy().With([]string{"other.test:22"}, nil)
 		if err != nil {
 			t.Fatal(err)

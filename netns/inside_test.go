@@ -67,7 +67,8 @@ type result struct {
 	Names []string
 }
 
-const patience = 10 * time.Second
+// patience is how long a program waits for what must come, on a busy machine.
+const patience = 30 * time.Second
 
 func program() {
 	in := json.NewDecoder(bufio.NewReader(os.Stdin))
@@ -213,7 +214,7 @@ func datagram(addr, send string) (r result, err error) {
 		return r, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return r, err
 	}
 	if _, err := io.WriteString(c, send); err != nil {
@@ -229,6 +230,9 @@ func ask(server, name string) error {
 	q.SetQuestion(name, dns.TypeA)
 	for _, network := range []string{"udp", "tcp"} {
 		c := dns.Client{Net: network, Timeout: 2 * time.Second}
+		if network == "tcp" { // the last
+			c.Timeout = patience
+		}
 		if _, _, err := c.Exchange(q, server); err == nil {
 			return nil
 		} else if network == "tcp" {
@@ -579,16 +583,14 @@ func (b *box) do(o order) result {
 	return r
 }
 
-// fails has the program try something that must fail with one of the errors.
-func (b *box) fails(o order, within time.Duration, want ...string) {
+// fails has the program try something that must fail with one of the errors. What hangs
+// fails with "timeout".
+func (b *box) fails(o order, want ...string) {
 	b.t.Helper()
 	r := b.do(o)
 	if r.Err == "" {
 		b.t.Errorf("%+v worked: %+v", o, r)
 		return
-	}
-	if r.Took > within {
-		b.t.Errorf("%+v took %v to fail", o, r.Took)
 	}
 	for _, w := range want {
 		if strings.Contains(r.Err, w) {

@@ -104,7 +104,7 @@ func TestBackPressure(t *testing.T) {
 	f := start(t, Options{}, fmt.Sprintf("a.test:%d", port), grant(port))
 	c := f.dial(0, port)
 	before := int64(-1)
-	for range 100 {
+	for range 1000 {
 		time.Sleep(50 * time.Millisecond)
 		now := sent.Load()
 		if now > 0 && now == before {

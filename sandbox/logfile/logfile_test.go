@@ -80,18 +80,22 @@ func TestFollowSeesTheLastByte(t *testing.T) {
 	var ended atomic.Bool
 	chunk := bytes.Repeat([]byte("0123456789abcdef"), 2048)
 	const chunks = 700 // several rotations
+	var seen atomic.Int64
 	go func() {
 		for i := range chunks {
 			_ = w.Append(Stdout, chunk)
-			if i%100 == 0 {
-				time.Sleep(2 * poll) // let the follower keep up: rotation drops what is too old
+			for i%100 == 0 && seen.Load() < int64(i*len(chunk)) && t.Context().Err() == nil {
+				time.Sleep(poll) // the follower must keep up: rotation drops what is too old
 			}
 		}
 		_ = w.Append(Stdout, []byte("the end"))
 		ended.Store(true)
 	}()
 	var got bytes.Buffer
-	if err := Follow(t.Context(), dir, ended.Load, collect(&got)); err != nil {
+	if err := Follow(t.Context(), dir, ended.Load, func(e Entry) error {
+		seen.Add(int64(len(e.Data)))
+		return collect(&got)(e)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if want := chunks*len(chunk) + len("the end"); got.Len() != want || !strings.HasSuffix(got.String(), "the end") {
