@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -33,17 +32,13 @@ func (a *app) registryClient(tell func(string)) (*registry.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	certs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
-	if dir, err := os.UserConfigDir(); err == nil {
-		certs = append(certs, filepath.Join(dir, "containers/certs.d"))
-	}
 	var keys authn.Keychain
 	if a.inside != nil {
 		keys = a.inside.keys
 	} else {
 		keys = a.keychain(tell)
 	}
-	return registry.New(registry.Options{Hosts: hosts, CertDirs: certs, Tell: tell, Keychain: keys}), nil
+	return registry.New(registry.Options{Hosts: hosts, Certificates: a.certificates(), Tell: tell, Keychain: keys}), nil
 }
 
 type pushFlags struct {

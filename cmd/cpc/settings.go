@@ -4,6 +4,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/claude-pocket-console/cpc/internal/config"
@@ -18,6 +20,7 @@ type settings struct {
 	mu     sync.Mutex // guards the fields
 	config *config.Config
 	keys   *registry.Keychain
+	certs  *registry.Certificates // each process of a command reads them once
 }
 
 // configuration returns what config.toml says.
@@ -43,6 +46,20 @@ func (a *app) configurationRead() *config.Config {
 	a.settings.mu.Lock()
 	defer a.settings.mu.Unlock()
 	return a.settings.config
+}
+
+// certificates are those of the administrator and of the user for registries.
+func (a *app) certificates() *registry.Certificates {
+	a.settings.mu.Lock()
+	defer a.settings.mu.Unlock()
+	if a.settings.certs == nil {
+		dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+		if dir, err := os.UserConfigDir(); err == nil {
+			dirs = append(dirs, filepath.Join(dir, "containers/certs.d"))
+		}
+		a.settings.certs = registry.NewCertificates(dirs...)
+	}
+	return a.settings.certs
 }
 
 // keychain finds the user's credentials. The first caller says whom to tell of

@@ -43,8 +43,8 @@ type Options struct {
 	Hosts map[string]Host
 	// Keychain knows who one is; that of NewKeychain if nil.
 	Keychain authn.Keychain
-	// CertDirs are directories like /etc/docker/certs.d.
-	CertDirs []string
+	// Certificates are the files of certificates; those that Hosts names, if nil.
+	Certificates *Certificates
 	// Tell, if set, is told why something takes longer.
 	Tell func(string)
 	// Pause is the first one before something is tried again; 500 ms if zero.
@@ -66,6 +66,9 @@ type Client struct {
 func New(o Options) *Client {
 	if o.Keychain == nil {
 		o.Keychain = NewKeychain(o.Tell)
+	}
+	if o.Certificates == nil {
+		o.Certificates = NewCertificates()
 	}
 	if o.Pause == 0 {
 		o.Pause = 500 * time.Millisecond
@@ -194,7 +197,7 @@ func (c *Client) plainHosts() map[string]bool {
 // but one shows no certificate of one's own there, and verifies theirs.
 func (c *Client) connection(host string) (http.RoundTripper, error) {
 	strict := plainTransport()
-	own, err := c.certificates(host)
+	own, err := c.o.Certificates.of(host, c.o.Hosts[host])
 	if err != nil {
 		return nil, err
 	}

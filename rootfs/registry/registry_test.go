@@ -257,6 +257,37 @@ func TestRedirectsBounded(t *testing.T) {
 	}
 }
 
+// What a host's files of certificates said first holds for all clients that share them,
+// an error, too; what one makes of its configuration is not the next one's.
+func TestCertificatesReadOnce(t *testing.T) {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	dir := t.TempDir()
+	file := filepath.Join(dir, "r.example", "ca.crt")
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	certificates := NewCertificates(dir)
+	first, err := certificates.of("r.example", Host{})
+	if err != nil || first == nil {
+		t.Fatalf("%v, %v", first, err)
+	}
+	first.InsecureSkipVerify = true
+	if err := os.WriteFile(file, []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := certificates.of("r.example", Host{}); err != nil || again == nil || again.InsecureSkipVerify || !again.RootCAs.Equal(first.RootCAs) {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if _, err := NewCertificates(dir).of("r.example", Host{}); err == nil {
+		t.Error("the control sees no change")
+	}
+	if other, err := certificates.of("other.example", Host{}); err != nil || other != nil {
+		t.Errorf("another host: %+v, %v", other, err)
+	}
+}
+
 // Certificates may be reached by a link; a FIFO or a device in a directory of them is
 // an error, and is not waited for.
 func TestCertificateFiles(t *testing.T) {
@@ -280,7 +311,7 @@ func TestCertificateFiles(t *testing.T) {
 		if err := errors.Join(os.Mkdir(filepath.Join(dir, "r.example"), 0o700), c.plant(filepath.Join(dir, "r.example", "ca.crt"))); err != nil {
 			t.Fatal(err)
 		}
-		got, err := New(Options{CertDirs: []string{dir}}).certificates("r.example")
+		got, err := NewCertificates(dir).of("r.example", Host{})
 		switch {
 		case c.want == "" && (err != nil || got == nil):
 			t.Errorf("%s: %v, %v", what, got, err)
