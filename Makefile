@@ -24,7 +24,7 @@ LDFLAGS := -s -w
 # Programs, tests and linters share what is compiled.
 export GOFLAGS := -trimpath $(GOFLAGS)
 
-.PHONY: help run base build test lint policy generate fuzz bench install uninstall release setup clean test-host test-vm vm-shell
+.PHONY: help run base build test lint policy generate fuzz bench install uninstall release setup clean test-host test-vm vm-shell test-walks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,7 +64,10 @@ vm-shell: ## a root shell in that VM (VMUSER=user: as a user)
 
 lint: .cache/golangci-lint ## run golangci-lint and shellcheck
 	PATH="$$($(GO) env GOROOT)/bin:$$PATH" .cache/golangci-lint run ./...
-	shellcheck -x $(wildcard scripts/*.sh build/image/scripts/*.sh test/vm/*.sh test/vm/groups/*.sh) scripts/go .ci/run
+	shellcheck -x $(wildcard scripts/*.sh build/image/scripts/*.sh test/vm/*.sh test/vm/groups/*.sh test/walks/*.sh) scripts/go .ci/run
+
+test-walks: build ## people's work in sandboxes, with real tools (needs a network and tmux; minutes)
+	test/walks/claude-code.sh
 
 policy: ## check the import table, licence headers and file sizes
 	$(GO) test ./internal/policy

@@ -27,21 +27,7 @@ git() { command git -C "$context" "$@" 2>/dev/null || true; }
 version=$(git describe --tags --always)
 revision=$(git log -1 --format=%H -- .)
 created=$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd -- .)
-# Package hosts whose addresses are private here, as behind a mirror of one's own,
-# are granted by address: by name alone the gateway refuses those.
-grants() {
-	for name in deb.debian.org security.debian.org; do
-		getent ahosts "$name" | awk '{print $1}'
-	done | sort -u | while read -r address; do
-		case $address in
-		10.* | 192.168.* | 172.1[6-9].* | 172.2?.* | 172.3[01].* | 100.6[4-9].* | 100.[7-9]?.* | 100.1[01]?.* | 100.12[0-7].* | 127.*)
-			echo "--egress $address:80,443"
-			;;
-		f[cd]*:* | ::1) echo "--egress [$address]:80,443" ;;
-		esac
-	done
-}
-granted=$(grants)
+granted=$(private_grants deb.debian.org:80,443 security.debian.org:80,443)
 if [ -n "$granted" ]; then
 	say "packages come from a private address here: cpc build --egress @default" "$granted"
 	granted="--egress @default $granted"
