@@ -338,7 +338,7 @@ func (a buildCommands) stepNetwork(cmd *cobra.Command, f *buildFlags) (o network
 	if mode != bundle.NetworkNone && mode != bundle.NetworkHost {
 		mode = bundle.NetworkAllowlist
 	}
-	if o, err = f.net.parse(cmd.Flags(), mode); err != nil {
+	if o, err = f.net.parse(cmd.Flags().Changed, mode); err != nil {
 		return o, usageError{err}
 	}
 	o.Policy, err = f.net.egress.Policy("")

@@ -31,10 +31,10 @@ func (f *stepFlags) register(fs *pflag.FlagSet) {
 func (f *stepFlags) options(fs *pflag.FlagSet) (bundle.Options, error) {
 	o := bundle.BuildStep()
 	asked := cgroups.Limits{}
-	if err := f.limits.apply(fs, &asked); err != nil {
+	if err := f.limits.apply(fs.Changed, &asked); err != nil {
 		return o, err
 	}
-	if err := f.limits.apply(fs, &o.Limits); err != nil {
+	if err := f.limits.apply(fs.Changed, &o.Limits); err != nil {
 		return o, err
 	}
 	var err error

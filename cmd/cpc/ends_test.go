@@ -108,6 +108,8 @@ output  info
 output  inspect BOX
 output  logout HOST
 output  net presets
+output  profile ls
+output  profile show work
 output  ps
 output  rmi IMG
 output  save IMG

@@ -109,7 +109,7 @@ func readEgress(t *testing.T) {
 	if err := fs.Parse([]string{"--egress-file", pipe(t, "allow = ['one.test:80']\ndeny = ['two.test']\n")}); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.parse(fs, "allowlist"); err != nil {
+	if _, err := f.parse(fs.Changed, "allowlist"); err != nil {
 		t.Error(err)
 		return
 	}
@@ -157,7 +157,7 @@ func readHostCA(t *testing.T) {
 	if err := fs.Parse([]string{"--host-ca=" + pipe(t, pem)}); err != nil {
 		t.Error(err)
 	}
-	if o, err := f.parse(fs, "none"); err != nil || o.HostCA.Text != pem {
+	if o, err := f.parse(fs.Changed, "none"); err != nil || o.HostCA.Text != pem {
 		t.Errorf("%+v, %v", o, err)
 	}
 }

@@ -57,9 +57,9 @@ func (f *limitFlags) applyOOM(l *cgroups.Limits) error {
 	return nil
 }
 
-// apply puts what was given into l, which may then contradict itself: see
+// apply puts what was said into l, which may then contradict itself: see
 // Limits.Validate.
-func (f *limitFlags) apply(fs *pflag.FlagSet, l *cgroups.Limits) error {
+func (f *limitFlags) apply(said func(flag string) bool, l *cgroups.Limits) error {
 	for _, step := range []struct {
 		flag string
 		do   func() error
@@ -78,7 +78,7 @@ func (f *limitFlags) apply(fs *pflag.FlagSet, l *cgroups.Limits) error {
 		{"cpu-period", func() error { l.Period = f.period; return nil }},
 		{"cpu-quota", func() error {
 			l.Quota = max(f.quota, 0) // docker's -1 is no limit
-			if !fs.Changed("cpus") {
+			if !said("cpus") {
 				l.MilliCPU = 0
 			}
 			return nil
@@ -92,7 +92,7 @@ func (f *limitFlags) apply(fs *pflag.FlagSet, l *cgroups.Limits) error {
 		{"device-read-iops", rates(l, cgroups.ReadIOPS, f.readIOPS)},
 		{"device-write-iops", rates(l, cgroups.WriteIOPS, f.writeIOPS)},
 	} {
-		if !fs.Changed(step.flag) {
+		if !said(step.flag) {
 			continue
 		}
 		if err := step.do(); err != nil {

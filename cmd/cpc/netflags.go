@@ -58,7 +58,7 @@ func networkNamed(name string) (net, note string, err error) {
 
 // parse makes sense of the flags but for the policy, which an image may have
 // a say in.
-func (f *netFlags) parse(fs *pflag.FlagSet, mode string) (o network.Options, err error) {
+func (f *netFlags) parse(said func(flag string) bool, mode string) (o network.Options, err error) {
 	if mode != bundle.NetworkAllowlist && len(f.egress.Rules)+len(f.egress.Files) > 0 {
 		return o, fmt.Errorf("--egress needs --network %s", bundle.NetworkAllowlist)
 	}
@@ -75,7 +75,7 @@ func (f *netFlags) parse(fs *pflag.FlagSet, mode string) (o network.Options, err
 	if err := f.parseDNS(mode, &o.DNS); err != nil {
 		return o, err
 	}
-	ca, err := f.givenCA(fs.Changed("host-ca"))
+	ca, err := f.givenCA(said("host-ca"))
 	if err == nil {
 		o.HostCA, err = network.ChooseCA(ca, f.egress.Config)
 	}
@@ -83,7 +83,7 @@ func (f *netFlags) parse(fs *pflag.FlagSet, mode string) (o network.Options, err
 		return o, flagError("--host-ca", err)
 	}
 	var proxy *bool
-	if fs.Changed("proxy") {
+	if said("proxy") {
 		proxy = &f.proxy
 	}
 	if o.Proxy, err = network.ChooseProxy(proxy, f.egress.Config); err != nil {

@@ -28,7 +28,7 @@ func (a sandboxCommands) runCommand() *cobra.Command {
 		Long: `Create a sandbox from an image and run a command in it. The image is pulled if it is
 not in the store.
 
-By default the sandbox has these properties:
+By default the sandbox has these properties (--profile work has others, for development):
 
   limits    2 GiB of memory, one CPU, 100 processes
   files     a read-only root file system; an empty home and /tmp in memory

@@ -27,8 +27,9 @@ type runFlags struct {
 	name, user, workdir, hostname, entrypoint                                 string
 	shmSize, network, detachKeys, pull, platform, limits, stopSignal, cidfile string
 	env, envFiles, labels, tmpfs, securityOpts, capAdd, capDrop               []string
-	ulimits                                                                   []string
+	ulimits, sysctls                                                          []string
 	stopTimeout, oomScoreAdj                                                  int
+	profile                                                                   profileFlags
 	disk                                                                      diskFlags
 	limited                                                                   limitFlags
 	net                                                                       netFlags
@@ -52,6 +53,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVarP(&f.detach, "detach", "d", false, "Run in the background and print the id of the sandbox")
 	fs.BoolVar(&f.rm, "rm", false, "Remove the sandbox (its record and log) when it exits")
 	fs.StringVar(&f.name, "name", "", "`NAME` of the sandbox")
+	f.profile.register(fs)
 	f.limited.register(fs, "2g", "1.0", "100")
 	f.limited.registerOOM(fs, cgroups.OOMProcess)
 	fs.StringVar(&f.limits, "limits", defaultLimits(), "`MODE`: enforce, or best-effort to run even if limits cannot be enforced")
@@ -63,6 +65,7 @@ func (f *runFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.capAdd, "cap-add", nil, "Add a `CAPABILITY`")
 	fs.StringArrayVar(&f.capDrop, "cap-drop", nil, "Drop a `CAPABILITY`, or ALL")
 	fs.StringArrayVar(&f.ulimits, "ulimit", nil, "Resource limit: `NAME=SOFT[:HARD]`")
+	fs.StringArrayVar(&f.sysctls, "sysctl", nil, "Kernel parameter of the network: net.ipv4.ip_unprivileged_port_start=`PORT`, the first port that any user can listen on; 0 is all")
 	fs.IntVar(&f.oomScoreAdj, "oom-score-adj", 0, "`NUMBER` from -999 to 1000: the higher, the sooner the kernel kills the sandbox when the host runs out of memory (default: that of cpc)")
 	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` to run as, by name or id (default: the user of the image, or 1000)")
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "Working `DIRECTORY` in the sandbox")
@@ -95,22 +98,40 @@ func defaultLimits() string {
 
 // request makes sense of the flags.
 func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest, error) {
+	if err := f.useProfile(fs); err != nil {
+		return sandbox.RunRequest{}, err
+	}
 	req := sandbox.RunRequest{
 		Name: f.name, DryRun: f.dryRun,
 		Asked: record.Asked{
-			Image: args[0], Options: bundle.Defaults(), SecurityOpt: f.securityOpts,
+			Image: args[0], Profile: f.profile.chosen.Name,
 			Stdin: f.interactive, AutoRemove: f.rm, Detach: f.detach, StopTimeout: f.stopTimeout,
 		},
 	}
+	if err := f.options(fs, &req); err != nil {
+		return req, err
+	}
+	if err := heldBack(f.net.egress.Config, req.Options.Weaker, req.BestEffort); err != nil {
+		return req, err
+	}
+	req.Options.Args = args[1:]
+	var err error
+	req.Network, err = f.net.parse(f.said(fs), req.Options.Network)
+	return req, err
+}
+
+// options makes sense of the flags but for what is about names outside.
+func (f *runFlags) options(fs *pflag.FlagSet, req *sandbox.RunRequest) error {
+	req.Options = bundle.Defaults()
 	f.shmGiven = fs.Changed("shm-size")
 	o := &req.Options
-	o.Args, o.TTY, o.ReadOnly, o.Init = args[1:], f.tty, f.readOnly, f.init
+	o.TTY, o.ReadOnly, o.Init = f.tty, f.readOnly, f.init
 	if f.tty {
 		o.Terminal = bundle.Terminal{Term: os.Getenv("TERM"), ColorTerm: os.Getenv("COLORTERM")}
 	}
 	o.User, o.Workdir, o.Hostname, o.StopSignal = f.user, f.workdir, f.hostname, f.stopSignal
 	if err := f.disk.parse(fs, o); err != nil {
-		return req, err
+		return err
 	}
 	if fs.Changed("oom-score-adj") {
 		o.OOMScoreAdj = &f.oomScoreAdj
@@ -118,26 +139,27 @@ func (f *runFlags) request(fs *pflag.FlagSet, args []string) (sandbox.RunRequest
 	if fs.Changed("entrypoint") {
 		o.Entrypoint = &f.entrypoint
 	}
-	if err := errors.Join(f.limited.apply(fs, &o.Limits), o.Limits.Validate()); err != nil {
-		return req, err
+	if err := errors.Join(f.limited.apply(f.said(fs), &o.Limits), o.Limits.Validate()); err != nil {
+		return err
 	}
 	for _, step := range []func(*sandbox.RunRequest) error{
 		f.check, f.parseLimits, f.parseEnv, f.parseMounts, f.more.parse, f.parseSecurity, f.parseLabels,
 	} {
-		if err := step(&req); err != nil {
-			return req, err
+		if err := step(req); err != nil {
+			return err
 		}
 	}
 	net, note, err := networkNamed(f.network)
 	if err != nil {
-		return req, err
+		return err
 	}
 	if note != "" {
 		f.net.egress.Note(note)
 	}
-	o.Network = net
-	req.Network, err = f.net.parse(fs, net)
-	return req, err
+	if o.Network = net; net == bundle.NetworkHost && len(f.sysctls) > 0 {
+		return errPortsOfHost
+	}
+	return parseSysctls(slices.Concat(f.profile.values["sysctl"], f.sysctls), o)
 }
 
 // check refuses values that are no choice.
@@ -193,7 +215,15 @@ func (f *runFlags) parseLimits(req *sandbox.RunRequest) (err error) {
 	if req.Options.ShmSize, err = dockerflag.ParseSize(f.shmSize); err != nil {
 		return flagError("--shm-size", err)
 	}
-	req.Options.Ulimits, err = parseUlimits(f.ulimits)
+	ulimits, err := f.profileUlimits()
+	if err != nil {
+		return err
+	}
+	given, err := parseUlimits(f.ulimits)
+	for _, l := range given {
+		ulimits = slices.DeleteFunc(ulimits, func(u specs.POSIXRlimit) bool { return u.Type == l.Type })
+	}
+	req.Options.Ulimits = slices.Concat(ulimits, given)
 	return err
 }
 
@@ -252,21 +282,36 @@ func readKeyFile(path string, lookup dockerflag.LookupEnv) ([]string, error) {
 }
 
 func (f *runFlags) parseMounts(req *sandbox.RunRequest) error {
-	var given []bundle.Tmpfs
-	for _, t := range f.tmpfs {
-		mount, err := dockerflag.ParseTmpfs(t)
-		if err != nil {
-			return flagError("--tmpfs", err)
-		}
-		given = append(given, mount)
+	defaults, err := parseTmpfs(f.profile.values["tmpfs"])
+	if err != nil {
+		return err
+	}
+	given, err := parseTmpfs(f.tmpfs)
+	if err != nil {
+		return err
 	}
 	o := &req.Options
-	o.Tmpfs = bundle.MergeTmpfs(o.Tmpfs, given)
+	o.Tmpfs = bundle.MergeTmpfs(bundle.MergeTmpfs(o.Tmpfs, defaults), given)
 	o.BoundTmpfs(given, f.shmGiven)
 	return nil
 }
 
+func parseTmpfs(given []string) (mounts []bundle.Tmpfs, err error) {
+	for _, t := range given {
+		mount, err := dockerflag.ParseTmpfs(t)
+		if err != nil {
+			return nil, flagError("--tmpfs", err)
+		}
+		mounts = append(mounts, mount)
+	}
+	return mounts, nil
+}
+
 func (f *runFlags) parseSecurity(req *sandbox.RunRequest) error {
+	if err := f.profileCaps(&req.Options); err != nil {
+		return err
+	}
+	req.SecurityOpt = append(f.profileSecurity(), f.securityOpts...)
 	for _, list := range []struct {
 		flag  string
 		given []string
@@ -282,7 +327,7 @@ func (f *runFlags) parseSecurity(req *sandbox.RunRequest) error {
 			*list.into = append(*list.into, capability)
 		}
 	}
-	s, err := dockerflag.ParseSecurity(f.securityOpts)
+	s, err := dockerflag.ParseSecurity(req.SecurityOpt)
 	if err != nil {
 		return flagError("--security-opt", err)
 	}

@@ -165,7 +165,6 @@ func strangeDocker() []strange {
 		{"restart", "no", noRestart},
 		{"privileged", "bool false", noRealPriv},
 		{"cgroup-parent", "", noCgroup},
-		{"sysctl", "", "cpc chooses the kernel parameters of a sandbox"},
 		{"oom-kill-disable", "bool false", noMemory},
 		{"memory-swappiness", "-1 0", noSwappy},
 		{"kernel-memory", "0", "it is part of --memory"},

@@ -25,11 +25,16 @@ stay.`,
 				return usageErrorf(cmd, "name at least one limit to change, such as --memory")
 			}
 			// What makes no sense for any sandbox is said once.
-			if err := f.apply(cmd.Flags(), &cgroups.Limits{}); err != nil {
+			if err := f.apply(cmd.Flags().Changed, &cgroups.Limits{}); err != nil {
 				return usageError{err}
 			}
 			return a.each(cmd, args, func(e *sandbox.Engine, name string) error {
-				return e.Update(cmd.Context(), name, func(l *cgroups.Limits) error { return f.apply(cmd.Flags(), l) })
+				return e.Update(cmd.Context(), name, func(l *cgroups.Limits) error {
+					if err := f.apply(cmd.Flags().Changed, l); err != nil {
+						return err
+					}
+					return a.withinMinimum(*l)
+				})
 			})
 		},
 	}

@@ -43,7 +43,17 @@ type File struct {
 	Build   Build   `toml:"build"`
 	// Registries says how image registries are reached, by host or host:port.
 	Registries map[string]Registry `toml:"registries"`
+	// Profile is the profile of sandboxes for which none is named.
+	Profile string `toml:"profile"`
+	// Profiles are further ones, by name; package profile knows what they can say.
+	Profiles map[string]Profile `toml:"profiles"`
+	// Minimum is the profile that no sandbox may be weaker than. Only the
+	// administrator's file has it.
+	Minimum string `toml:"minimum"`
 }
+
+// Profile is a set of defaults of cpc run, by the names of its flags.
+type Profile map[string]any
 
 // Registry says how an image registry is reached.
 type Registry struct {
@@ -175,7 +185,9 @@ func load(system, user string) (c Config, err error) {
 	if c.System, err = readFile(system); err != nil {
 		return Config{}, err
 	}
-	c.User, err = readFile(user)
+	if c.User, err = readFile(user); err == nil && c.User.Minimum != "" {
+		return Config{}, fmt.Errorf("configuration %s: minimum is for the administrator's %s", user, SystemPath)
+	}
 	return c, err
 }
 
@@ -222,7 +234,7 @@ func readFile(path string) (File, error) {
 	if len(raw) > maxFile {
 		return File{}, fmt.Errorf("configuration %s: larger than %d bytes", path, maxFile)
 	}
-	out, err := parse(string(raw))
+	out, err := Parse(string(raw))
 	if err != nil {
 		return File{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
@@ -250,18 +262,20 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// parse reads a file's text strictly.
-func parse(text string) (File, error) {
+// Parse reads the text of a file strictly.
+func Parse(text string) (File, error) {
 	var f File
 	meta, err := toml.Decode(text, &f)
 	if err != nil {
 		return File{}, notation.TOML(err)
 	}
-	if extra := meta.Undecoded(); len(extra) > 0 {
-		var keys []string
-		for _, k := range extra {
+	var keys []string
+	for _, k := range meta.Undecoded() {
+		if k[0] != "profiles" { // where a table in a table counts as such, though it is read
 			keys = append(keys, k.String())
 		}
+	}
+	if len(keys) > 0 {
 		return File{}, fmt.Errorf("unknown key %s", strings.Join(keys, ", "))
 	}
 	switch f.Egress.ImageLabel {

@@ -14,7 +14,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	got, err := parse(`
+	got, err := Parse(`
 [egress]
 allow = ["@debian", "git.example.org:22"]
 deny = []
@@ -37,15 +37,39 @@ allow = ["@npm"]
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if got, err = parse("[network]\nhost-ca = false"); err != nil || got.Network.HostCA == nil || got.Network.HostCA.On {
+	if got, err = Parse("[network]\nhost-ca = false"); err != nil || got.Network.HostCA == nil || got.Network.HostCA.On {
 		t.Errorf("%+v, %v", got, err)
 	}
 	// Nothing is allowed, and nothing is said, are not the same.
-	if got, err = parse("[egress]\nallow = []"); err != nil || got.Egress.Allow == nil {
+	if got, err = Parse("[egress]\nallow = []"); err != nil || got.Egress.Allow == nil {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if got, err = parse(""); err != nil || got.Egress.Allow != nil {
+	if got, err = Parse(""); err != nil || got.Egress.Allow != nil {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestProfiles: which keys a profile has is another package's to say, and only the
+// administrator says what nothing may be weaker than.
+func TestProfiles(t *testing.T) {
+	const text = "profile = 'site'\nminimum = 'site'\n[profiles.site]\nbase = 'work'\npids-limit = 9\n[profiles.site.root]\ncap-add = ['FOWNER']\n"
+	got, err := Parse(text)
+	want := File{Profile: "site", Minimum: "site", Profiles: map[string]Profile{
+		"site": {"base": "work", "pids-limit": int64(9), "root": map[string]any{"cap-add": []any{"FOWNER"}}},
+	}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := load(path, filepath.Join(dir, "none")); err != nil || c.System.Minimum != "site" {
+		t.Errorf("the administrator's: %+v, %v", c, err)
+	}
+	if _, err := load(filepath.Join(dir, "none"), path); err == nil || !strings.Contains(err.Error(), "minimum is for the administrator's") {
+		t.Errorf("a user's minimum: %v", err)
 	}
 }
 
@@ -66,7 +90,7 @@ func TestErrors(t *testing.T) {
 		"[build]\ncache-size = '-1GB'":     "cache-size",
 		"[build]\ncache-size = 'big'":      "cache-size",
 	} {
-		if _, err := parse(text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
@@ -112,7 +136,7 @@ func TestUserPath(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("[egress]\nallow = ['@debian']\n[network]\nhost-ca = true")
 	f.Fuzz(func(t *testing.T, text string) {
-		if file, err := parse(text); err == nil && file.Path != "" {
+		if file, err := Parse(text); err == nil && file.Path != "" {
 			t.Error("a file names its own path")
 		}
 	})
@@ -155,7 +179,7 @@ func TestOwner(t *testing.T) {
 
 func TestCacheSize(t *testing.T) {
 	for text, want := range map[string]int64{"": 100, "cache-size = '15%'": 150, "cache-size = '2kB'": 2000, "cache-size = 'unlimited'": 0} {
-		f, err := parse("[build]\n" + text)
+		f, err := Parse("[build]\n" + text)
 		if got := f.Build.CacheSize.Of(1000); err != nil || got != want {
 			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
 		}

@@ -88,6 +88,7 @@ type Options struct {
 
 	CapBase         []string // what a sandbox has without CapAdd and CapDrop
 	CapAdd, CapDrop []string
+	CapRoot         []string // like CapBase, for root in a root file system that can be written
 	NoNewPrivileges bool
 	Seccomp         string   // "": the default; "unconfined"; or a path (the caller loads it)
 	AppArmor        string   // "": the default, if it is loaded; "unconfined"; or a profile
@@ -97,6 +98,7 @@ type Options struct {
 	ShmSize         int64 // bytes; 0: 64 MiB
 	Init            bool
 	Network         string // none, allowlist or host
+	PortStart       *int   // the first port that any user can listen on; nil: the kernel's 1024
 	Limits          cgroups.Limits
 	StopSignal      string // "": the image's, else SIGTERM
 	Annotations     map[string]string

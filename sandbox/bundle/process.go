@@ -119,7 +119,11 @@ func (in *Input) asUser() bool { return in.User.UID != 0 }
 // give the bounding set: so it gets none at all. With one id there is nothing
 // to chown or setuid to anyway.
 func (in *Input) capabilities() (*specs.LinuxCapabilities, error) {
-	caps, err := in.Capabilities()
+	o := in.Options
+	if !in.asUser() && !in.ReadOnly {
+		o.CapBase = slices.Concat(o.CapBase, o.CapRoot)
+	}
+	caps, err := o.Capabilities()
 	if err != nil {
 		return nil, err
 	}

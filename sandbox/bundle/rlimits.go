@@ -98,18 +98,31 @@ func (in *Input) missingPids() bool {
 	return false
 }
 
-// sysctls are those of a sandbox whose user namespace is the only one below the
-// host's: as a user, the one that the monitor is in has them.
+// sysctls are that of the network namespace which was asked for, and quotas, where the
+// sandbox's user namespace is the only one below the host's: as a user, the one that the
+// monitor is in has them.
 func (in *Input) sysctls() map[string]string {
-	if in.Mapping.NeedsIDMappedLayers() && len(in.Host.Quotas) > 0 {
-		out := map[string]string{}
-		for _, name := range slices.Sorted(maps.Keys(in.Host.Quotas)) {
-			out["user."+name] = strconv.FormatUint(in.Host.Quotas[name], 10)
+	var out map[string]string
+	set := func(name, value string) {
+		if out == nil {
+			out = map[string]string{}
 		}
-		return out
+		out[name] = value
 	}
-	return nil
+	if in.Mapping.NeedsIDMappedLayers() {
+		for _, name := range slices.Sorted(maps.Keys(in.Host.Quotas)) {
+			set("user."+name, strconv.FormatUint(in.Host.Quotas[name], 10))
+		}
+	}
+	if in.PortStart != nil && in.Network != NetworkHost {
+		set(PortStartSysctl, strconv.Itoa(*in.PortStart))
+	}
+	return out
 }
+
+// PortStartSysctl is the name of the kernel parameter that Options.PortStart sets. It is
+// the network namespace's own.
+const PortStartSysctl = "net.ipv4.ip_unprivileged_port_start"
 
 func limitText(n uint64) string {
 	if n == unix.RLIM_INFINITY {

@@ -99,7 +99,7 @@ type noHostFields struct {
 	Mounts                                                                   []noMount           `json:",omitzero"`
 	Devices, DeviceRequests, BlkioWeightDevice                               []map[string]string `json:",omitzero"`
 	ConsoleSize                                                              []int               `json:",omitzero"`
-	Sysctls, StorageOpt                                                      map[string]string   `json:",omitzero"`
+	StorageOpt                                                               map[string]string   `json:",omitzero"`
 
 	ContainerIDFile, VolumeDriver, CgroupnsMode, IpcMode, Cgroup, PidMode string `json:",omitzero"`
 	UTSMode, UsernsMode, Isolation, CgroupParent                          string `json:",omitzero"`

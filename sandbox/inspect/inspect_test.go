@@ -26,6 +26,7 @@ func TestInspectIsComplete(t *testing.T) {
 		"Asked.Options.Terminal":        "the caller's own; TERM in Config.Env is what came of it",
 		"Asked.Options.Space":           "never asked for: Home and SystemTmpfs are what came of it",
 		"Asked.Options.CapBase":         "never asked for: CapAdd and CapDrop are",
+		"Asked.Options.CapRoot":         "never asked for: the profile's, which is named",
 		"Asked.Options.NoNewPrivileges": "in SecurityOpt, as it was given",
 		"Asked.Options.Seccomp":         "in SecurityOpt, as it was given",
 		"Asked.Options.AppArmor":        "in SecurityOpt as given, and the profile that the kernel reports",

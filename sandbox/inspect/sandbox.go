@@ -9,12 +9,14 @@ package inspect
 
 import (
 	"cmp"
+	"strconv"
 	"strings"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/sandbox/bundle"
 	"github.com/claude-pocket-console/cpc/sandbox/journal"
 	"github.com/claude-pocket-console/cpc/sandbox/record"
 )
@@ -27,7 +29,8 @@ type Sandbox struct {
 	Created    string   `json:"Created"`
 	Path       string   `json:"Path"`
 	Args       []string `json:"Args"`
-	Image      string   `json:"Image"` // digest of the manifest
+	Image      string   `json:"Image"`      // digest of the manifest
+	Profile    string   `json:",omitempty"` // which its defaults were of
 	State      state
 	Config     config
 	HostConfig host
@@ -120,6 +123,7 @@ type host struct {
 	ShmSize                                int64 // bytes
 	Init                                   bool
 	Annotations                            map[string]string `json:",omitempty"`
+	Sysctls                                map[string]string `json:",omitempty"`
 	SharedIDs                              bool              // with the user's other sandboxes
 	noHostFields
 }
@@ -158,7 +162,7 @@ func OfSandbox(e *record.Entry) Sandbox {
 	r, asked, o, now := e.Record, e.Record.Asked, e.Record.Asked.Options, e.Record.Applied
 	command := r.Command()
 	v := Sandbox{
-		ID: r.ID, Name: r.Name, Created: stamp(r.Created), Image: asked.ImageDigest, Mapping: r.Mapping, Cgroup: now.CgroupPath,
+		ID: r.ID, Name: r.Name, Created: stamp(r.Created), Image: asked.ImageDigest, Profile: asked.Profile, Mapping: r.Mapping, Cgroup: now.CgroupPath,
 		AppArmorProfile: now.AppArmor, ProcessLabel: now.SELinux, Disk: (*disk)(now.Disk),
 		Home: (*home)(now.Home), SystemTmpfs: now.Places,
 		LogPath: e.DataDir + "/log", Bundle: e.Dir + "/bundle", Events: kept(e), Args: []string{}, State: stateOf(r),
@@ -212,6 +216,9 @@ func hostOf(r *record.Record) host {
 	}
 	for _, h := range net.Hosts {
 		v.ExtraHosts = append(v.ExtraHosts, h.Name+":"+h.Addr.String())
+	}
+	if o.PortStart != nil {
+		v.Sysctls = map[string]string{bundle.PortStartSysctl: strconv.Itoa(*o.PortStart)}
 	}
 	for _, t := range o.Tmpfs {
 		v.Tmpfs[t.Path] = t.Options()

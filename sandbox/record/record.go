@@ -64,6 +64,7 @@ type Record struct {
 type Asked struct {
 	Image       string            `json:"image"`       // as it was named
 	ImageDigest string            `json:"imageDigest"` // of its manifest
+	Profile     string            `json:"profile,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Options     bundle.Options    `json:"options"`
 	SecurityOpt []string          `json:"securityOpt,omitempty"` // as given
