@@ -152,6 +152,11 @@ func (l *launch) startQuickly(how func(console *os.File) (*os.Process, error)) (
 		if errors.Is(err, enter.ErrStopped) {
 			return sup, err
 		}
+		if errors.Is(err, unix.EAGAIN) {
+			// The limit of processes. The long way needs more of them, and threads,
+			// for want of which Go writes its stacks to the command's standard error.
+			return sup, fmt.Errorf("no process can be made for the command: %w", err)
+		}
 		return nil, err
 	}
 	sup.process = entered{child}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
 )
@@ -116,6 +117,28 @@ func TestForkBomb(t *testing.T) {
 		if err := w.command("true").Run(); err != nil {
 			t.Errorf("the host: %v", err)
 		}
+	})
+}
+
+// An exec that the limit leaves no process says so, each time, and in cpc's words only:
+// nothing is tried that needs more processes and threads.
+func TestExecAtTheLimit(t *testing.T) {
+	const fill = `while (1) { my $p = fork(); last unless defined $p; sleep 1000 unless $p } $| = 1; print "full\n"; sleep 1000`
+	eachOf(t, []string{root}, func(t *testing.T, w *who) {
+		name := w.detach(t, []string{"--pids-limit", "20"}, "perl", "-e", fill)
+		for begun := time.Now(); w.must(t, "logs", name) != "full\n"; time.Sleep(20 * time.Millisecond) {
+			if time.Since(begun) > soon {
+				t.Fatal("the limit is not reached")
+			}
+		}
+		for range 3 {
+			stdout, stderr, code := w.run(t, "exec", name, "true")
+			if code != 1 || stdout != "" || len(lines(stderr)) != 2 || !strings.Contains(stderr, "leaves no room for another program (20)") {
+				t.Errorf("exit status %d: %s%s", code, stdout, stderr)
+			}
+		}
+		w.must(t, "update", "--pids-limit", "30", name)
+		w.must(t, "exec", name, "true")
 	})
 }
 
