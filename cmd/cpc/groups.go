@@ -45,7 +45,7 @@ func (a sandboxCommands) containerGroup() *cobra.Command {
 		called(a.psCommand(), "ls", "ps", "list"), a.runCommand(), a.execCommand(), a.attachCommand(), a.logsCommand(),
 		a.stopCommand(), a.killCommand(), a.waitCommand(), called(a.rmCommand(), "rm", "remove"),
 		a.containerPruneCommand(), inspectCommands(a).inspectKind("sandbox"), a.updateCommand(), a.pauseCommand(), a.unpauseCommand(),
-		a.statsCommand(), a.topCommand(), imageCommands(a).exportCommand(),
+		a.statsCommand(), a.topCommand(), a.cpCommand(), imageCommands(a).exportCommand(),
 	)
 	cmd.AddCommand(strangersOf(sandboxCommandsNotOffered())...)
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/claude-pocket-console/cpc/host"
+	"github.com/claude-pocket-console/cpc/sandbox/files"
 	"github.com/claude-pocket-console/cpc/sandbox/monitor"
 )
 
@@ -24,6 +25,8 @@ func dispatch(args []string) int {
 			return monitor.Main(explain)
 		case monitor.SweepRole:
 			return monitor.SweepMain()
+		case files.Role:
+			return files.Main()
 		case host.Role:
 			return host.TrialMain()
 		case workerRole:

@@ -13,9 +13,6 @@ import (
 const (
 	oneSandbox    = "cpc runs single sandboxes. Start each with: cpc run"
 	noSecondStart = "cpc creates and starts a sandbox in one step: cpc run -d --name NAME IMAGE"
-	copyWithTar   = "copy files with tar, into a sandbox and out of it:\n" +
-		"  tar c DIRECTORY | cpc exec -i NAME tar x\n" +
-		"  cpc exec NAME tar c DIRECTORY | tar x"
 )
 
 // commandsNotOffered are docker's and podman's commands that cpc has not, and
@@ -38,7 +35,6 @@ func sandboxCommandsNotOffered() map[string]string {
 	return map[string]string{
 		"create": noSecondStart, "start": noSecondStart, "restart": noRestart,
 		"rename": "the name of a sandbox cannot change. Set it at the start: cpc run --name NAME",
-		"cp":     copyWithTar,
 		"commit": "build an image from a Dockerfile with: cpc build. Or create it from a tar: cpc export NAME | cpc import - IMAGE",
 		"port":   noPorts,
 		"diff":   "list the files that a sandbox has written with: cpc exec NAME find / -xdev -newer /etc/hostname",

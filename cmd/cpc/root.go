@@ -146,7 +146,7 @@ func sandboxMembers(a *app) []*cobra.Command {
 	s := sandboxCommands{a}
 	return []*cobra.Command{
 		s.runCommand(), s.execCommand(), s.attachCommand(), s.psCommand(), s.logsCommand(), s.stopCommand(),
-		s.killCommand(), s.waitCommand(), s.rmCommand(), inspectCommands{a}.inspectCommand(), netCommands{a}.netCommand(),
+		s.killCommand(), s.waitCommand(), s.rmCommand(), s.cpCommand(), inspectCommands{a}.inspectCommand(), netCommands{a}.netCommand(),
 		s.updateCommand(), s.pauseCommand(), s.unpauseCommand(), s.profileCommand(), systemCommands{a}.eventsCommand(), s.statsCommand(), s.topCommand(), s.asCommand(),
 	}
 }

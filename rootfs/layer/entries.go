@@ -20,14 +20,35 @@ import (
 // inode is what an entry says of a file, with the ids that it has on disk.
 func (u *unpacker) inode(hdr *tar.Header) (inode.Inode, error) {
 	n, err := describe(hdr)
-	if err == nil {
-		err = n.MapIDs(u.o.Mapping.ToStore)
-	}
 	if err != nil {
 		return n, fmt.Errorf("owner: %w", err)
 	}
-	return n, nil
+	if into := u.o.Into; into != nil && (into.Own || into.Harmless) && !n.IsDir() {
+		n.SetBits(n.Mode & 0o1777)
+		delete(n.Attrs, inode.Capability)
+	}
+	return n, u.owner(&n)
 }
+
+// owner makes the ids of the image those that the file gets on disk.
+func (u *unpacker) owner(n *inode.Inode) error {
+	switch into := u.o.Into; {
+	case into != nil && into.Own:
+		return nil
+	case into != nil && into.Owner != nil:
+		n.UID, n.GID = into.Owner.UID, into.Owner.GID
+	}
+	if err := n.MapIDs(u.o.Mapping.ToStore); err != nil {
+		return fmt.Errorf("owner: %w", err)
+	}
+	return nil
+}
+
+// What cannot be put into a directory in use.
+var (
+	ErrReplacesDir  = errors.New("cannot overwrite directory with non-directory")
+	ErrReplacesFile = errors.New("cannot overwrite non-directory with directory")
+)
 
 // clear removes what is at t, unless it is a directory and one is wanted.
 // It says whether there was a whiteout, and whether a directory was kept.
@@ -40,8 +61,13 @@ func (u *unpacker) clear(t target, wantDir bool) (whiteout, kept bool, err error
 		return false, false, err
 	}
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	if isDir && wantDir {
+	switch {
+	case isDir && wantDir:
 		return false, true, nil
+	case u.o.Into != nil && isDir:
+		return false, false, ErrReplacesDir
+	case u.o.Into != nil && wantDir:
+		return false, false, ErrReplacesFile
 	}
 	u.forgetOthers(t.at)
 	if isDir {
@@ -118,10 +144,17 @@ func writeAll(fd int, p []byte, off int64) error {
 
 // apply makes an open file or directory what the entry called name says.
 func (u *unpacker) apply(fd int, name string, n *inode.Inode) error {
-	return n.Apply(fd, func(attr string, err error) {
+	refused := func(attr string, err error) {
 		u.warn(fmt.Sprintf("%s: attribute %s not kept: %v", quote(name), quote(attr), err))
-	})
+	}
+	if u.own() {
+		return n.ApplyOwn(fd, refused)
+	}
+	return n.Apply(fd, refused)
 }
+
+// own says whether files stay the caller's.
+func (u *unpacker) own() bool { return u.o.Into != nil && u.o.Into.Own }
 
 func (u *unpacker) dir(t target, n *inode.Inode) (err error) {
 	err = unix.Mkdirat(t.at, t.base, 0o700)
@@ -130,6 +163,9 @@ func (u *unpacker) dir(t target, n *inode.Inode) (err error) {
 		var kept bool
 		if whiteout, kept, err = u.clear(t, true); err == nil && !kept {
 			err = unix.Mkdirat(t.at, t.base, 0o700)
+		}
+		if err == nil && kept && u.o.Into != nil {
+			return nil
 		}
 	}
 	if err != nil {
@@ -149,6 +185,9 @@ func (u *unpacker) dir(t target, n *inode.Inode) (err error) {
 }
 
 func (u *unpacker) rootDir(hdr *tar.Header) error {
+	if u.o.Into != nil && !u.o.Into.New {
+		return nil
+	}
 	n, err := u.inode(hdr)
 	if err != nil {
 		return err
@@ -194,7 +233,7 @@ func (u *unpacker) node(t target, n *inode.Inode) error {
 	if _, _, err := u.clear(t, false); err != nil {
 		return err
 	}
-	return n.Make(t.at, t.base, false)
+	return n.Make(t.at, t.base, u.own())
 }
 
 // hardLink links to an entry of the same layer. A link to a symbolic link is
@@ -204,7 +243,7 @@ func (u *unpacker) hardLink(t target, hdr *tar.Header) (err error) {
 	if err != nil {
 		return fmt.Errorf("hard link to %s: %w", quote(hdr.Linkname), err)
 	}
-	if old == t.name {
+	if old = u.place(old); old == t.name {
 		return errors.New("hard link to itself")
 	}
 	if u.leftOut[old] {

@@ -31,8 +31,10 @@ type PackOptions struct {
 	Warn func(string)
 	// Live: the tree is one that is in use, mounted, and whoever uses it may
 	// change it at any time. What vanishes meanwhile is left out, and device
-	// nodes are.
+	// nodes are, and what the kernel's own file systems (proc, sysfs) contain.
 	Live bool
+	// KeepIDs writes the ids as they are, and Mapping is not used.
+	KeepIDs bool
 	// Latest, if set, is the latest time that a file gets.
 	Latest time.Time
 }
@@ -65,16 +67,31 @@ func Pack(ctx context.Context, w io.Writer, upper string, o PackOptions) (err er
 		return fmt.Errorf("open %s: %w", upper, err)
 	}
 	defer func() { err = errors.Join(err, unix.Close(root)) }()
+	if err := PackFrom(ctx, w, Source{Dir: root, Name: ".", As: "."}, o); err != nil {
+		return fmt.Errorf("pack %s: %w", upper, err)
+	}
+	return nil
+}
+
+// Source is a file or a directory to pack.
+type Source struct {
+	Dir  int    // an open directory
+	Name string // in Dir; or "." for Dir itself
+	As   string // what the tar calls it
+}
+
+// PackFrom is Pack for one name of a directory that is open already.
+func PackFrom(ctx context.Context, w io.Writer, from Source, o PackOptions) error {
+	top, err := inode.Stat(from.Dir)
+	if err != nil {
+		return err
+	}
 	p := &packer{
-		ctx: ctx, root: root, o: o, opaque: opaqueName(o.Mapping),
+		ctx: ctx, root: from.Dir, from: from, disk: top.Key.Dev, o: o, opaque: opaqueName(o.Mapping),
 		tw: tar.NewWriter(w), links: make(map[inode.Key]string),
 	}
-	n, err := inode.Stat(root)
-	if err != nil {
-		return fmt.Errorf("stat %s: %w", upper, err)
-	}
-	if err := p.dir(".", &n); err != nil {
-		return fmt.Errorf("pack %s: %w", upper, err)
+	if err := p.entry(from.Name); err != nil {
+		return err
 	}
 	return p.tw.Close()
 }
@@ -82,11 +99,21 @@ func Pack(ctx context.Context, w io.Writer, upper string, o PackOptions) (err er
 type packer struct {
 	ctx    context.Context
 	root   int
+	from   Source
+	disk   uint64 // that root is on
 	o      PackOptions
 	opaque string
 	tw     *tar.Writer
 	links  map[inode.Key]string
 	bytes  int64
+}
+
+// called is what the tar calls a name of the tree.
+func (p *packer) called(name string) string {
+	if name == p.from.Name {
+		return p.from.As
+	}
+	return path.Join(p.from.As, strings.TrimPrefix(name, p.from.Name+"/"))
 }
 
 // write writes the entry of a file, which is described with the ids that it has
@@ -97,13 +124,20 @@ func (p *packer) write(name string, n *inode.Inode, first string) error {
 		from = p.o.Mapping.FromCaller
 	}
 	in := *n
+	if p.o.KeepIDs {
+		from = func(id uint32) (uint32, error) { return id, nil }
+	}
 	if err := in.MapIDs(from); err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
 	if !p.o.Latest.IsZero() && in.Time.After(p.o.Latest) {
 		in.Time = p.o.Latest
 	}
-	hdr, lost := header(name, &in)
+	as := p.called(name)
+	if in.IsDir() {
+		as += "/"
+	}
+	hdr, lost := header(as, &in)
 	if first != "" {
 		hdr.Typeflag, hdr.Linkname, hdr.Size = tar.TypeLink, first, 0
 	}
@@ -126,13 +160,13 @@ func (p *packer) dir(name string, in *inode.Inode) error {
 	attrs, opaque, err := attributes(fd, p.opaque)
 	in.Attrs = attrs
 	var names []string
-	if err == nil {
+	if err == nil && !(p.o.Live && in.Key.Dev != p.disk && kernels(fd)) {
 		names, err = d.Readdirnames(-1)
 	}
 	if err = errors.Join(err, d.Close()); err != nil {
 		return fmt.Errorf("%s: %w", quote(name), err)
 	}
-	if err := p.write(name+"/", in, ""); err != nil {
+	if err := p.write(name, in, ""); err != nil {
 		return err
 	}
 	if opaque {
@@ -147,6 +181,20 @@ func (p *packer) dir(name string, in *inode.Inode) error {
 		}
 	}
 	return nil
+}
+
+// kernels reports whether an open directory is of a file system that has no files of
+// anybody's.
+func kernels(fd int) bool {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return false
+	}
+	switch uint32(st.Type) { //nolint:gosec,unconvert // magic numbers have 32 bits; other architectures have other types
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.DEVPTS_SUPER_MAGIC:
+		return true
+	}
+	return false
 }
 
 // open opens a name of the tree, and nothing that a link in it leads to: who
@@ -219,7 +267,7 @@ func (p *packer) entry(name string) error {
 		if first, ok := p.links[n.Key]; ok {
 			return p.write(name, &n, first)
 		}
-		p.links[n.Key] = name
+		p.links[n.Key] = p.called(name)
 	}
 	if n.IsRegular() {
 		return p.file(name)

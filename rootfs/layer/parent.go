@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/inode"
 )
 
 // parent is the directory used last, kept open since entries come in runs.
@@ -42,6 +44,9 @@ func (u *unpacker) lookup(name string) (int, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	if u.o.Into != nil {
+		how.Resolve &^= unix.RESOLVE_NO_XDEV
 	}
 	for {
 		fd, err := unix.Openat2(u.root, name, &how)
@@ -115,12 +120,9 @@ func (u *unpacker) implicitDir(t target) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	id, err := u.o.Mapping.ToStore(0)
-	if err == nil {
-		err = unix.Fchown(fd, int(id), int(id))
-	}
-	if err == nil {
-		err = unix.Fchmod(fd, 0o755)
+	n := inode.Inode{Mode: unix.S_IFDIR | 0o755}
+	if err = u.owner(&n); err == nil {
+		err = u.apply(fd, t.name, &n)
 	}
 	if err == nil && whiteout {
 		err = u.markOpaque(fd)

@@ -29,9 +29,31 @@ type UnpackOptions struct {
 	// Plain: the tar is no layer. Names that stand for removals in a layer are
 	// files' here.
 	Plain bool
+	// Into, if set: the directory is one in use.
+	Into *Into
 	// Warn, if set, is told what could not be kept and why.
 	Warn func(string)
 }
+
+// Into is about a directory that is in use: whoever uses it may change it at any time,
+// and it may have anything in it, mounts included. A file is replaced by a file only,
+// and a directory that is there keeps its owner and mode.
+type Into struct {
+	// As is the name that the tar's one file is given; "": names are the tar's.
+	As string
+	// New: it was made for this, and gets what the tar says of its root.
+	New bool
+	// Owner owns everything; nil: whom the tar says.
+	Owner *Owner
+	// Own: all files belong to the caller, and none gives its rights away: set-id
+	// bits and capabilities are dropped. Mapping and Owner are not used.
+	Own bool
+	// Harmless drops set-id bits and capabilities also without Own.
+	Harmless bool
+}
+
+// Owner is a pair of image ids.
+type Owner struct{ UID, GID uint32 }
 
 // Unpack writes the tar stream in r, which is not compressed, into the
 // directory dir, which is empty and nobody else's. It reads r to its end. When
@@ -44,19 +66,22 @@ func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (err 
 	if err != nil {
 		return fmt.Errorf("open %s: %w", dir, err)
 	}
+	defer func() { err = errors.Join(err, unix.Close(root)) }()
+	return full(dir, UnpackAt(ctx, r, root, o))
+}
+
+// UnpackAt is Unpack for a directory that is open already.
+func UnpackAt(ctx context.Context, r io.Reader, dir int, o UnpackOptions) error {
 	u := &unpacker{
-		root: root, at: parent{fd: -1}, o: o, opaque: opaqueName(o.Mapping),
+		root: dir, at: parent{fd: -1}, o: o, opaque: opaqueName(o.Mapping),
 		limits: o.Limits.withDefaults(), buf: make([]byte, 64<<10),
 	}
-	defer func() {
-		u.forget()
-		err = errors.Join(err, unix.Close(root))
-	}()
+	defer u.forget()
 	in := &boundedReader{ctx: ctx, r: r, limit: u.limits.Bytes}
 	if err := u.stream(in); err != nil {
-		return full(dir, err)
+		return err
 	}
-	return full(dir, u.finishDirs(ctx))
+	return u.finishDirs(ctx)
 }
 
 // full names the directory where an error says that there is no room.
@@ -167,6 +192,7 @@ func (u *unpacker) entry(hdr *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
+	name = u.place(name)
 	if name == "." {
 		if hdr.Typeflag != tar.TypeDir {
 			return errors.New("the root of a layer must be a directory")
@@ -187,6 +213,14 @@ func (u *unpacker) entry(hdr *tar.Header, content io.Reader) error {
 		return u.whiteout(at, base)
 	}
 	return u.make(target{at: at, base: base, name: name}, hdr, content)
+}
+
+// place is where an entry of a clean name goes.
+func (u *unpacker) place(name string) string {
+	if u.o.Into == nil || u.o.Into.As == "" {
+		return name
+	}
+	return u.o.Into.As
 }
 
 // target is a name that an entry goes to: base in the directory open as at.
@@ -236,8 +270,10 @@ func (u *unpacker) device(t target, hdr *tar.Header) error {
 	if hdr.Typeflag == tar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0 && !u.o.Plain {
 		return u.whiteout(t.at, whPrefix+t.base)
 	}
-	if _, _, err := u.clear(t, false); err != nil {
-		return err
+	if u.o.Into == nil {
+		if _, _, err := u.clear(t, false); err != nil {
+			return err
+		}
 	}
 	const most = 10_000
 	if len(u.leftOut) == most {

@@ -83,6 +83,8 @@ func (m *monitor) handle(c *wire.Conn) (keep bool, err error) {
 		return false, m.serveExec(c, req)
 	case wire.OpExport:
 		return false, m.serveExport(c)
+	case wire.OpFiles:
+		return false, m.serveFiles(c, req)
 	case wire.OpWait:
 		return m.control.addWaiter(c), nil
 	case wire.OpSignal:

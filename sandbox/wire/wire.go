@@ -5,7 +5,7 @@
 // monitor's control socket: frames of a type byte, a 32-bit big-endian length
 // and that many bytes.
 //
-// A client opens a connection with one Request. Attach, Run, Exec and Export requests
+// A client opens a connection with one Request. Attach, Run, Exec, Export and Files requests
 // then turn the connection into a stream of terminal or pipe data; all others
 // get one Reply. Both ends run as the same user; the socket lies in a
 // directory that only this user can enter.
@@ -23,6 +23,7 @@ import (
 	"sync"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/sandbox/files"
 	"github.com/claude-pocket-console/cpc/sandbox/network"
 )
 
@@ -83,6 +84,8 @@ type RequestBody struct {
 	// Limits are all that the sandbox is to have, for OpUpdate.
 	Limits *cgroups.Limits `json:"limits,omitempty"`
 	Net    *NetRequest     `json:"net,omitempty"`
+	Files  *files.Order    `json:"files,omitempty"`
+	User   string          `json:"user,omitempty"` // who is to own the files that are put
 }
 
 // What a request asks for.
@@ -97,6 +100,7 @@ const (
 	OpPause   = "pause"
 	OpUnpause = "unpause"
 	OpNet     = "net"
+	OpFiles   = "files"
 )
 
 // NetRequest is about the sandbox's network, whose policy is an allowlist.
