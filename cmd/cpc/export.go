@@ -20,8 +20,8 @@ func (a imageCommands) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export [OPTIONS] NAME", Short: "Export the file system of a running sandbox or of an image as a tar",
 		Long: `Export the file system of a running sandbox or of an image as a tar. Mounts such as
-/tmp, the home and /proc are left out; cpc exec SANDBOX tar copies files from
-those. The file system of a sandbox is removed when the sandbox exits, so an
+/tmp, the home and /proc are left out; cpc cp SANDBOX:PATH - writes a directory on
+one of those as a tar. The file system of a sandbox is removed when the sandbox exits, so an
 exited sandbox cannot be exported.`,
 		Example: "  cpc export -o files.tar box\n  cpc export debian:trixie-slim | tar t",
 		Args:    wants(1, 1),

@@ -49,7 +49,7 @@ func TestCopy(t *testing.T) {
 		w.must(t, "cp", "-q", dir+"/d", name+":/tmp")
 		w.must(t, "cp", "-q", dir+"/g", name+":/dev/shm/h")
 		w.must(t, "cp", "-q", dir+"/large", name+":/tmp/")
-		if out := w.must(t, "exec", name, "sh", "-c", "cat /tmp/d/sub/f /dev/shm/h; stat -c %u:%g:%a /tmp/d/sub/f"); out != "textfile0:0:640\n" {
+		if out := w.must(t, "exec", "-u", "0", name, "sh", "-c", "cat /tmp/d/sub/f /dev/shm/h; stat -c %u:%g:%a /tmp/d/sub/f"); out != "textfile0:0:640\n" {
 			t.Errorf("in the sandbox: %q", out)
 		}
 		if w.mode != single {
@@ -161,11 +161,11 @@ ln -s ../../../../../../../../../..$1 /tmp/keep/up
 while :; do
 	mv -T /tmp/in /tmp/keep/in; cp -P /tmp/keep/abs /tmp/in; rm /tmp/in
 	cp -P /tmp/keep/up /tmp/in; rm /tmp/in; mv -T /tmp/keep/in /tmp/in
-	for p in /proc/[0-9]*; do grep -aq files-helper $p/cmdline 2>/dev/null && touch /tmp/seen; done
+	for p in /proc/[0-9]*; do grep -aq "[f]iles-helper" $p/cmdline 2>/dev/null && touch /tmp/seen; done
 done`
 		name := w.detach(t, nil, "sh", "-c", attack, "sh", secret)
 		eventually(t, soon, "the attack has begun", func() bool {
-			_, _, code := w.run(t, "exec", name, "test", "-e", "/tmp/keep/up")
+			_, _, code := w.run(t, "exec", name, "test", "-L", "/tmp/keep/up")
 			return code == 0
 		})
 		mine := w.give(t, map[string]string{"f": "mine"})
