@@ -70,7 +70,8 @@ func Start(o Order, l Launch) (*Helper, error) {
 	}
 	if err != nil {
 		h.Kill()
-		return nil, errors.Join(err, ignoreExit(h.cmd.Wait()))
+		_ = h.cmd.Wait() // it was killed
+		return nil, err
 	}
 	return h, nil
 }
@@ -121,14 +122,6 @@ func (h *Helper) Wait() error {
 		return fmt.Errorf("the helper that copies files: %w", err)
 	}
 	return errors.New(said)
-}
-
-// ignoreExit is nil for a process that has ended, however.
-func ignoreExit(err error) error {
-	if _, ok := errors.AsType[*exec.ExitError](err); ok {
-		return nil
-	}
-	return err
 }
 
 // limited keeps the beginning of what a helper says.
