@@ -19,11 +19,10 @@ func (e *Engine) GetFiles(ctx context.Context, name string, o files.Order, w io.
 	return e.transfer(ctx, name, wire.RequestBody{Op: wire.OpFiles, Files: &o}, Streams{Out: w})
 }
 
-// PutFiles unpacks a tar in a running sandbox, as the order says. User is who is to own
-// it, if the order has no owner; "" keeps what the tar says.
-func (e *Engine) PutFiles(ctx context.Context, name string, o files.Order, user string, r io.Reader) error {
+// PutFiles unpacks a tar in a running sandbox, as the order says.
+func (e *Engine) PutFiles(ctx context.Context, name string, o files.Order, r io.Reader) error {
 	o.Do = files.Put
-	return e.transfer(ctx, name, wire.RequestBody{Op: wire.OpFiles, Files: &o, User: user}, Streams{In: r})
+	return e.transfer(ctx, name, wire.RequestBody{Op: wire.OpFiles, Files: &o}, Streams{In: r})
 }
 
 func (e *Engine) transfer(ctx context.Context, name string, req wire.RequestBody, st Streams) error {
@@ -61,7 +60,7 @@ func (e *Engine) CopyOut(ctx context.Context, name string, o files.Order, to fil
 var errNotTaken = errors.New("the rest was not taken")
 
 // CopyIn copies a file or directory of the caller's into a running sandbox, by docker's rules.
-func (e *Engine) CopyIn(ctx context.Context, name string, from files.Local, o files.Order, user string, seen func(io.Writer) io.Writer) (err error) {
+func (e *Engine) CopyIn(ctx context.Context, name string, from files.Local, o files.Order, seen func(io.Writer) io.Writer) (err error) {
 	if o.Source, err = from.Source(); err != nil {
 		return err
 	}
@@ -72,7 +71,7 @@ func (e *Engine) CopyIn(ctx context.Context, name string, from files.Local, o fi
 		_ = pw.CloseWithError(err)
 		packed <- err
 	}()
-	err = e.PutFiles(ctx, name, o, user, pr)
+	err = e.PutFiles(ctx, name, o, pr)
 	_ = pr.CloseWithError(errNotTaken)
 	if packErr := <-packed; packErr != nil && !errors.Is(packErr, errNotTaken) {
 		return packErr

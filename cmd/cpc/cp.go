@@ -97,12 +97,12 @@ func (a sandboxCommands) cp(ctx context.Context, f *cpFlags, from, to string) er
 	if out {
 		return copyOut(ctx, e, source, files.Order{Path: sourcePath, Follow: f.follow}, outTo{to, f.archive, busy.writing})
 	}
-	o := files.Order{Path: targetPath}
+	o := files.Order{Path: targetPath, User: f.user}
 	if !f.archive && f.user == "" {
 		o.Owner = &layer.Owner{}
 	}
 	if from != "-" {
-		return e.CopyIn(ctx, target, files.Local{Path: from, Follow: f.follow}, o, f.user, busy.writing)
+		return e.CopyIn(ctx, target, files.Local{Path: from, Follow: f.follow}, o, busy.writing)
 	}
 	if term.IsTerminal(int(os.Stdin.Fd())) {
 		return usageError{errors.New("redirect a tar to standard input")}
@@ -113,7 +113,7 @@ func (a sandboxCommands) cp(ctx context.Context, f *cpFlags, from, to string) er
 		return fmt.Errorf("standard input: %w", err)
 	}
 	defer tar.Close()
-	return e.PutFiles(ctx, target, o, f.user, tar)
+	return e.PutFiles(ctx, target, o, tar)
 }
 
 // outTo is where files go that come out of a sandbox.

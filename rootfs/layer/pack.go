@@ -160,7 +160,7 @@ func (p *packer) dir(name string, in *inode.Inode) error {
 	attrs, opaque, err := attributes(fd, p.opaque)
 	in.Attrs = attrs
 	var names []string
-	if err == nil && !(p.o.Live && in.Key.Dev != p.disk && kernels(fd)) {
+	if err == nil && (!p.o.Live || in.Key.Dev == p.disk || !kernels(fd)) {
 		names, err = d.Readdirnames(-1)
 	}
 	if err = errors.Join(err, d.Close()); err != nil {
@@ -190,7 +190,7 @@ func kernels(fd int) bool {
 	if err := unix.Fstatfs(fd, &st); err != nil {
 		return false
 	}
-	switch uint32(st.Type) { //nolint:gosec,unconvert // magic numbers have 32 bits; other architectures have other types
+	switch uint32(st.Type) { //nolint:gosec // magic numbers have 32 bits; other architectures have other types
 	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.DEVPTS_SUPER_MAGIC:
 		return true
 	}

@@ -64,6 +64,8 @@ type Order struct {
 	Source Source `json:"source"`
 	// Owner owns what is put there; nil keeps what the tar says.
 	Owner *layer.Owner `json:"owner,omitempty"`
+	// User is who is to own it, by the sandbox's files: the monitor looks its Owner up.
+	User string `json:"user,omitempty"`
 	// Single: the sandbox has one id only. The monitor says.
 	Single bool `json:"single,omitempty"`
 }

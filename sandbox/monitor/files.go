@@ -32,8 +32,8 @@ func (m *monitor) serveFiles(c *wire.Conn, req wire.RequestBody) error {
 	}
 	defer m.execs.wg.Done()
 	order := *req.Files
-	if req.User != "" {
-		u, err := m.resolveUser(req.User)
+	if order.User != "" {
+		u, err := m.resolveUser(order.User)
 		if err != nil {
 			return err
 		}

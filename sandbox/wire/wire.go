@@ -85,7 +85,6 @@ type RequestBody struct {
 	Limits *cgroups.Limits `json:"limits,omitempty"`
 	Net    *NetRequest     `json:"net,omitempty"`
 	Files  *files.Order    `json:"files,omitempty"`
-	User   string          `json:"user,omitempty"` // who is to own the files that are put
 }
 
 // What a request asks for.
