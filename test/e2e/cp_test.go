@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 // give makes files in the caller's home, and returns the directory they are in.
@@ -164,7 +166,7 @@ while :; do
 	for p in /proc/[0-9]*; do grep -aq "[f]iles-helper" $p/cmdline 2>/dev/null && touch /tmp/seen; done
 done`
 		name := w.detach(t, nil, "sh", "-c", attack, "sh", secret)
-		eventually(t, soon, "the attack has begun", func() bool {
+		testkit.Eventually(t, soon, "the attack has begun", func() bool {
 			_, _, code := w.run(t, "exec", name, "test", "-L", "/tmp/keep/up")
 			return code == 0
 		})
