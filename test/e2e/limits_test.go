@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/claude-pocket-console/cpc/cgroups"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 )
 
 func TestMemoryHog(t *testing.T) {
@@ -126,11 +126,7 @@ func TestExecAtTheLimit(t *testing.T) {
 	const fill = `while (1) { my $p = fork(); last unless defined $p; sleep 1000 unless $p } $| = 1; print "full\n"; sleep 1000`
 	eachOf(t, []string{root}, func(t *testing.T, w *who) {
 		name := w.detach(t, []string{"--pids-limit", "20"}, "perl", "-e", fill)
-		for begun := time.Now(); w.must(t, "logs", name) != "full\n"; time.Sleep(20 * time.Millisecond) {
-			if time.Since(begun) > soon {
-				t.Fatal("the limit is not reached")
-			}
-		}
+		testkit.Eventually(t, soon, "the limit is reached", func() bool { return w.must(t, "logs", name) == "full\n" })
 		for range 3 {
 			stdout, stderr, code := w.run(t, "exec", name, "true")
 			if code != 1 || stdout != "" || len(lines(stderr)) != 2 || !strings.Contains(stderr, "leaves no room for another program (20)") {
