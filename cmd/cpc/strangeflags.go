@@ -10,7 +10,7 @@ import (
 
 const (
 	noHostFiles = "a sandbox sees no files of the host. Copy files into the image (COPY), or into a running sandbox:\n" +
-		"  tar c DIRECTORY | cpc exec -i NAME tar x"
+		"  cpc cp DIRECTORY NAME:PATH"
 	noPorts     = "nothing from outside reaches a sandbox. Send the request from inside: cpc exec NAME curl http://127.0.0.1:PORT"
 	noAddress   = "every sandbox has its own network, and the same address in it. Show what it can reach with: cpc net show NAME"
 	noDevices   = "a sandbox has no devices of the host"

@@ -24,7 +24,10 @@ func flagsOfBundles() [][]string {
 			"--network", "host", "--dns", "192.0.2.1", "--security-opt", "no-new-privileges=false", "--security-opt", "seccomp=unconfined",
 			"--cpus", "0", "--cpu-period", "50000", "--cpu-quota", "25000", "--cpuset-cpus", "0", "--memory", "256m", "--memory-reservation", "64m", "--memory-swap", "512m",
 		},
-		{"--network", "none", "--storage-opt", "size=64m", "--memory-high", "128m", "--blkio-weight", "100", "--cpuset-mems", "0"},
+		{
+			"--network", "none", "--storage-opt", "size=64m", "--memory-high", "128m", "--blkio-weight", "100", "--cpuset-mems", "0",
+			"--profile", "work", "--sysctl", "net.ipv4.ip_unprivileged_port_start=80",
+		},
 	}
 }
 
