@@ -4,7 +4,6 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 
 	"github.com/claude-pocket-console/cpc/build/dockerfile"
+	"github.com/claude-pocket-console/cpc/internal/bounded"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/outbound"
 	"github.com/claude-pocket-console/cpc/internal/visible"
@@ -240,6 +240,10 @@ func (c *GitCheckout) environment() ([]string, error) {
 	return env, nil
 }
 
+// maxGitOutput is how much is kept of what git prints, in bytes: a server chooses its
+// list of branches, and what it says on standard error.
+const maxGitOutput = 4 << 20
+
 // git runs one command in dir and returns its output without the last newline.
 func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (string, error) {
 	env, err := c.environment()
@@ -249,7 +253,7 @@ func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (stri
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
 	cmd.Env = env
-	var stdout, stderr bytes.Buffer
+	stdout, stderr := bounded.Buffer{Most: maxGitOutput}, bounded.Buffer{Most: maxGitOutput}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
@@ -260,6 +264,9 @@ func (c *GitCheckout) git(ctx context.Context, dir string, args ...string) (stri
 			why = err.Error()
 		}
 		return "", fmt.Errorf("git %s: %s", args[0], visible.Bounded(why, 400))
+	}
+	if stdout.Over() {
+		return "", fmt.Errorf("git %s: it prints more than %d bytes", args[0], maxGitOutput)
 	}
 	return strings.TrimSpace(stdout.String()), nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/claude-pocket-console/cpc/internal/beside"
+	"github.com/claude-pocket-console/cpc/internal/bounded"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 )
 
@@ -135,12 +136,12 @@ func (p Program) ask(ctx context.Context, dir string, request Request) (*Respons
 	defer stop()
 	cmd := exec.CommandContext(ctx, p.path)
 	cmd.Dir, cmd.Env, cmd.Stdin = dir, []string{"GOMAXPROCS=2"}, bytes.NewReader(in)
-	out, said := bounded{max: maxResponse}, bounded{max: maxStderr}
+	out, said := bounded.Buffer{Most: maxResponse}, bounded.Buffer{Most: maxStderr}
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s: %w: %q", programName, errors.Join(err, ctx.Err()), strings.TrimSpace(said.String()))
 	}
-	if out.over {
+	if out.Over() {
 		return nil, fmt.Errorf("%s: more than %d bytes of an answer", programName, maxResponse)
 	}
 	var r Response
@@ -151,22 +152,6 @@ func (p Program) ask(ctx context.Context, dir string, request Request) (*Respons
 		return nil, errors.New(r.Error)
 	}
 	return &r, nil
-}
-
-// bounded keeps the first bytes that are written to it.
-type bounded struct {
-	bytes.Buffer
-	max  int
-	over bool
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	keep := p
-	if room := b.max - b.Len(); len(keep) > room {
-		keep, b.over = keep[:room], true
-	}
-	_, err := b.Buffer.Write(keep)
-	return len(p), err
 }
 
 // Serve answers one request. Confine is called with the paths that answering

@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/bounded"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
@@ -144,16 +145,18 @@ func rowsOfUser(ctx context.Context, uid int, args []string) ([]psRow, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, othersTime)
 	defer cancel()
-	var out, fail atMost
+	out, fail := bounded.Buffer{Most: maxOthers}, bounded.Buffer{Most: maxOthers}
 	err = u.command(ctx, append([]string{"ps", "--format", "{{json .}}"}, args...), &out, &fail).Run()
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("user %s: no answer within %v", u.name, othersTime)
 	case err != nil:
-		return nil, fmt.Errorf("user %s: %w: %s", u.name, err, visible.Line(fail.data.String()))
+		return nil, fmt.Errorf("user %s: %w: %s", u.name, err, visible.Line(fail.String()))
+	case out.Over():
+		return nil, fmt.Errorf("user %s: cpc ps prints more than %d bytes", u.name, maxOthers)
 	}
 	var rows []psRow
-	for d := json.NewDecoder(&out.data); ; {
+	for d := json.NewDecoder(bytes.NewReader(out.Bytes())); ; {
 		var row psRow
 		err := d.Decode(&row)
 		if errors.Is(err, io.EOF) {
@@ -169,15 +172,4 @@ func rowsOfUser(ctx context.Context, uid int, args []string) ([]psRow, error) {
 		}
 		rows = append(rows, row)
 	}
-}
-
-// atMost is a buffer that takes maxOthers bytes.
-type atMost struct{ data bytes.Buffer } // not embedded: io.Copy would fill it by ReadFrom
-
-// Write implements io.Writer.
-func (b *atMost) Write(p []byte) (int, error) {
-	if b.data.Len()+len(p) > maxOthers {
-		return 0, fmt.Errorf("more than %d bytes", maxOthers)
-	}
-	return b.data.Write(p)
 }

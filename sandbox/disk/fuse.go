@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/claude-pocket-console/cpc/internal/bounded"
 )
 
 // openFUSE mounts the image by fuse2fs.
@@ -62,7 +64,7 @@ func (d *Disk) openFUSE(o Options) error {
 // server is a running fuse2fs.
 type server struct {
 	process *exec.Cmd
-	said    *limited
+	said    *bounded.Buffer
 	ended   chan struct{}
 }
 
@@ -73,7 +75,7 @@ type server struct {
 // but the image and what programs are made of. It ends with its pid
 // namespace's parent, the caller's.
 func serve(program, image string, device *os.File) (*server, error) {
-	s := &server{said: &limited{}, ended: make(chan struct{})}
+	s := &server{said: &bounded.Buffer{Most: 4096}, ended: make(chan struct{})}
 	// fakeroot: the checks are the kernel's. The server's own would know
 	// nothing of capabilities in the sandbox.
 	s.process = exec.Command(program, image, "/dev/fd/3", "-f", "-o", "fakeroot") //nolint:gosec // a system program
@@ -117,14 +119,4 @@ func (s *server) stop() {
 	case <-s.ended:
 	case <-time.After(10 * time.Second): // the kernel ends it with us
 	}
-}
-
-// limited keeps the beginning of what a server says.
-type limited struct{ bytes.Buffer }
-
-func (l *limited) Write(p []byte) (int, error) {
-	if room := 4096 - l.Len(); room > 0 {
-		l.Buffer.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
 }

@@ -4,7 +4,6 @@
 package files
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/bounded"
 	"github.com/claude-pocket-console/cpc/internal/handoff"
 	"github.com/claude-pocket-console/cpc/internal/idmap"
 )
@@ -34,7 +34,7 @@ type Helper struct {
 	Out io.Reader
 
 	cmd  *exec.Cmd
-	said limited
+	said bounded.Buffer
 }
 
 // Start starts a helper. The caller reads Out to its end, and calls Wait.
@@ -47,7 +47,7 @@ func Start(o Order, l Launch) (*Helper, error) {
 		return nil, err
 	}
 	defer send.Close()
-	h := &Helper{cmd: exec.Command("/proc/self/exe", Role)}
+	h := &Helper{cmd: exec.Command("/proc/self/exe", Role), said: bounded.Buffer{Most: 8 << 10}}
 	h.cmd.Dir = "/"
 	// Few threads: they count in the sandbox. No file of the host is looked at for a time zone.
 	h.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=none", "TZ=UTC"}
@@ -122,15 +122,4 @@ func (h *Helper) Wait() error {
 		return fmt.Errorf("the helper that copies files: %w", err)
 	}
 	return errors.New(said)
-}
-
-// limited keeps the beginning of what a helper says.
-type limited struct{ bytes.Buffer }
-
-func (l *limited) Write(p []byte) (int, error) {
-	const most = 8 << 10
-	if room := most - l.Len(); room > 0 {
-		l.Buffer.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
 }

@@ -5,7 +5,6 @@ package process
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -22,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claude-pocket-console/cpc/internal/bounded"
 	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/ownfile"
 )
@@ -95,7 +95,7 @@ func (o *Runtime) ran(ctx context.Context, files [3]*os.File, args ...string) (l
 	cmd.Cancel = func() error { return held.killAll(cmd.Process.Pid) }
 	cmd.Dir = o.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
-	var said bytes.Buffer
+	said := bounded.Buffer{Most: 64 << 10}
 	if files[2] == nil {
 		cmd.Stderr = &said
 	}
