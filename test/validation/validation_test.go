@@ -70,7 +70,7 @@ func TestValidation(t *testing.T) {
 			continue
 		}
 		t.Run(e.Name(), func(t *testing.T) {
-			if !strings.HasPrefix(e.Name(), "linux_cgroups_") { // those share a path
+			if !sharesCgroup(e.Name()) {
 				t.Parallel()
 			}
 			ok, bad := s.validate(t, e.Name())
@@ -89,6 +89,11 @@ func TestValidation(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() { t.Logf("%d checks passed, %d did not", passed.Load(), failed.Load()) })
+}
+
+// sharesCgroup reports whether a program uses /cgrouptest, as all do that need a cgroup.
+func sharesCgroup(program string) bool {
+	return strings.HasPrefix(program, "linux_cgroups_") || program == "delete_resources" || program == "delete_only_create_resources"
 }
 
 // validate runs one program and returns how many checks have passed, and which
