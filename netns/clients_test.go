@@ -201,7 +201,7 @@ func (b *box) try(t *testing.T, s *site, name string, c client) {
 	if c.command != nil {
 		o.Do, o.Names = "command", append(append(slices.Clone(c.command), siteName, s.ca), c.after...)
 		o.Addrs = []string{"HOME=" + home, "TMPDIR=" + home, "NODE_EXTRA_CA_CERTS=" + s.ca, "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C.UTF-8"}
-		o.Wait = 2 * time.Minute
+		o.Wait = 6 * time.Minute
 	}
 	r := b.do(o)
 	got := map[string]string{}
@@ -251,7 +251,7 @@ func goClient(o order) (r result, err error) {
 		var protocols http.Protocols
 		protocols.SetHTTP1(how != "h2")
 		protocols.SetHTTP2(how == "h2")
-		c := http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{
+		c := http.Client{Timeout: 45 * time.Second, Transport: &http.Transport{
 			DialContext: d.DialContext, TLSClientConfig: &tls.Config{RootCAs: roots}, Protocols: &protocols, //nolint:gosec // for tests
 		}}
 		scheme := strings.Replace(how, "h2", "https", 1)

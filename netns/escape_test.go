@@ -261,7 +261,8 @@ func TestHalfOpen(t *testing.T) {
 			b.works(order{Do: "syns", Addr: netip.AddrPortFrom(good, port).String(), N: 45000})
 			most = max(most, tracked(t.T, n))
 		}
-		if most > 30_000 {
+		// Without a bound all of them; a busy kernel forgets what has expired a little later.
+		if most > 60_000 {
 			t.Errorf("%d connections are tracked after 90,000 half-open ones", most)
 		}
 		t.Logf("%d connections were tracked", most)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 func TestFlood(t *testing.T) {
@@ -63,6 +64,11 @@ func TestJSON(t *testing.T) {
 // connection off the record, and with too many connections the name, address, port
 // and bytes of each are in the sums.
 func TestConnectionsAreKept(t *testing.T) {
+	synctest.Test(t, keepsConnections) // in one moment, however long it takes
+}
+
+func keepsConnections(t *testing.T) {
+	t.Helper()
 	var got []Event
 	r := NewRecorder("box", func(e Event) { got = append(got, e) })
 	const questions, connections, names = 20000, 5000, 700

@@ -12,7 +12,7 @@ const https = require('node:https')
 
 const [host, ca, modules] = process.argv.slice(2)
 const WebSocket = require(modules + '/ws')
-const bound = 15000
+const bound = 45000
 const many = Array.from({ length: 20 }, (_, n) => n)
 const big = Buffer.from('0123456789abcdef'.repeat(512 << 10))
 const sha = data => createHash('sha256').update(data).digest('hex')

@@ -14,7 +14,7 @@ library, host, ca = sys.argv[1:]
 plain, secure = "http://" + host, "https://" + host
 many = 20
 big = b"0123456789abcdef" * (512 << 10)
-bound = 15
+bound = 45
 
 
 def sha(data):

@@ -28,7 +28,7 @@ use_curl() {
 		case $version in http1.0) schemes=http ;; http1.1) schemes='http https' ;; http2) schemes=https ;; esac
 		for scheme in $schemes; do
 			url=$scheme://$host
-			c() { curl -sS "--$version" --max-time 15 --cacert "$ca" "$@"; }
+			c() { curl -sS "--$version" --max-time 45 --cacert "$ca" "$@"; }
 			get_sum() { c "$url/down" | sum; }
 			kept() { c -o /dev/null -o /dev/null -w '%{num_connects} ' "$url/" "$url/"; }
 			at_once() { c -Z --parallel-max 20 -o /dev/null -w '%{http_code} ' "$url/?[1-20]" | tr ' ' '\n' | grep -c 200; }
@@ -42,10 +42,10 @@ use_curl() {
 			fact "$version $scheme cut" c -o /dev/null "$url/cut"
 		done
 	done
-	fact "refused name" curl -sS --max-time 15 http://other.test/
-	fact "refused port" curl -sS --max-time 15 "http://$host:81/"
-	fact "other name" curl -sS --max-time 15 --connect-to "other.test:80:$host:80" -o /dev/null -w '%{http_code}' http://other.test/
-	fact "other name TLS" curl -ksS --max-time 15 --connect-to "other.test:443:$host:443" https://other.test/
+	fact "refused name" curl -sS --max-time 45 http://other.test/
+	fact "refused port" curl -sS --max-time 45 "http://$host:81/"
+	fact "other name" curl -sS --max-time 45 --connect-to "other.test:80:$host:80" -o /dev/null -w '%{http_code}' http://other.test/
+	fact "other name TLS" curl -ksS --max-time 45 --connect-to "other.test:443:$host:443" https://other.test/
 }
 
 use_git() {
@@ -53,7 +53,7 @@ use_git() {
 	git config --global user.email test@site.test && git config --global user.name test
 	# Not HTTP/2 for pushes: Debian 12's git and curl sometimes send a pack wrong that
 	# way (it is wrong before it is encrypted).
-	bounded() { timeout 15 git "$@"; }
+	bounded() { timeout 45 git "$@"; }
 	for scheme in http https; do
 		rm -rf work
 		fact "$scheme clone" bounded clone -q "$scheme://$host/git/repo" work
@@ -62,7 +62,7 @@ use_git() {
 		head -c 4000000 /dev/urandom >"work/$scheme" && git -C work add . && git -C work commit -qm "$scheme"
 		fact "$scheme push" bounded -C work -c http.version=HTTP/1.1 push -q origin HEAD:main
 		# shellcheck disable=SC2016 # the inner shell's
-		fact "$scheme pushed" sh -c '[ "$(timeout 15 git -C work ls-remote -q origin main | cut -f 1)" = "$(git -C work rev-parse HEAD)" ] && echo same'
+		fact "$scheme pushed" sh -c '[ "$(timeout 45 git -C work ls-remote -q origin main | cut -f 1)" = "$(git -C work rev-parse HEAD)" ] && echo same'
 		fact "$scheme cut" bounded clone -q "$scheme://$host/cut" cut
 	done
 	fact "refused name" bounded ls-remote -q https://other.test/git/repo
@@ -73,9 +73,9 @@ use_npm() {
 	export npm_config_loglevel=error npm_config_fetch_timeout=15000 npm_config_ignore_scripts=true
 	for scheme in http https; do
 		rm -rf node_modules package*.json .npm
-		fact "$scheme install" sh -c "timeout 20 npm install --registry $scheme://$host/npm/ thing >&2 && sha256sum <node_modules/thing/big | cut -d ' ' -f 1"
+		fact "$scheme install" sh -c "timeout 60 npm install --registry $scheme://$host/npm/ thing >&2 && sha256sum <node_modules/thing/big | cut -d ' ' -f 1"
 	done
-	refused() { timeout 20 npm view --registry https://other.test/npm/ thing >/dev/null; }
+	refused() { timeout 60 npm view --registry https://other.test/npm/ thing >/dev/null; }
 	fact "refused name" refused
 }
 
@@ -86,7 +86,7 @@ use_apt() {
 		rm -rf state/lists/* ./*.deb
 		echo "deb [trusted=yes] $scheme://$host/apt ./" >etc/list
 		a() {
-			timeout 20 apt-get -qq -o Dir::State="$PWD/state" -o Dir::State::status="$PWD/etc/status" -o Dir::Cache="$PWD/cache" -o Dir::Etc="$PWD/etc" \
+			timeout 60 apt-get -qq -o Dir::State="$PWD/state" -o Dir::State::status="$PWD/etc/status" -o Dir::Cache="$PWD/cache" -o Dir::Etc="$PWD/etc" \
 				-o Dir::Etc::sourcelist="$PWD/etc/list" -o APT::Sandbox::User=root -o Acquire::Retries=0 -o Acquire::https::CAInfo="$ca" \
 				-o APT::Update::Error-Mode=any "$@"
 		}
