@@ -166,14 +166,22 @@ func loaded(t *testing.T, name string) []unix.SockFilter {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	traced := 0
 	defer func() {
+		// A process with a thread that is traced does not end before its tracer has waited
+		// for that thread.
+		followed := traced != 0 && unix.PtraceDetach(traced) != nil
 		_ = cmd.Process.Kill()
+		if followed && traced != cmd.Process.Pid {
+			_, _ = unix.Wait4(traced, nil, unix.WALL, nil)
+		}
 		_ = cmd.Wait()
 	}()
 	tid := filtered(t, cmd.Process.Pid)
 	if err := unix.PtraceSeize(tid); err != nil {
 		t.Fatal(err)
 	}
+	traced = tid
 	if err := unix.PtraceInterrupt(tid); err != nil {
 		t.Fatal(err)
 	}
