@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/claude-pocket-console/cpc/internal/idmap"
+	"github.com/claude-pocket-console/cpc/internal/testkit"
 	"github.com/claude-pocket-console/cpc/internal/modetest"
 )
 
@@ -266,6 +267,9 @@ func TestHalfOpen(t *testing.T) {
 			t.Errorf("%d connections are tracked after 90,000 half-open ones", most)
 		}
 		t.Logf("%d connections were tracked", most)
+		if !testkit.Within(30*time.Second, func() bool { return tracked(t.T, n) <= 30_000 }) {
+			t.Errorf("%d connections are still tracked", tracked(t.T, n))
+		}
 		if r := b.works(order{Do: "tcp", Addr: "good.test:80", Send: get("good.test")}); !strings.Contains(r.Text, "hello from good.test") {
 			t.Errorf("what is allowed does not work any more: %+v", r)
 		}

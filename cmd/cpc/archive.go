@@ -14,9 +14,9 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/claude-pocket-console/cpc/internal/atomicfile"
+	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/rootfs"
 )
 
@@ -72,7 +72,7 @@ const privately = 0o600
 // standard output.
 func writeOutput(name string, mode fs.FileMode, write func(io.Writer) error) error {
 	if name == "" || name == "-" {
-		if term.IsTerminal(int(os.Stdout.Fd())) {
+		if terminal.Is(os.Stdout) {
 			return errTerminal
 		}
 		return write(os.Stdout)
@@ -92,7 +92,7 @@ loaded, so that the first run starts without delay.`,
 		Example: "  cpc load -i sandbox.tar\n  docker save debian | cpc load",
 		Args:    wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if (input == "" || input == "-") && term.IsTerminal(int(os.Stdin.Fd())) {
+			if (input == "" || input == "-") && terminal.Is(os.Stdin) {
 				return usageErrorf(cmd, "name an archive with --input, or redirect one to standard input")
 			}
 			want, err := optionalPlatform(platform)

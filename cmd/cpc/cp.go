@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +13,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"github.com/claude-pocket-console/cpc/internal/terminal"
 	"github.com/claude-pocket-console/cpc/rootfs/layer"
 	"github.com/claude-pocket-console/cpc/sandbox"
 	"github.com/claude-pocket-console/cpc/sandbox/files"
@@ -35,28 +34,26 @@ func (a sandboxCommands) cpCommand() *cobra.Command {
 no program for it. A path in the sandbox is relative to its root directory. The rules
 are docker's:
 
-- A directory is copied to the given path if nothing is there, and into the directory
-  that is there. If the source ends with /. its contents are copied.
-- A file is copied to the given path, or into the directory that is there. A path that
-  ends with / must be a directory.
-- A directory that leads to the given path is not made.
-- A symbolic link is copied as a link; --follow-link copies the file that the source
-  leads to.
+- If the destination does not exist, it becomes a copy of the source. If it is a
+  directory, the source is copied into it.
+- If the source ends with /. the contents of the directory are copied.
+- A destination that ends with / must be a directory.
+- Parent directories of the destination are not created.
+- A symbolic link is copied as a link. --follow-link copies the file that it points to.
 - With - as a path, a tar is read from standard input or written to standard output.
 
-Files that are copied into a sandbox belong to its root, and files that are copied out
-of it to you, unless --archive or --user is given. A directory that is there already
-keeps its owner and mode. Set-user-id and set-group-id bits and capabilities of files are not
-copied out of a sandbox.`,
+Files copied into a sandbox belong to its root user. Files copied out of it belong to
+you. --archive and --user change that. An existing directory keeps its owner and mode.
+Set-user-id bits, set-group-id bits and file capabilities are not copied out of a sandbox.`,
 		Example: "  cpc cp report.csv box:/tmp/\n  cpc cp box:/home/sandbox/out .\n  cpc cp box:/srv/. - | tar t\n  cpc cp --user sandbox src box:/home/sandbox/",
 		Args:    wants(2, 2),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.cp(cmd.Context(), f, args[0], args[1]) },
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&f.archive, "archive", "a", false, "Keep the user and group ids of files")
-	fs.BoolVarP(&f.follow, "follow-link", "L", false, "Copy the file that a symbolic link in the source path leads to")
+	fs.BoolVarP(&f.follow, "follow-link", "L", false, "Copy the file that a symbolic link in the source path points to")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Do not show progress")
-	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` that is to own files copied into a sandbox (default: root)")
+	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` that owns the files copied into a sandbox (default: root)")
 	return cmd
 }
 
@@ -104,7 +101,7 @@ func (a sandboxCommands) cp(ctx context.Context, f *cpFlags, from, to string) er
 	if from != "-" {
 		return e.CopyIn(ctx, target, files.Local{Path: from, Follow: f.follow}, o, busy.writing)
 	}
-	if term.IsTerminal(int(os.Stdin.Fd())) {
+	if terminal.Is(os.Stdin) {
 		return usageError{errors.New("redirect a tar to standard input")}
 	}
 	o.Source = files.Source{Kind: files.Archive}
@@ -127,25 +124,9 @@ func copyOut(ctx context.Context, e *sandbox.Engine, name string, o files.Order,
 	if to.path != "-" {
 		return e.CopyOut(ctx, name, o, files.Local{Path: to.path, KeepOwner: to.archive}, to.seen)
 	}
-	if term.IsTerminal(int(os.Stdout.Fd())) {
+	if terminal.Is(os.Stdout) {
 		return usageError{errors.New("an archive is not written to a terminal: redirect standard output")}
 	}
 	o.Named = !files.IsContents(o.Path)
-	pr, pw := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := e.GetFiles(ctx, name, o, to.seen(pw))
-		_ = pw.CloseWithError(err)
-		done <- err
-	}()
-	in := bufio.NewReader(pr)
-	_, err := files.ReadFound(in)
-	if err == nil {
-		_, err = io.Copy(os.Stdout, in)
-	}
-	_ = pr.CloseWithError(err)
-	if sent := <-done; sent != nil {
-		return sent
-	}
-	return err
+	return files.Tar(os.Stdout, func(w io.Writer) error { return e.GetFiles(ctx, name, o, to.seen(w)) })
 }

@@ -330,9 +330,9 @@ func settle(pid int, over <-chan struct{}) (family []int) {
 		family = append(family[:0], pid)
 		var used strings.Builder
 		for i := 0; i < len(family); i++ {
-			fmt.Fprintln(&used, family[i], now[family[i]].used)
+			fmt.Fprintln(&used, family[i], now[family[i]].Used)
 			for _, child := range slices.Sorted(maps.Keys(now)) {
-				if now[child].parent == family[i] {
+				if now[child].Parent == family[i] {
 					family = append(family, child)
 				}
 			}
@@ -359,35 +359,25 @@ var machine processes
 type processes struct {
 	mu   sync.Mutex // guards what follows
 	at   time.Time
-	seen map[int]running
+	seen map[int]procstat.Stat
 }
 
-type running struct {
-	parent int
-	used   string // of the processor
-}
-
-func (p *processes) look() map[int]running {
+func (p *processes) look() map[int]procstat.Stat {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Since(p.at) < 40*time.Millisecond {
 		return p.seen
 	}
-	p.seen = map[int]running{}
+	p.seen = map[int]procstat.Stat{}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		_, rest, _ := strings.Cut(string(stat), ") ")
-		f := strings.Fields(rest)
-		if err != nil || len(f) < 13 {
-			continue
+		if s, err := procstat.Read(pid); err == nil {
+			p.seen[pid] = s
 		}
-		parent, _ := strconv.Atoi(f[1])
-		p.seen[pid] = running{parent, f[11] + " " + f[12]}
 	}
 	p.at = time.Now()
 	return p.seen

@@ -25,6 +25,7 @@ import (
 
 	"github.com/claude-pocket-console/cpc/internal/bounded"
 	"github.com/claude-pocket-console/cpc/internal/dirs"
+	"github.com/claude-pocket-console/cpc/internal/hint"
 	"github.com/claude-pocket-console/cpc/internal/visible"
 	"github.com/claude-pocket-console/cpc/sandbox/process"
 )
@@ -38,9 +39,9 @@ const othersTime = 10 * time.Second
 // maxOthers bounds what another user's cpc prints, in bytes.
 const maxOthers = 16 << 20
 
-var errNotRoot = errors.New("only root can see the sandboxes of other users")
+var errNotRoot = hint.New("only root can see the sandboxes of other users", "Run it as root, for example with: sudo cpc ps --all-users")
 
-// otherUser is whom a command runs as.
+// otherUser is the user that a command runs as.
 type otherUser struct {
 	name   string
 	uid    int
@@ -49,8 +50,8 @@ type otherUser struct {
 	home   string
 }
 
-// findUser finds a user by name or id. One whom the system does not know by an id has the
-// group of the same number.
+// findUser finds a user by name or id. An id that the system does not know has the group of
+// the same number.
 func findUser(who string) (otherUser, error) {
 	found, err := user.Lookup(who)
 	if err != nil {
@@ -86,7 +87,7 @@ func (u otherUser) command(ctx context.Context, args []string, out, fail io.Writ
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 	cmd.Args[0], cmd.Dir = "cpc", "/"
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "USER=" + u.name, "LOGNAME=" + u.name, "HOME=" + u.home}
-	if dir := dirs.OfUser(u.uid); dir != "" {
+	if dir := dirs.Runtime(u.uid); dir != "" {
 		cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+dir)
 	}
 	cmd.Stdout, cmd.Stderr = out, fail
@@ -107,7 +108,7 @@ func (a sandboxCommands) asCommand() *cobra.Command {
 				return errNotRoot
 			}
 			if !slices.Contains(can, args[1]) {
-				return usageError{fmt.Errorf("cpc as cannot do %q; it can do %s", args[1], strings.Join(can, ", "))}
+				return usageError{fmt.Errorf("cpc as cannot do %q: use one of %s", args[1], strings.Join(can, ", "))}
 			}
 			u, err := findUser(args[0])
 			if err != nil {
@@ -148,6 +149,8 @@ func rowsOfUser(ctx context.Context, uid int, args []string) ([]psRow, error) {
 	out, fail := bounded.Buffer{Most: maxOthers}, bounded.Buffer{Most: maxOthers}
 	err = u.command(ctx, append([]string{"ps", "--format", "{{json .}}"}, args...), &out, &fail).Run()
 	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, ctx.Err()
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("user %s: no answer within %v", u.name, othersTime)
 	case err != nil:

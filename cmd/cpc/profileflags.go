@@ -104,14 +104,14 @@ func optionsOf(p profile.Profile) (bundle.Options, error) {
 
 // heldBack refuses what is weaker than the administrator's minimum.
 func heldBack(c config.Config, weaker func(bundle.Options) ([]string, error), bestEffort bool) error {
-	set, err := profile.New(c)
+	if c.System.Minimum == "" {
+		return nil
+	}
+	set, err := profile.New(c) // fails where there is no profile of that name
 	if err != nil {
 		return err
 	}
-	least, held := set.Minimum()
-	if !held {
-		return nil
-	}
+	least, _ := set.Minimum()
 	options, err := optionsOf(least)
 	if err != nil {
 		return fmt.Errorf("minimum: %w", err)

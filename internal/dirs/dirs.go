@@ -88,13 +88,13 @@ func stateDir(uid int, runtimeDir string) string {
 	if uid == 0 {
 		return "/run/cpc"
 	}
-	id := strconv.Itoa(uid)
-	for _, base := range []string{runtimeDir, "/run/user/" + id} {
-		if base != "" && ownedBy(base, uid) {
-			return filepath.Join(base, "cpc")
-		}
+	if runtimeDir == "" || !ownedBy(runtimeDir, uid) {
+		runtimeDir = Runtime(uid)
 	}
-	return filepath.Join(os.TempDir(), "cpc-run-"+id)
+	if runtimeDir != "" {
+		return filepath.Join(runtimeDir, "cpc")
+	}
+	return filepath.Join(os.TempDir(), "cpc-run-"+strconv.Itoa(uid))
 }
 
 func ownedBy(dir string, uid int) bool {

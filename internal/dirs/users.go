@@ -40,8 +40,8 @@ func isOwn(dir string, uid int) bool {
 	return err == nil && info.IsDir() && ownedBy(dir, uid)
 }
 
-// OfUser returns the runtime directory of a user's session; "" if there is none.
-func OfUser(uid int) string {
+// Runtime returns the runtime directory of a user's session; "" if there is none.
+func Runtime(uid int) string {
 	if dir := filepath.Join("/run/user", strconv.Itoa(uid)); ownedBy(dir, uid) {
 		return dir
 	}

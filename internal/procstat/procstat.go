@@ -20,6 +20,7 @@ type Stat struct {
 	Parent int
 	Flags  uint64 // PF_… of the kernel's sched.h
 	Start  uint64 // in ticks since the machine was booted
+	Used   uint64 // of the processor, in ticks, by the process and by the kernel for it
 	Exit   int    // of a zombie, as wait(2) has it; 0 if that is not for this process to see
 }
 
@@ -55,6 +56,14 @@ func parse(text string) (s Stat, err error) {
 	if s.Flags, err = strconv.ParseUint(fields[6], 10, 64); err != nil {
 		return s, errNotUnderstood
 	}
+	var own, kernel uint64
+	if own, err = strconv.ParseUint(fields[11], 10, 64); err != nil {
+		return s, errNotUnderstood
+	}
+	if kernel, err = strconv.ParseUint(fields[12], 10, 64); err != nil {
+		return s, errNotUnderstood
+	}
+	s.Used = own + kernel
 	if s.Start, err = strconv.ParseUint(fields[19], 10, 64); err != nil {
 		return s, errNotUnderstood
 	}

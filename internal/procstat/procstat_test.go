@@ -15,9 +15,9 @@ func TestParse(t *testing.T) {
 		want Stat
 		ok   bool
 	}{
-		"plain":            {"42 (sh) T" + rest, Stat{Name: "sh", State: 'T', Parent: 7, Flags: 4194560, Start: 4711}, true},
-		"a name that lies": {"42 (a) T 1) S" + rest, Stat{Name: "a) T 1", State: 'S', Parent: 7, Flags: 4194560, Start: 4711}, true},
-		"a zombie":         {"42 (sh) Z 7 3 4 5 6 1 8 9 10 11 12 13 14 15 16 17 18 19 4711" + strings.Repeat(" 0", 29) + " 256\n", Stat{Name: "sh", State: 'Z', Parent: 7, Flags: 1, Start: 4711, Exit: 256}, true},
+		"plain":            {"42 (sh) T" + rest, Stat{Name: "sh", State: 'T', Parent: 7, Flags: 4194560, Start: 4711, Used: 25}, true},
+		"a name that lies": {"42 (a) T 1) S" + rest, Stat{Name: "a) T 1", State: 'S', Parent: 7, Flags: 4194560, Start: 4711, Used: 25}, true},
+		"a zombie":         {"42 (sh) Z 7 3 4 5 6 1 8 9 10 11 12 13 14 15 16 17 18 19 4711" + strings.Repeat(" 0", 29) + " 256\n", Stat{Name: "sh", State: 'Z', Parent: 7, Flags: 1, Start: 4711, Used: 25, Exit: 256}, true},
 		"too short":        {"42 (sh) T 7 3", Stat{}, false},
 		"no name":          {"42 sh T" + rest, Stat{}, false},
 		"not a number":     {"42 (sh) T x 3 4 5 6 4194560 8 9 10 11 12 13 14 15 16 17 18 19 4711 0\n", Stat{}, false},

@@ -33,6 +33,7 @@ package files
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -150,6 +151,46 @@ func (t tree) receive(ctx context.Context, r io.Reader, o *Order, into layer.Int
 	return err
 }
 
+// Tar lets send write what [Send] writes, and passes on the tar without the line before it.
+func Tar(w io.Writer, send func(io.Writer) error) error {
+	t := &tarOnly{w: w}
+	if err := send(t); err != nil {
+		return err
+	}
+	if !t.begun {
+		return errors.New("copy: no answer")
+	}
+	return nil
+}
+
+type tarOnly struct {
+	w     io.Writer
+	line  []byte // so far
+	begun bool   // the tar: the line is over
+}
+
+// Write implements io.Writer.
+func (t *tarOnly) Write(p []byte) (int, error) {
+	if t.begun {
+		return t.w.Write(p)
+	}
+	line, tar, over := bytes.Cut(p, []byte{'\n'})
+	if t.line = append(t.line, line...); len(t.line) > maxFound {
+		return 0, errTooLong
+	}
+	if !over {
+		return len(p), nil
+	}
+	if _, err := parseFound(t.line); err != nil {
+		return 0, err
+	}
+	t.begun = true
+	n, err := t.w.Write(tar)
+	return len(p) - len(tar) + n, err
+}
+
+var errTooLong = errors.New("copy: the answer is too long")
+
 // ReadFound reads the line before the tar.
 func ReadFound(r *bufio.Reader) (f Found, err error) {
 	var line []byte
@@ -162,9 +203,13 @@ func ReadFound(r *bufio.Reader) (f Found, err error) {
 			break
 		}
 		if line = append(line, b); len(line) > maxFound {
-			return f, errors.New("copy: the answer is too long")
+			return f, errTooLong
 		}
 	}
+	return parseFound(line)
+}
+
+func parseFound(line []byte) (f Found, err error) {
 	if err := json.Unmarshal(line, &f); err != nil {
 		return f, fmt.Errorf("copy: %w", err)
 	}

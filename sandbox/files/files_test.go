@@ -305,12 +305,34 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-func FuzzReadFound(f *testing.F) {
-	f.Add([]byte(`{"dir":true,"base":"d"}` + "\n"))
-	f.Add([]byte(`{"base":"../x"}` + "\n"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if found, err := ReadFound(bufio.NewReader(bytes.NewReader(raw))); err == nil && (found.Base == "" || strings.ContainsAny(found.Base, "/\x00") || found.Base == "..") {
+// FuzzFound: a line that is read and a line that is left out are judged alike, in whatever
+// parts they come, and what follows is passed on as it is.
+func FuzzFound(f *testing.F) {
+	f.Add([]byte(`{"dir":true,"base":"d"}`+"\n"), uint8(3))
+	f.Add([]byte(`{"base":"f"}`+"\n\x00tar\n"), uint8(1))
+	f.Add([]byte(`{"base":"../x"}`+"\n"), uint8(5))
+	f.Add([]byte(`{"base":"f"}`), uint8(200))
+	f.Add(bytes.Repeat([]byte{' '}, maxFound+1), uint8(255))
+	f.Fuzz(func(t *testing.T, raw []byte, part uint8) {
+		in := bufio.NewReader(bytes.NewReader(raw))
+		found, err := ReadFound(in)
+		if err == nil && (found.Base == "" || strings.ContainsAny(found.Base, "/\x00") || found.Base == "..") {
 			t.Errorf("%q is taken for a name", found.Base)
+		}
+		var out bytes.Buffer
+		tarErr := Tar(&out, func(w io.Writer) error {
+			for p := range slices.Chunk(raw, int(part)+1) {
+				if n, err := w.Write(p); err != nil || n != len(p) {
+					return errors.Join(io.ErrShortWrite, err)
+				}
+			}
+			return nil
+		})
+		if (err == nil) != (tarErr == nil) {
+			t.Errorf("read: %v, left out: %v", err, tarErr)
+		}
+		if rest, _ := io.ReadAll(in); err == nil && !bytes.Equal(rest, out.Bytes()) {
+			t.Errorf("%q is passed on as %q", rest, out.Bytes())
 		}
 	})
 }

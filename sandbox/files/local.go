@@ -53,27 +53,9 @@ func source(path string, f Found) Source {
 
 // Pack writes it as a tar.
 func (l Local) Pack(ctx context.Context, w io.Writer) error {
-	pr, pw := io.Pipe()
-	failed := make(chan error, 1)
-	go func() {
-		err := tree{}.send(ctx, pw, &Order{Path: l.Path, Follow: l.Follow}, layer.PackOptions{Live: true, KeepIDs: true})
-		_ = pw.CloseWithError(err)
-		failed <- err
-	}()
-	in := bufio.NewReader(pr)
-	if _, err := ReadFound(in); err != nil {
-		_ = pr.Close()
-		if sent := <-failed; sent != nil {
-			return sent
-		}
-		return err
-	}
-	_, err := io.Copy(w, in)
-	_ = pr.CloseWithError(err)
-	if sent := <-failed; sent != nil && err == nil {
-		return sent
-	}
-	return err
+	return Tar(w, func(w io.Writer) error {
+		return tree{}.send(ctx, w, &Order{Path: l.Path, Follow: l.Follow}, layer.PackOptions{Live: true, KeepIDs: true})
+	})
 }
 
 // Unpack writes what a helper sends for a path of a sandbox.

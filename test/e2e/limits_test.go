@@ -93,10 +93,20 @@ func TestOutOfMemoryGoesOn(t *testing.T) {
 // Files in memory that nobody sized cannot use up the memory.
 func TestFilesInMemoryAreBounded(t *testing.T) {
 	eachOf(t, []string{root}, func(t *testing.T, w *who) {
-		out := w.must(t, "run", "--rm", "--memory", "128m", w.probeImage(t), "sh", "-c",
-			"for d in /tmp $HOME /dev/shm; do head -c 200m /dev/zero >$d/x 2>/dev/null; done; echo still here")
-		if out != "still here\n" {
-			t.Errorf("%q", out)
+		fill := func(options ...string) string {
+			args := append([]string{"run", "--rm", "--memory", "128m"}, options...)
+			stdout, stderr, code := w.run(t, append(args, w.probeImage(t), "sh", "-c",
+				"for d in /tmp $HOME /dev/shm; do head -c 200m /dev/zero >$d/x 2>/dev/null; done; echo still here")...)
+			if len(options) == 0 && (code != 0 || stdout != "still here\n") {
+				t.Errorf("exit status %d: %q %q", code, stdout, stderr)
+			}
+			return stderr
+		}
+		if said := fill(); strings.Contains(said, "out of memory") {
+			t.Errorf("something was killed: %s", said)
+		}
+		if said := fill("--tmpfs", "/tmp:size=1g"); !strings.Contains(said, "out of memory") {
+			t.Errorf("the control, with a size that the limit does not have: %s", said)
 		}
 	})
 }
